@@ -1,0 +1,169 @@
+package checkpoint
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"unicode/utf8"
+)
+
+// Save writes f to path. Equal files give equal bytes. The file appears whole or not at all: on an error whatever was
+// at path before is still there, except when the last step fails, syncing the folder after the new file is in place.
+func Save(path string, f File) error {
+	entries, err := arrange(f)
+	if err != nil {
+		return fmt.Errorf("save checkpoint %s: %w", path, err)
+	}
+	head, err := header(entries, f.Metadata)
+	if err != nil {
+		return fmt.Errorf("save checkpoint %s: %w", path, err)
+	}
+	err = writeAtomic(path, func(w io.Writer) error {
+		if _, err := w.Write(head); err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := writeData(w, f.Tensors[e.name]); err != nil {
+				return fmt.Errorf("tensor %q: %w", e.name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("save checkpoint %s: %w", path, err)
+	}
+	return nil
+}
+
+// entry is one tensor's line of the header; begin and end are byte offsets into the data.
+type entry struct {
+	name       string
+	dtype      dtype
+	shape      []int
+	begin, end int
+}
+
+// arrange places the tensors in the data: I64, F64, F32, and by name within a dtype. That is the reference
+// implementation's order, and it keeps every element aligned for readers that map the file.
+func arrange(f File) ([]entry, error) {
+	entries := make([]entry, 0, len(f.Tensors))
+	for _, name := range slices.Sorted(maps.Keys(f.Tensors)) {
+		if err := checkText("tensor name", name); err != nil {
+			return nil, err
+		}
+		if name == metadataKey {
+			return nil, fmt.Errorf("tensor name %q is reserved by the format", name)
+		}
+		t := f.Tensors[name]
+		d, n, err := t.layout()
+		if err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", name, err)
+		}
+		entries = append(entries, entry{name: name, dtype: d, shape: t.Shape, end: n * d.size()})
+	}
+	rank := map[dtype]int{i64: 0, f64: 1, f32: 2}
+	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(rank[a.dtype], rank[b.dtype]) })
+	offset := 0
+	for i := range entries {
+		e := &entries[i]
+		e.begin, e.end = offset, offset+e.end
+		offset = e.end
+	}
+	return entries, nil
+}
+
+// header returns the length prefix and the JSON. It is written piece by piece because encoding/json would sort the
+// tensors by name alone, and readers are fastest when the header follows the data.
+func header(entries []entry, metadata map[string]string) ([]byte, error) {
+	b := bytes.NewBuffer(make([]byte, 8)) // the length, filled in below
+	comma := ""
+	b.WriteByte('{')
+	if len(metadata) > 0 {
+		for k, v := range metadata {
+			if err := cmp.Or(checkText("metadata key", k), checkText("metadata value of "+k, v)); err != nil {
+				return nil, err
+			}
+		}
+		b.WriteString(`"` + metadataKey + `":` + jsonText(metadata))
+		comma = ","
+	}
+	for _, e := range entries {
+		shape := e.shape
+		if shape == nil {
+			shape = []int{}
+		}
+		fmt.Fprintf(b, `%s%s:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`,
+			comma, jsonText(e.name), e.dtype, jsonText(shape), e.begin, e.end)
+		comma = ","
+	}
+	b.WriteByte('}')
+	for b.Len()%8 != 0 {
+		b.WriteByte(' ')
+	}
+	n := b.Len() - 8
+	if n > maxHeader {
+		return nil, fmt.Errorf("header has %d bytes, the format allows %d", n, maxHeader)
+	}
+	binary.LittleEndian.PutUint64(b.Bytes(), uint64(n))
+	return b.Bytes(), nil
+}
+
+// jsonText encodes names, string maps and shapes, none of which can fail. Map keys come out sorted.
+func jsonText(v any) string {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic(err)
+	}
+	return string(bytes.TrimRight(b.Bytes(), "\n"))
+}
+
+// checkText refuses what JSON cannot carry: encoding/json would replace bad bytes, and two names could become one.
+func checkText(what, s string) error {
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%s %q is not valid UTF-8", what, s)
+	}
+	return nil
+}
+
+// chunk is the number of bytes converted at a time.
+const chunk = 1 << 16
+
+func writeData(w io.Writer, t Tensor) error {
+	buf := make([]byte, 0, chunk)
+	for part := range slices.Chunk(t.F32, chunk/4) {
+		buf = buf[:0]
+		for _, v := range part {
+			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(v))
+		}
+		if _, err := w.Write(buf); err != nil {
+			return err
+		}
+	}
+	for part := range slices.Chunk(t.F64, chunk/8) {
+		buf = buf[:0]
+		for _, v := range part {
+			buf = binary.LittleEndian.AppendUint64(buf, math.Float64bits(v))
+		}
+		if _, err := w.Write(buf); err != nil {
+			return err
+		}
+	}
+	for part := range slices.Chunk(t.I64, chunk/8) {
+		buf = buf[:0]
+		for _, v := range part {
+			buf = binary.LittleEndian.AppendUint64(buf, uint64(v))
+		}
+		if _, err := w.Write(buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/doob-diffusion/doob/engine"
+)
+
+// Exit codes.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// terminal is where a command writes: results on out, progress and complaints on err.
+type terminal struct {
+	out io.Writer
+	err *os.File
+}
+
+type cli struct {
+	Run    runCommand    `cmd:"" help:"Run an experiment of the paper."`
+	Sample sampleCommand `cmd:"" help:"Draw samples from what a run has learned."`
+	Doctor doctorCommand `cmd:"" help:"Check this machine and build: backend, speed, memory, disk."`
+
+	Version versionFlag `help:"Print the version and exit."`
+}
+
+// Main runs the command line and returns the exit code. The first interrupt ends the work after the current step; a
+// second one kills the process.
+func Main(ctx context.Context, args []string, out io.Writer, stderr *os.File) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	var c cli
+	code := -1
+	parser, err := kong.New(&c, kong.Name("doob"), kong.Writers(out, stderr), kong.Exit(func(n int) { code = n }),
+		kong.Description("Fine-tune a diffusion model toward a reward, by importance-weighted paths of its own."),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"backends": strings.Join(engine.Backends(), ", ")},
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&terminal{out: out, err: stderr}))
+	if err != nil {
+		panic(err) // the command line above is malformed
+	}
+	command, err := parser.Parse(args)
+	if code >= 0 { // --help or --version did its work
+		return code
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "doob: %v\nTry doob --help.\n", err)
+		return exitUsage
+	}
+	switch err := command.Run(); {
+	case err == nil:
+		return 0
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "doob: interrupted; what was finished is in the run folder, without report.json")
+		return exitInterrupted
+	default:
+		fmt.Fprintf(stderr, "doob: %v\n", err)
+		return exitFailure
+	}
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+
+	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/progress"
+)
+
+// display turns the events of a run into progress on a terminal.
+type display struct {
+	view  progress.Display
+	seeds int
+}
+
+func newDisplay(w *os.File, seeds int) *display {
+	return &display{view: progress.New(w, progress.Options{}), seeds: seeds}
+}
+
+func (d *display) close() { d.view.Close() }
+
+func (d *display) show(ev experiment.Event) {
+	stage := ev.Stage
+	if d.seeds > 1 {
+		stage += fmt.Sprintf(" · seed %d", ev.Seed)
+	}
+	if ev.Result != nil {
+		return // in the table at the end
+	}
+	u := progress.Update{Stage: stage, Done: ev.Done, Total: ev.Total}
+	if ev.Loss != nil {
+		u.Fields = append(u.Fields, field("loss", *ev.Loss))
+	}
+	if it := ev.Iteration; it != nil {
+		u.Fields = append(u.Fields, field("KL", it.KL), field("ESS", it.ESS), field("acceptance", finetune.Number(it.Acceptance)),
+			field("reward", it.Reward), field("loss", finetune.Number(it.Loss)))
+	}
+	d.view.Update(u)
+}
+
+func field(name string, v finetune.Number) progress.Field {
+	if math.IsNaN(float64(v)) {
+		return progress.Field{Name: name, Value: "—"}
+	}
+	return progress.Field{Name: name, Value: fmt.Sprintf("%.3g", float64(v))}
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/report"
+)
+
+type runCommand struct {
+	Toy   toyCommand   `cmd:"" help:"Tilt a Gaussian mixture, where the answer is exact: Figure 1 and eleven methods."`
+	MNIST mnistCommand `cmd:"" name:"mnist" help:"Fine-tune a prior over handwritten digits to one digit."`
+}
+
+// runFlags are the flags that all experiments share.
+type runFlags struct {
+	Config  string   `placeholder:"FILE" type:"existingfile" help:"YAML file over the preset."`
+	Set     []string `placeholder:"KEY=VALUE" sep:"none" help:"Set one configuration key, such as importance.iterations=20. Repeatable."`
+	Out     string   `placeholder:"DIR" help:"Run folder, new or empty. Default: runs/ and the time."`
+	Seed    *uint64  `help:"Seed of everything random. Default 1."`
+	Backend string   `default:"go" help:"Tensor backend: ${backends}."`
+	DryRun  bool     `help:"Print the plan (sizes, network calls, memory, disk, time) and stop."`
+	JSON    bool     `name:"json" help:"Events and the report as JSON lines on standard output."`
+}
+
+// settings returns the key=value settings with those that have flags of their own.
+func (f runFlags) settings(extra ...string) []string {
+	if f.Seed != nil {
+		extra = append(extra, fmt.Sprintf("seed=%d", *f.Seed))
+	}
+	return append(append([]string(nil), f.Set...), extra...)
+}
+
+func (f runFlags) folder(name string) string {
+	if f.Out != "" {
+		return f.Out
+	}
+	return filepath.Join("runs", name+"-"+time.Now().Format("20060102-150405"))
+}
+
+// observer shows events on the terminal, or as JSON lines.
+func (f runFlags) observer(t *terminal, seeds int) (observe experiment.Observer, done func()) {
+	if f.JSON {
+		encoder := json.NewEncoder(t.out)
+		return func(ev experiment.Event) { encoder.Encode(ev) }, func() {}
+	}
+	d := newDisplay(t.err, seeds)
+	return d.show, d.close
+}
+
+// finish prints the result of a run.
+func (f runFlags) finish(t *terminal, folder string, table report.Table, rep any) error {
+	if f.JSON {
+		return json.NewEncoder(t.out).Encode(rep)
+	}
+	fmt.Fprintln(t.out)
+	if err := table.WriteText(t.out); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(t.out, "\nFigures and tables: %s\n", filepath.Join(folder, "report.html"))
+	return err
+}
+
+type toyCommand struct {
+	Preset string `default:"quick" help:"Budgets: quick or paper."`
+	Seeds  int    `default:"1" help:"Repetitions with consecutive seeds; the table then has standard errors."`
+	runFlags
+}
+
+func (c *toyCommand) Run(ctx context.Context, t *terminal) error {
+	config, err := experiment.LoadToy(c.Preset, c.Config, c.settings(fmt.Sprintf("seeds=%d", c.Seeds)))
+	if err != nil {
+		return err
+	}
+	if c.DryRun {
+		plan, err := config.Plan(ctx, c.Backend)
+		if err != nil {
+			return err
+		}
+		return plan.WriteText(t.out)
+	}
+	folder := c.folder("toy")
+	observe, done := c.observer(t, config.Seeds)
+	rep, err := config.Run(ctx, folder, c.Backend, observe)
+	done()
+	if err != nil {
+		return err
+	}
+	return c.finish(t, folder, rep.Table(), rep)
+}

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/doob-diffusion/doob/experiment"
+)
+
+type sampleCommand struct {
+	Folder  string `arg:"" name:"dir" help:"Run folder."`
+	N       int    `short:"n" default:"64" help:"Number of samples."`
+	Seed    uint64 `default:"1" help:"Seed of the noise."`
+	Method  string `help:"What to sample: base or a fine-tuned method of the run. Default: importance."`
+	Out     string `short:"o" default:"samples.png" help:"Picture (.png) or numbers (.csv)."`
+	Backend string `default:"go" help:"Tensor backend: ${backends}."`
+}
+
+func (c *sampleCommand) Run(ctx context.Context, t *terminal) error {
+	method, err := experiment.Sample(ctx, experiment.Draw{Folder: c.Folder, Method: c.Method, N: c.N, Seed: c.Seed, Out: c.Out, Backend: c.Backend})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(t.out, "%s: %d samples of %s, seed %d\n", c.Out, c.N, method, c.Seed)
+	return err
+}

@@ -1,0 +1,31 @@
+package diffusion
+
+import "fmt"
+
+// Step is one reverse-time transition x' = A·x + K·ε + S·z from time T to time Next, with ε = ε_θ(x,T) + ε_h(x,T) and
+// z ~ N(0, I). So a control shifts the mean by D = K·ε_h and the step's log dP/dP^h is −‖D‖²/(2S²) − ⟨D,z⟩/S.
+type Step struct {
+	T, Next float64
+	A, K, S float64
+	// Uncontrolled steps ignore the control: D = 0. A noise-free step (S = 0) must be uncontrolled, because with a
+	// shifted mean it has no density ratio.
+	Uncontrolled bool
+}
+
+// Kernel discretises the reverse SDE (4): it turns times, falling from 1 to 0, into steps.
+type Kernel interface {
+	Steps(s Schedule, times []float64) []Step
+}
+
+// NewKernel returns a kernel by name: "euler-maruyama", "ddpm", or "ddim" with the given eta.
+func NewKernel(name string, eta float64) (Kernel, error) {
+	switch name {
+	case "euler-maruyama":
+		return EulerMaruyama{}, nil
+	case "ddpm":
+		return DDPM{}, nil
+	case "ddim":
+		return DDIM{Eta: eta}, nil
+	}
+	return nil, fmt.Errorf("diffusion: unknown kernel %q: want euler-maruyama, ddpm or ddim", name)
+}

@@ -1,0 +1,53 @@
+package diffusion
+
+import (
+	"math"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/noise"
+)
+
+// Diffused is a training batch of the forward process, X_t = γ_t x_0 + ν_t ε, as graph nodes.
+type Diffused struct {
+	State
+	Target *graph.Node // ε, like X
+}
+
+// Diffuse evaluates the base model on noised data: x0 [batch, …], t [batch], eps like x0.
+func Diffuse(schedule Schedule, base Model, x0, t, eps *graph.Node) Diffused {
+	gamma, nu := schedule.GammaNuGraph(t)
+	x := graph.Add(graph.Mul(Column(gamma, x0), x0), graph.Mul(Column(nu, x0), eps))
+	return Diffused{State: NewState(schedule, base, x, t), Target: eps}
+}
+
+// Loss is the supervised loss (7)/(9) weighted by ν², mean over batch and coordinates of (ε − ε_θ − ε_h)², and with it
+// ε_h. Without a control it is the denoising score-matching loss of the base model.
+func (d Diffused) Loss(h Control) (loss, epsH *graph.Node) {
+	residual := graph.Sub(d.Target, d.Eps)
+	if h != nil {
+		epsH = d.Noise(h)
+		residual = graph.Sub(residual, epsH)
+	}
+	return graph.ReduceAllMean(graph.Square(residual)), epsH
+}
+
+// KL is the one-sample estimate of the regulariser (17), mean over batch and coordinates of ½σ_t²h_t² = ½β·ε_h²/ν². The
+// integral is over uniform t, so an estimate at times from [DrawTimes] with this power is divided by their density.
+func (d Diffused) KL(epsH *graph.Node, power float64) *graph.Node {
+	_, nu := d.Schedule.GammaNuGraph(d.T)
+	weight := graph.Div(graph.MulScalar(d.Schedule.BetaGraph(d.T), 0.5), graph.Square(nu))
+	inverseDensity := graph.MulScalar(graph.Pow(d.T, graph.Scalar(d.T.Graph(), d.T.DType(), 1-1/power)), power)
+	return graph.ReduceAllMean(graph.Mul(Column(graph.Mul(weight, inverseDensity), epsH), graph.Square(epsH)))
+}
+
+// DrawTimes fills t with u^power, u uniform on [floor, 1), stratified over the batch: the training times that match
+// the simulation grid of [Times] with the same power.
+func DrawTimes(t []float32, power float64, key noise.Key) {
+	const floor = 1e-3
+	r := key.Rand()
+	for i := range t {
+		u := floor + (1-floor)*(float64(i)+r.Float64())/float64(len(t))
+		t[i] = float32(math.Pow(u, power))
+	}
+}

@@ -1,0 +1,140 @@
+package diffusion_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/noise"
+)
+
+// data are n exact draws of g, diffusion times and noise.
+func (g gaussian) data(n int, power float64) (x0, times, eps []float32) {
+	x0, times, eps = make([]float32, n), make([]float32, n), make([]float32, n)
+	noise.New(1).Normal(x0, 0, 0)
+	for i, z := range x0 {
+		x0[i] = float32(g.mean + g.sd*float64(z))
+	}
+	diffusion.DrawTimes(times, power, noise.New(2))
+	noise.New(3).Normal(eps, 0, 0)
+	return x0, times, eps
+}
+
+// minimum is the least value of the loss on data of law g, E var(ε|X_t) = E γ²sd²/(γ²sd²+ν²), at the given times.
+func (g gaussian) minimum(times []float32) (sum float64) {
+	for _, t := range times {
+		gamma, nu := diffusion.Schedule{}.Gamma(float64(t)), diffusion.Schedule{}.Nu(float64(t))
+		v := square(gamma * g.sd)
+		sum += v / (v + nu*nu) / float64(len(times))
+	}
+	return sum
+}
+
+// On exact tilted samples the loss (9) is least at h*, where it is known, and exceeds that at ch* by (1−c)²·E ν²‖h*‖².
+func TestLossIsLeastAtTheOptimum(t *testing.T) {
+	const n = 200_000 // residuals of unit scale: standard errors below 0.003
+	x0, times, eps := tilted.data(n, 1)
+	loss := map[float64]float64{}
+	for _, scale := range []float64{0, 0.5, 0.9, 1, 1.1} {
+		out := run(t, func(in []*graph.Node) []*graph.Node {
+			loss, _ := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2]).Loss(pull{scale})
+			return []*graph.Node{loss}
+		}, engine.Rows(x0, 1), times, engine.Rows(eps, 1))
+		loss[scale] = float64(out[0][0])
+		if loss[scale] < loss[1] {
+			t.Errorf("loss at %g·h* = %g is below that at h*, %g", scale, loss[scale], loss[1])
+		}
+	}
+	near(t, "loss at h*", loss[1], tilted.minimum(times), 0.003)
+	// E ν²h*², by the exact law of X_t.
+	var gap float64
+	for _, at := range times {
+		at := float64(at)
+		a, b := tilted.line(at)
+		slope, offset := prior.line(at)
+		slope, offset = a-slope, b-offset
+		gamma, nu := diffusion.Schedule{}.Gamma(at), diffusion.Schedule{}.Nu(at)
+		gap += (square(slope*gamma*tilted.mean+offset) + square(slope)*(square(gamma*tilted.sd)+nu*nu)) / n
+	}
+	if gap < 0.05 {
+		t.Fatalf("loss at 0 above that at h* by only %g", gap)
+	}
+	near(t, "gap at 0", loss[0]-loss[1], gap, 0.006)
+	near(t, "gap at ½h*", loss[0.5]-loss[1], gap/4, 0.003)
+
+	// Without a control it is the score-matching loss of the base model, on data of its own.
+	x0, times, eps = prior.data(n, 2)
+	out := run(t, func(in []*graph.Node) []*graph.Node {
+		loss, epsH := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2]).Loss(nil)
+		if epsH != nil {
+			t.Error("no control, but its ε_h is not nil")
+		}
+		return []*graph.Node{loss}
+	}, engine.Rows(x0, 1), times, engine.Rows(eps, 1))
+	near(t, "base loss", float64(out[0][0]), prior.minimum(times), 0.004)
+}
+
+// constant is the control h = value, in any dimension.
+type constant struct{ value float64 }
+
+func (c constant) Noise(s diffusion.State) *graph.Node {
+	_, nu := s.GammaNu()
+	return graph.Mul(graph.OnesLike(s.X), graph.MulScalar(nu, -c.value))
+}
+
+// The regulariser (17) of a constant h is ½h²∫β dt = ½h²(β₀+β₁)/2 whatever the density of the training times.
+func TestRegulariser(t *testing.T) {
+	const n, h = 100_000, 1.5
+	for _, power := range []float64{1, 2, 3} {
+		_, times, _ := prior.data(n, power)
+		x0, _, eps := prior.data(2*n, power)
+		out := run(t, func(in []*graph.Node) []*graph.Node {
+			d := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2])
+			_, epsH := d.Loss(constant{h})
+			return []*graph.Node{d.KL(epsH, power)}
+		}, engine.Rows(x0, 2), times, engine.Rows(eps, 2))
+		near(t, fmt.Sprintf("power %g", power), float64(out[0][0]), 0.5*h*h*10.05, 0.02) // the floor of the times costs below 0.1 %
+	}
+}
+
+func TestDrawTimes(t *testing.T) {
+	for _, power := range []float64{1, 2} {
+		const n = 1000
+		times := make([]float32, n)
+		diffusion.DrawTimes(times, power, noise.New(1))
+		again := make([]float32, n)
+		diffusion.DrawTimes(again, power, noise.New(1))
+		if !slices.Equal(times, again) {
+			t.Error("the same key draws other times")
+		}
+		diffusion.DrawTimes(again, power, noise.New(2))
+		if slices.Equal(times, again) {
+			t.Error("another key draws the same times")
+		}
+		for i, at := range times {
+			u := math.Pow(float64(at), 1/power)
+			if lo, hi := 1e-3+0.999*float64(i)/n, 1e-3+0.999*float64(i+1)/n; u < lo-1e-6 || u > hi+1e-6 {
+				t.Errorf("power %g: draw %d is u = %g, outside its stratum [%g, %g]", power, i, u, lo, hi)
+			}
+		}
+	}
+}
+
+// Tweedie's estimate of a Gaussian is its posterior mean, mean + γsd²/(γ²sd²+ν²)·(x − γ·mean).
+func TestTweedie(t *testing.T) {
+	times, x := []float32{1e-4, 0.05, 0.3, 0.6}, []float32{0.2, -1.5, 3, 0.7} // at t = 1 dividing by γ = 0.0066 costs digits
+	out := run(t, func(in []*graph.Node) []*graph.Node {
+		return []*graph.Node{diffusion.NewState(diffusion.Schedule{}, prior, in[0], in[1]).X0()}
+	}, engine.Rows(x, 1), times)
+	for i, at := range times {
+		gamma, nu := diffusion.Schedule{}.Gamma(float64(at)), diffusion.Schedule{}.Nu(float64(at))
+		v := prior.sd * prior.sd
+		want := prior.mean + gamma*v/(gamma*gamma*v+nu*nu)*(float64(x[i])-gamma*prior.mean)
+		near(t, "x̂₀", float64(out[0][i]), want, 2e-5*(1+math.Abs(want)))
+	}
+}

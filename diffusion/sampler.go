@@ -1,0 +1,268 @@
+package diffusion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/noise"
+)
+
+// ErrNoDensity says that a control would shift the mean of a noise-free step, where dP/dP^h does not exist.
+var ErrNoDensity = errors.New("a control on a noise-free step has no path weight")
+
+// Sampler simulates the guided SDE (5) step by step and accumulates log dP/dP^h (Lemma 4, Proposition 6) on the way,
+// in float64 and without further network calls. Its fields must not change after the first Run.
+type Sampler struct {
+	Engine   *engine.Engine
+	Schedule Schedule
+	Steps    []Step
+	Shape    []int // of one sample, such as [2] or [28, 28, 1]
+	Base     Model
+	Control  Control // h; nil samples the base process
+	// Drive, if set, moves the paths in place of Control, and the weight of Control is accumulated off-policy: on paths
+	// of P^g, still log dP/dP^h. Use Uncontrolled to drive by the base process.
+	Drive Control
+	// Twist, if set, is evaluated at every state and shown to the visitor: log ψ_t(x) [batch].
+	Twist func(State) *graph.Node
+	// Batch is the number of rows in one network evaluation; 0 means 1024. It does not change the paths.
+	Batch int
+
+	once    sync.Once
+	program *engine.Program
+	err     error
+}
+
+// Uncontrolled is the control h = 0.
+type Uncontrolled struct{}
+
+// Noise implements [Control].
+func (Uncontrolled) Noise(s State) *graph.Node { return graph.ZerosLike(s.X) }
+
+// Paths are simulated paths by their endpoints. Nothing else of a path is kept.
+type Paths struct {
+	N, Dim   int
+	X        []float32 // [N, Dim], row-major: the endpoints x_0
+	LogRatio []float64 // [N]: log dP/dP^h
+	// Energy is ½Σ‖D‖²/s² [N], the discrete ½∫σ²‖h‖²dt of (10) and (17).
+	Energy []float64
+}
+
+// Population is all paths of a simulation at one time, before they move.
+type Population struct {
+	Paths
+	Index    int // of Step
+	Step     Step
+	Eps      []float32 // ε_θ  [N, Dim]
+	EpsH     []float32 // ε_h  [N, Dim], of Control
+	LogTwist []float64 // log ψ_t [N]; nil without Sampler.Twist
+
+	drive []float32
+	key   noise.Key
+}
+
+// Noise fills z [Dim] with the noise that will move path p from here.
+func (p *Population) Noise(path int, z []float32) {
+	p.key.Normal(z, uint64(path), uint32(p.Index+1))
+}
+
+// Resample replaces path i by a copy of path ancestors[i].
+func (p *Population) Resample(ancestors []int) {
+	for _, rows := range [][]float32{p.X, p.Eps, p.EpsH, p.drive} {
+		gather(rows, ancestors, p.Dim)
+	}
+	for _, v := range [][]float64{p.LogRatio, p.Energy, p.LogTwist} {
+		gather(v, ancestors, 1)
+	}
+}
+
+func gather[T any](rows []T, ancestors []int, width int) {
+	if rows == nil {
+		return
+	}
+	old := append([]T(nil), rows...)
+	for i, a := range ancestors {
+		copy(rows[i*width:(i+1)*width], old[a*width:(a+1)*width])
+	}
+}
+
+// Visitor is called before every step with the whole population. It may read and resample it.
+type Visitor func(*Population) error
+
+// Run simulates n paths. Path i depends on the key and i only: not on n, the batch or the number of threads. It stops
+// with the context's error between two steps.
+func (s *Sampler) Run(ctx context.Context, key noise.Key, n int, visit Visitor) (Paths, error) {
+	if err := s.compile(); err != nil {
+		return Paths{}, err
+	}
+	s.Engine.CountPaths(n)
+	dim := s.dim()
+	p := &Population{Paths: Paths{N: n, Dim: dim, X: make([]float32, n*dim), LogRatio: make([]float64, n), Energy: make([]float64, n)},
+		Eps: make([]float32, n*dim), EpsH: make([]float32, n*dim), key: key}
+	if s.Drive != nil {
+		p.drive = make([]float32, n*dim)
+	}
+	if s.Twist != nil {
+		p.LogTwist = make([]float64, n)
+	}
+	parallel(n, func(i int) { key.Normal(p.X[i*dim:(i+1)*dim], uint64(i), 0) }) // H_1 ~ N(0, I), Remark 2
+	for p.Index, p.Step = range s.Steps {
+		if err := ctx.Err(); err != nil {
+			return Paths{}, err
+		}
+		if err := s.predict(p); err != nil {
+			return Paths{}, err
+		}
+		if visit != nil {
+			if err := visit(p); err != nil {
+				return Paths{}, err
+			}
+		}
+		move(p)
+	}
+	return p.Paths, nil
+}
+
+// move takes one step with every path: x' = a·x + k·(ε_θ+ε_g) + s·z, and adds the step's log dP/dP^h. With the noise z
+// that was really added and δ = D_g + s·z the displacement from the base mean,
+//
+//	log N(x'; μ, s²) − log N(x'; μ+D, s²) = ‖D‖²/(2s²) − ⟨D,δ⟩/s²
+//
+// which on the control's own paths, g = h, is −‖D‖²/(2s²) − ⟨D,z⟩/s (44).
+func move(p *Population) {
+	st, dim, drive := p.Step, p.Dim, p.EpsH
+	if p.drive != nil {
+		drive = p.drive
+	}
+	controlled := 1.0
+	if st.Uncontrolled {
+		controlled = 0
+	}
+	workers := chunks(p.N)
+	parallel(len(workers), func(w int) {
+		z := make([]float32, dim)
+		for i := workers[w][0]; i < workers[w][1]; i++ {
+			x, eps, epsH, epsG := p.X[i*dim:(i+1)*dim], p.Eps[i*dim:], p.EpsH[i*dim:], drive[i*dim:]
+			p.Noise(i, z)
+			var energy, inner float64
+			for j := range x {
+				d := controlled * st.K * float64(epsH[j])
+				delta := controlled*st.K*float64(epsG[j]) + st.S*float64(z[j])
+				x[j] = float32(st.A*float64(x[j]) + st.K*float64(eps[j]) + delta)
+				energy += d * d
+				inner += d * delta
+			}
+			if energy > 0 {
+				s2 := st.S * st.S
+				p.LogRatio[i] += energy/(2*s2) - inner/s2
+				p.Energy[i] += energy / (2 * s2)
+			}
+		}
+	})
+}
+
+// predict evaluates the networks on the whole population, in batches of one shape.
+func (s *Sampler) predict(p *Population) error {
+	batch := s.batch()
+	errs := make([]error, (p.N+batch-1)/batch)
+	s.Engine.Each(len(errs), func(b int) { errs[b] = s.predictBatch(p, b*batch, min((b+1)*batch, p.N)) })
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("diffusion: step %d of %d: %w", p.Index+1, len(s.Steps), err)
+	}
+	return nil
+}
+
+func (s *Sampler) predictBatch(p *Population, lo, hi int) error {
+	rows := make([]float32, s.batch()*p.Dim) // a short batch is padded with zeros
+	copy(rows, p.X[lo*p.Dim:hi*p.Dim])
+	out, err := s.program.Run(engine.Rows(rows, s.Shape...), []float32{float32(p.Step.T)})
+	if err != nil {
+		return err
+	}
+	targets := [][]float32{p.Eps, p.EpsH}
+	if p.drive != nil {
+		targets = append(targets, p.drive)
+	}
+	for i, target := range targets {
+		if err := engine.Floats(target[lo*p.Dim:hi*p.Dim], out[i]); err != nil {
+			return err
+		}
+	}
+	if s.Twist == nil {
+		return nil
+	}
+	twist := make([]float32, hi-lo)
+	if err := engine.Floats(twist, out[len(targets)]); err != nil {
+		return err
+	}
+	for i, v := range twist {
+		p.LogTwist[lo+i] = float64(v)
+	}
+	return nil
+}
+
+func (s *Sampler) compile() error {
+	s.once.Do(func() {
+		for i, st := range s.Steps {
+			if st.S == 0 && !st.Uncontrolled && s.Control != nil {
+				s.err = fmt.Errorf("diffusion: step %d of %d: %w: use a kernel with noise (ddim: eta > 0), or no control", i+1, len(s.Steps), ErrNoDensity)
+				return
+			}
+		}
+		s.program, s.err = s.Engine.Compile(func(in []*graph.Node) []*graph.Node {
+			state := NewState(s.Schedule, s.Base, in[0], in[1])
+			out := []*graph.Node{state.Eps, state.Noise(s.Control)}
+			if s.Drive != nil {
+				out = append(out, state.Noise(s.Drive))
+			}
+			if s.Twist != nil {
+				out = append(out, s.Twist(state))
+			}
+			return out
+		})
+	})
+	return s.err
+}
+
+func (s *Sampler) batch() int {
+	if s.Batch > 0 {
+		return s.Batch
+	}
+	return 1024
+}
+
+func (s *Sampler) dim() int {
+	dim := 1
+	for _, d := range s.Shape {
+		dim *= d
+	}
+	return dim
+}
+
+// chunks splits 0…n into one interval per worker.
+func chunks(n int) [][2]int {
+	workers := min(runtime.GOMAXPROCS(0), n)
+	out := make([][2]int, workers)
+	for w := range out {
+		out[w] = [2]int{w * n / workers, (w + 1) * n / workers}
+	}
+	return out
+}
+
+// parallel calls fn(0) … fn(n−1) on all processors and waits.
+func parallel(n int, fn func(i int)) {
+	var wait sync.WaitGroup
+	for _, c := range chunks(n) {
+		wait.Go(func() {
+			for i := c[0]; i < c[1]; i++ {
+				fn(i)
+			}
+		})
+	}
+	wait.Wait()
+}

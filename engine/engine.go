@@ -1,0 +1,147 @@
+// Package engine is the one place where doob meets its tensor library: it opens a backend, holds the parameters of a
+// run, compiles graph functions, and counts the network evaluations that they make.
+//
+// Everything above builds graphs and calls [Program.Run]; nothing else opens a backend or executes a graph, so another
+// backend is swapped in here and nowhere else.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/gobackend"
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
+)
+
+// ErrUnknownBackend says that no backend of the given name is compiled in.
+var ErrUnknownBackend = errors.New("unknown backend")
+
+// Backends lists the names that [Open] accepts.
+func Backends() []string { return []string{gobackend.BackendName} }
+
+// Engine is a backend with the parameters of one run. Programs compiled by it share both.
+type Engine struct {
+	// Name is the backend's specification as given to Open.
+	Name string
+	// Params holds the variables of every network of the run, by path.
+	Params *model.Store
+
+	backend compute.Backend
+	calls   atomic.Int64
+	paths   atomic.Int64
+}
+
+// Open returns an engine on the named backend with no parameters. An empty name means "go", the stock backend.
+func Open(name string) (*Engine, error) {
+	if name == "" {
+		name = gobackend.BackendName
+	}
+	if name != gobackend.BackendName {
+		return nil, fmt.Errorf("engine: %w %q: this build has %s", ErrUnknownBackend, name, strings.Join(Backends(), ", "))
+	}
+	// One operation at a time: run in parallel, matrix products that each hold a worker while they wait for another one
+	// can take all workers and stop for ever (seen with the pinned version). Each keeps the processors busy instead.
+	backend, err := compute.NewWithConfig(name + ":ops_sequential")
+	if err != nil {
+		return nil, fmt.Errorf("engine: open backend %q: %w", name, err)
+	}
+	return &Engine{Name: name, Params: model.NewStore(), backend: backend}, nil
+}
+
+// Fork returns an engine on the same backend with a copy of the parameters and its own counters.
+func (e *Engine) Fork() (*Engine, error) {
+	params, err := e.Params.Clone()
+	if err != nil {
+		return nil, fmt.Errorf("engine: copy parameters: %w", err)
+	}
+	return &Engine{Name: e.Name, Params: params, backend: e.backend}, nil
+}
+
+// Scope returns the parameter scope at an absolute path such as "/base".
+func (e *Engine) Scope(path string) *model.Scope { return e.Params.Scope(path) }
+
+// NetworkCalls returns how many times a network was evaluated on one sample so far: forward evaluations of the base
+// model and of controls, in sampling and in training. Backward passes are not counted.
+func (e *Engine) NetworkCalls() int64 { return e.calls.Load() }
+
+// CountPaths records that n paths were simulated.
+func (e *Engine) CountPaths(n int) { e.paths.Add(int64(n)) }
+
+// Paths returns how many paths were simulated so far.
+func (e *Engine) Paths() int64 { return e.paths.Load() }
+
+// A Program is a graph function, compiled once per combination of input shapes.
+type Program struct {
+	engine *Engine
+	exec   *model.Exec
+}
+
+// Compile makes a program of a graph function. The function runs at the first call of every new input shape; what
+// it panics with is returned as the error of that call.
+func (e *Engine) Compile(fn func(inputs []*graph.Node) []*graph.Node) (*Program, error) {
+	exec, err := model.NewExec(e.backend, e.Params, func(_ *model.Scope, inputs []*graph.Node) []*graph.Node {
+		return fn(inputs)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("engine: compile: %w", err)
+	}
+	return &Program{engine: e, exec: exec}, nil
+}
+
+// Run executes the program. Inputs are tensors, Go slices or scalars.
+func (p *Program) Run(inputs ...any) ([]*tensors.Tensor, error) {
+	out, g, err := p.exec.CallWithGraph(inputs...)
+	if err != nil {
+		return nil, fmt.Errorf("engine: run: %w", err)
+	}
+	if n, ok := g.State(callsKey{}).(int64); ok {
+		p.engine.calls.Add(n)
+	}
+	return out, nil
+}
+
+// Each calls fn(0) … fn(n−1), several at a time: the stock backend runs one program on little more than one core, so
+// independent batches keep the others busy.
+func (e *Engine) Each(n int, fn func(i int)) {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				fn(i)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+type callsKey struct{}
+
+// CountCall records, while a graph is built, that one network is evaluated there on every row of x. Each execution of
+// the graph then adds the rows to [Engine.NetworkCalls]: calls are counted where they happen, not computed from settings.
+func CountCall(x *graph.Node) {
+	n, _ := x.Graph().State(callsKey{}).(int64)
+	x.Graph().AttachState(callsKey{}, n+int64(x.Shape().Dimensions[0]))
+}
+
+// Rows wraps row-major data as a tensor [len(data)/width, shape...], width being the product of shape.
+func Rows(data []float32, shape ...int) *tensors.Tensor {
+	width := 1
+	for _, d := range shape {
+		width *= d
+	}
+	return tensors.FromFlatDataAndDimensions(data, append([]int{len(data) / width}, shape...)...)
+}
+
+// Floats copies the values of a float32 tensor into dst and frees the tensor.
+func Floats(dst []float32, t *tensors.Tensor) error {
+	defer t.FinalizeAll()
+	return tensors.ConstFlatData(t, func(flat []float32) { copy(dst, flat) })
+}

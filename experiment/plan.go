@@ -1,0 +1,190 @@
+package experiment
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/report"
+	"github.com/doob-diffusion/doob/reward"
+)
+
+// Plan is what a run will cost, for --dry-run: counts derived from the configuration, times from the speed of this
+// machine, measured on a few batches.
+type Plan struct {
+	Title   string
+	Rows    []PlanRow
+	Memory  float64 // bytes, of populations, buffers and parameters
+	Disk    float64 // bytes of the run folder
+	Backend string
+}
+
+// PlanRow is one stage of a plan.
+type PlanRow struct {
+	Name         string
+	Paths, Calls float64
+	Seconds      float64
+}
+
+// WriteText writes the plan as a table.
+func (p Plan) WriteText(w io.Writer) error {
+	t := report.Table{Columns: []report.Column{{Name: "stage"}, {Name: "paths", Right: true}, {Name: "calls", Right: true}, {Name: "about", Right: true}}}
+	var total PlanRow
+	for _, r := range p.Rows {
+		t.Rows = append(t.Rows, []string{r.Name, metricCount(r.Paths), metricCount(r.Calls), duration(r.Seconds)})
+		total.Paths, total.Calls, total.Seconds = total.Paths+r.Paths, total.Calls+r.Calls, total.Seconds+r.Seconds
+	}
+	t.Rows = append(t.Rows, []string{"in all", metricCount(total.Paths), metricCount(total.Calls), duration(total.Seconds)})
+	t.Notes = []string{
+		fmt.Sprintf("About %.0f MB of memory and %.1f MB on disk. Times are extrapolated from this machine's speed on backend %s.",
+			p.Memory/1e6, p.Disk/1e6, p.Backend),
+		"Nothing was written.",
+	}
+	if _, err := fmt.Fprintf(w, "%s\n\n", p.Title); err != nil {
+		return err
+	}
+	return t.WriteText(w)
+}
+
+func duration(seconds float64) string {
+	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
+}
+
+// Plan returns what the toy will cost. It measures the speed of sampling and training for about a second.
+func (t *Toy) Plan(ctx context.Context, backend string) (*Plan, error) {
+	problem, err := newToyProblem(t)
+	if err != nil {
+		return nil, err
+	}
+	e, err := engine.Open(backend)
+	if err != nil {
+		return nil, err
+	}
+	key := noise.New(0)
+	base, h := problem.baseModel(e, "/base", key), problem.control(e, "/h/plan", key)
+	perCall, perUpdate, err := speed(ctx, problem.sampler(e, base, h), t.Batch, t.Importance, t.Process.Power, problem.dim())
+	if err != nil {
+		return nil, err
+	}
+	steps, n := float64(t.Process.Steps), float64(t.Samples)
+	plan := &Plan{Backend: e.Name, Title: fmt.Sprintf("doob run toy: %d components, dimension %d, %s base score, %d %s steps, %d seed(s)",
+		len(problem.prior.Means()), problem.dim(), t.Base, t.Process.Steps, t.Process.Kernel, t.Seeds)}
+	add := func(name string, paths, calls, updates, batch float64) {
+		calls += updates * batch * 2
+		seeds := float64(t.Seeds)
+		plan.Rows = append(plan.Rows, PlanRow{Name: name, Paths: seeds * paths, Calls: seeds * calls,
+			Seconds: seeds * ((calls-updates*batch*2)*perCall + updates*batch*perUpdate)})
+	}
+	if t.Base == "learned" {
+		p := t.Pretrain
+		add("pretrain", 0, 0, float64(p.Steps)/2, float64(p.Batch))
+	}
+	for _, name := range toyMethods {
+		if !t.wants(name) {
+			continue
+		}
+		switch name {
+		case "base", "smc_fk":
+			add(name, n, n*steps, 0, 0)
+		case "guidance":
+			tune := float64(len(t.Guidance.Scales) * t.Guidance.Paths)
+			add(name, tune+n, 2*(tune+n)*steps, 0, 0)
+		case "smc_twisted":
+			add(name, n, 2*n*steps, 0, 0)
+		case "importance_smc":
+			n *= float64(t.ImportanceSMC.Particles)
+			add(name, n, 2*n*steps, 0, 0)
+			n = float64(t.Samples)
+		default:
+			l := t.loop(name)
+			paths, updates, batch := float64(l.Iterations*l.Paths), float64(l.Iterations*l.Training.Updates), float64(l.Training.Batch)
+			unrolled := float64(l.Steps)
+			if l.Steps == 0 {
+				unrolled = steps
+			}
+			switch name {
+			case "online":
+				add(name, paths+n+updates*batch, 2*(paths+n)*steps+float64(l.Prefill)*steps, updates*unrolled, batch)
+			case "vargrad":
+				add(name, paths+n, 2*(paths+n)*steps+float64(l.Prefill)*steps, float64(l.Iterations)*unrolled, float64(l.Paths))
+			default:
+				add(name, paths+n+float64(l.Prefill), 2*(paths+n)*steps+float64(l.Prefill)*steps, updates, batch)
+			}
+		}
+	}
+	var parameters float64
+	for v := range e.Params.IterVariables() {
+		parameters += float64(v.Shape().ByteSize())
+	}
+	particles := n * float64(max(1, t.ImportanceSMC.Particles))
+	plan.Memory = 60e6 + 4*parameters + particles*float64(problem.dim())*4*6 + 24*particles + 4*8*n*n/1e3
+	plan.Disk = 3e6 + parameters*float64(1+len(t.Methods))/3
+	return plan, nil
+}
+
+// speed measures seconds per network call in sampling with a control, and per sample of a supervised gradient step.
+func speed(ctx context.Context, s *diffusion.Sampler, batch int, loop Loop, power float64, dim int) (perCall, perUpdate float64, err error) {
+	s.Steps = s.Steps[:min(4, len(s.Steps))]
+	rows := 2 * batch
+	for range 2 { // the first run compiles
+		start := time.Now()
+		if _, err = s.Run(ctx, noise.New(0), rows, nil); err != nil {
+			return 0, 0, err
+		}
+		perCall = time.Since(start).Seconds() / float64(2*rows*len(s.Steps))
+	}
+	loop.Training.Updates = 1
+	objective, err := finetune.NewSupervised(s, s.Control, "/h/plan", loop.Training, power, loop.KL)
+	if err != nil {
+		return 0, 0, err
+	}
+	buffer := &finetune.Buffer{Capacity: 1, Dim: dim}
+	buffer.Append(make([]float32, dim))
+	for i := range 3 {
+		start := time.Now()
+		if _, err = objective.Fit(ctx, noise.New(0).At(i), finetune.Weighted{}, buffer); err != nil {
+			return 0, 0, err
+		}
+		perUpdate = time.Since(start).Seconds() / float64(loop.Training.Batch)
+	}
+	return perCall, perUpdate, nil
+}
+
+// Plan returns what the MNIST run will cost. It measures the speed of sampling and training on a few batches.
+func (m *MNIST) Plan(ctx context.Context, backend string) (*Plan, error) {
+	e, err := engine.Open(backend)
+	if err != nil {
+		return nil, err
+	}
+	key := noise.New(0)
+	r, err := reward.NewClass(e, m.classifier(e, "/classifier", key), []int{m.Class}, m.Scale, imageShape, m.Batch)
+	if err != nil {
+		return nil, err
+	}
+	prior, h := m.priorModel(e, "/base", key), m.control(e, "/h/plan", r, key)
+	perCall, perUpdate, err := speed(ctx, m.sampler(e, prior, h), m.Batch, m.Importance, m.Process.Power, pixels)
+	if err != nil {
+		return nil, err
+	}
+	steps, n, l := float64(m.Process.Steps), float64(m.Samples), m.Importance
+	fit, paths := float64(l.Iterations*l.Training.Updates*l.Training.Batch), float64(l.Iterations*l.Paths)
+	trained := float64(m.Pretrain.Steps * m.Pretrain.Batch)
+	plan := &Plan{Backend: e.Name, Title: fmt.Sprintf("doob run mnist: class %d, perceptrons, %d %s steps", m.Class, m.Process.Steps, m.Process.Kernel),
+		Rows: []PlanRow{
+			{Name: "pretrain", Calls: trained, Seconds: trained * perUpdate},
+			{Name: "base", Paths: n, Calls: n * steps, Seconds: n * steps * perCall},
+			{Name: "importance", Paths: paths + n, Calls: 2*(paths+n)*steps + 2*fit, Seconds: 2*(paths+n)*steps*perCall + fit*perUpdate},
+		}}
+	var parameters float64
+	for v := range e.Params.IterVariables() {
+		parameters += float64(v.Shape().ByteSize())
+	}
+	plan.Memory = 70_000*pixels*4 + 100e6 + 4*parameters + 4*pixels*(6*n+float64(l.Buffer))
+	plan.Disk = 2e6 + parameters
+	return plan, nil
+}

@@ -1,0 +1,181 @@
+package experiment
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/nn"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/report"
+	"github.com/doob-diffusion/doob/reward"
+)
+
+// Draw says what to sample from a run folder.
+type Draw struct {
+	Folder  string
+	Method  string // a fine-tuned method of the run, or "base"; empty means importance, or base if there is none
+	N       int
+	Seed    uint64
+	Out     string // .png for a picture, .csv for the numbers
+	Backend string
+}
+
+// Sample draws from what a run has learned, with the sampler of the run, and writes the samples to d.Out. Sample i
+// depends on the seed and i only. It returns the method that was used.
+func Sample(ctx context.Context, d Draw) (method string, err error) {
+	if extension := filepath.Ext(d.Out); extension != ".png" && extension != ".csv" {
+		return "", fmt.Errorf("sample: output %q: want a name that ends in .png or .csv", d.Out)
+	}
+	if d.N < 1 {
+		return "", fmt.Errorf("sample: %d samples: want at least 1", d.N)
+	}
+	source, err := os.ReadFile(filepath.Join(d.Folder, "config.yaml"))
+	if err != nil {
+		return "", fmt.Errorf("%w %s: %w", ErrFolder, d.Folder, err)
+	}
+	var kind struct {
+		Experiment string `yaml:"experiment"`
+	}
+	if err := yaml.Unmarshal(source, &kind); err != nil {
+		return "", fmt.Errorf("%w %s: config.yaml: %w", ErrFolder, d.Folder, err)
+	}
+	if d.Method, err = d.method(); err != nil {
+		return "", err
+	}
+	e, err := engine.Open(d.Backend)
+	if err != nil {
+		return "", err
+	}
+	switch kind.Experiment {
+	case "toy":
+		t := &Toy{}
+		if err := strict(t, source, filepath.Join(d.Folder, "config.yaml")); err != nil {
+			return "", err
+		}
+		return d.Method, d.toy(ctx, e, t)
+	case "mnist":
+		m := &MNIST{}
+		if err := strict(m, source, filepath.Join(d.Folder, "config.yaml")); err != nil {
+			return "", err
+		}
+		return d.Method, d.mnist(ctx, e, m)
+	}
+	return "", fmt.Errorf("%w %s: experiment %q is unknown to this version", ErrFolder, d.Folder, kind.Experiment)
+}
+
+func (d Draw) checkpoint(name string) string {
+	return filepath.Join(d.Folder, "checkpoint", name+".safetensors")
+}
+
+// method checks that the run has learned what is asked for.
+func (d Draw) method() (string, error) {
+	files, err := filepath.Glob(d.checkpoint("*"))
+	if err != nil {
+		return "", err
+	}
+	have := []string{"base"}
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".safetensors")
+		if name != "base" && name != "classifier" {
+			have = append(have, name)
+		}
+	}
+	switch {
+	case d.Method == "" && slices.Contains(have, "importance"):
+		return "importance", nil
+	case d.Method == "":
+		return "base", nil
+	case !slices.Contains(have, d.Method):
+		return "", fmt.Errorf("sample: %s has learned no %q: want one of %s", d.Folder, d.Method, strings.Join(have, ", "))
+	}
+	return d.Method, nil
+}
+
+func (d Draw) toy(ctx context.Context, e *engine.Engine, t *Toy) error {
+	p, err := newToyProblem(t)
+	if err != nil {
+		return err
+	}
+	path := nn.Averaged("/base")
+	base := p.baseModel(e, path, noise.Key{})
+	if t.Base == "learned" {
+		if err := loadParameters(d.checkpoint("base"), e, path); err != nil {
+			return err
+		}
+	}
+	var control diffusion.Control
+	if d.Method != "base" {
+		path := nn.Averaged("/h/" + d.Method)
+		control = p.control(e, path, noise.Key{})
+		if err := loadParameters(d.checkpoint(d.Method), e, path); err != nil {
+			return err
+		}
+	}
+	paths, err := p.sampler(e, base, control).Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
+	if err != nil {
+		return err
+	}
+	if filepath.Ext(d.Out) == ".csv" {
+		return writeCSV(d.Out, paths.X, p.dim())
+	}
+	if p.dim() > 2 {
+		return fmt.Errorf("sample: pictures are for 1 and 2 dimensions, these samples have %d: write a .csv", p.dim())
+	}
+	pictures := &toyPictures{problem: p}
+	return report.Panels(d.Out, []report.Panel{{Title: toyTitles[d.Method], Note: fmt.Sprintf("%d samples", d.N), Points: paths.X}},
+		report.PanelOptions{Dim: p.dim(), Columns: 1, View: pictures.view(), Contour: density(p.tilted)})
+}
+
+func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
+	prior := m.priorModel(e, nn.Averaged("/base"), noise.Key{})
+	if err := loadParameters(d.checkpoint("base"), e, nn.Averaged("/base")); err != nil {
+		return err
+	}
+	var control diffusion.Control
+	if d.Method != "base" {
+		classifier := m.classifier(e, "/classifier", noise.Key{})
+		if err := loadParameters(d.checkpoint("classifier"), e, "/classifier"); err != nil {
+			return err
+		}
+		r, err := reward.NewClass(e, classifier, []int{m.Class}, m.Scale, imageShape, m.Batch)
+		if err != nil {
+			return err
+		}
+		path := nn.Averaged("/h/" + d.Method)
+		control = m.control(e, path, r, noise.Key{})
+		if err := loadParameters(d.checkpoint(d.Method), e, path); err != nil {
+			return err
+		}
+	}
+	paths, err := m.sampler(e, prior, control).Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
+	if err != nil {
+		return err
+	}
+	if filepath.Ext(d.Out) == ".csv" {
+		return writeCSV(d.Out, paths.X, pixels)
+	}
+	return report.ImageGrid(d.Out, paths.X, d.N, 28, 28, 1, min(8, d.N))
+}
+
+// writeCSV writes one sample per line.
+func writeCSV(path string, x []float32, dim int) error {
+	var b strings.Builder
+	for i, v := range x {
+		b.WriteString(strconv.FormatFloat(float64(v), 'g', -1, 32))
+		if (i+1)%dim == 0 {
+			b.WriteByte('\n')
+		} else {
+			b.WriteByte(',')
+		}
+	}
+	return report.WriteFileAtomic(path, []byte(b.String()))
+}

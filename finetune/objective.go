@@ -1,0 +1,82 @@
+package finetune
+
+import (
+	"context"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/nn"
+	"github.com/doob-diffusion/doob/noise"
+)
+
+// Objective fits h to one iteration of the loop.
+type Objective interface {
+	// Visitor returns what must watch the simulation; nil if endpoints are enough.
+	Visitor(key noise.Key) diffusion.Visitor
+	// Fit takes gradient steps on h and returns their mean loss.
+	Fit(ctx context.Context, key noise.Key, batch Weighted, buffer *Buffer) (loss float64, err error)
+}
+
+// Training are the settings that all objectives share.
+type Training struct {
+	Updates   int          `yaml:"updates"` // gradient steps per iteration, M
+	Batch     int          `yaml:"batch"`   // samples per gradient step
+	Optimizer nn.Optimizer `yaml:",inline"`
+}
+
+var (
+	_ Objective = (*Supervised)(nil)
+	_ Objective = (*VarGrad)(nil)
+	_ Objective = (*Backprop)(nil)
+)
+
+// Supervised is the loss (15) on batches drawn uniformly from the buffer, plus KL times the regulariser (17).
+type Supervised struct {
+	training Training
+	sampler  *diffusion.Sampler
+	power    float64
+	trainer  *nn.Trainer
+}
+
+// NewSupervised compiles the objective for a control h whose parameters lie below path. Training times follow
+// [diffusion.DrawTimes] with the given power; kl is λ_KL.
+func NewSupervised(s *diffusion.Sampler, h diffusion.Control, path string, training Training, power, kl float64) (*Supervised, error) {
+	trainer, err := nn.NewTrainer(s.Engine, path, training.Optimizer, func(in []*graph.Node) *graph.Node {
+		diffused := diffusion.Diffuse(s.Schedule, s.Base, in[0], in[1], in[2])
+		loss, epsH := diffused.Loss(h)
+		if kl > 0 {
+			loss = graph.Add(loss, graph.MulScalar(diffused.KL(epsH, power), kl))
+		}
+		return loss
+	})
+	return &Supervised{training: training, sampler: s, power: power, trainer: trainer}, err
+}
+
+// Visitor implements [Objective].
+func (*Supervised) Visitor(noise.Key) diffusion.Visitor { return nil }
+
+// Fit implements [Objective].
+func (o *Supervised) Fit(ctx context.Context, key noise.Key, _ Weighted, buffer *Buffer) (float64, error) {
+	n := o.training.Batch
+	x0, t, eps := make([]float32, n*buffer.Dim), make([]float32, n), make([]float32, n*buffer.Dim)
+	draw := key.Sub("batch").Rand()
+	var total float64
+	for i := range o.training.Updates {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if err := buffer.Draw(x0, draw); err != nil {
+			return 0, err
+		}
+		diffusion.DrawTimes(t, o.power, key.Sub("times").At(i))
+		key.Sub("noise").Normal(eps, uint64(i), 0)
+		loss, err := o.trainer.Step(engine.Rows(x0, o.sampler.Shape...), t, engine.Rows(eps, o.sampler.Shape...))
+		if err != nil {
+			return 0, err
+		}
+		total += loss
+	}
+	return total / float64(max(1, o.training.Updates)), nil
+}

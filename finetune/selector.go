@@ -1,0 +1,172 @@
+package finetune
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Selector decides which endpoints of an iteration to learn from.
+type Selector interface {
+	// Accept returns the probability α [N] with which to keep each path, and log c where the selector has one (NaN
+	// where not). Progress is the share of the iterations done, in [0, 1).
+	Accept(progress float64, logW, reward []float64) (alpha []float64, logC float64, err error)
+}
+
+var (
+	_ Selector = Relaxed{}
+	_ Selector = RewardOnly{}
+	_ Selector = Elite{}
+	_ Selector = Threshold{}
+	_ Selector = BestOf{}
+)
+
+// Rate is an acceptance rate ρ that may change over a run: the stages are of equal length. An empty rate is 0.5.
+type Rate []float64
+
+// At returns the rate at a progress in [0, 1).
+func (r Rate) At(progress float64) float64 {
+	if len(r) == 0 {
+		return 0.5
+	}
+	return r[min(int(progress*float64(len(r))+1e-9), len(r)-1)]
+}
+
+// Relaxed is relaxed rejection (14), α = min(1, w/c), with c chosen per batch so that the mean of α is the rate. The
+// law of what it keeps is nearer to the tilted law than P^h (Theorem 5).
+type Relaxed struct{ Rate Rate }
+
+// Accept implements [Selector].
+func (s Relaxed) Accept(progress float64, logW, _ []float64) ([]float64, float64, error) {
+	return relax(logW, s.Rate.At(progress))
+}
+
+// RewardOnly is relaxed rejection without the path weight, α = min(1, exp(r)/c). After k rounds it targets
+// p_data·exp(k·r), and so collapses to the highest mode.
+type RewardOnly struct{ Rate Rate }
+
+// Accept implements [Selector].
+func (s RewardOnly) Accept(progress float64, _, reward []float64) ([]float64, float64, error) {
+	return relax(reward, s.Rate.At(progress))
+}
+
+// relax returns min(1, exp(logW − log c)) with mean rate. The mean falls monotonically in log c, so log c is bisected
+// from a bracket around the mean log weight. Where fewer than rate·N weights are positive, all of those are accepted.
+func relax(logW []float64, rate float64) ([]float64, float64, error) {
+	if !(rate > 0 && rate <= 1) {
+		return nil, 0, fmt.Errorf("acceptance rate is %g, want a number in (0, 1]", rate)
+	}
+	var finite []float64
+	for _, lw := range logW {
+		if !math.IsInf(lw, -1) && !math.IsNaN(lw) {
+			finite = append(finite, lw)
+		}
+	}
+	if len(finite) == 0 {
+		return nil, 0, fmt.Errorf("%w: none of %d paths can be accepted", ErrNoWeight, len(logW))
+	}
+	mean := func(logC float64) float64 {
+		var sum float64
+		for _, lw := range finite {
+			sum += math.Exp(min(0, lw-logC))
+		}
+		return sum / float64(len(logW))
+	}
+	lowest, highest := slices.Min(finite), slices.Max(finite)
+	lo, hi := lowest, highest+1 // mean(lo) is the largest possible
+	for mean(hi) > rate {
+		hi += hi - lo + 1
+	}
+	logC := lo
+	if mean(lo) > rate {
+		for range 200 {
+			logC = 0.5 * (lo + hi)
+			switch m := mean(logC); {
+			case math.Abs(m-rate) < 1e-6:
+				lo, hi = logC, logC
+			case m > rate:
+				lo = logC
+			default:
+				hi = logC
+			}
+			if lo == hi {
+				break
+			}
+		}
+	}
+	alpha := make([]float64, len(logW))
+	for i, lw := range logW {
+		if !math.IsNaN(lw) {
+			alpha[i] = math.Exp(min(0, lw-logC))
+		}
+	}
+	return alpha, logC, nil
+}
+
+// Elite keeps the share Rate of highest reward: the cross-entropy method (De Boer et al. 2005).
+type Elite struct{ Rate Rate }
+
+// Accept implements [Selector].
+func (s Elite) Accept(progress float64, _, reward []float64) ([]float64, float64, error) {
+	n := int(math.Ceil(s.Rate.At(progress) * float64(len(reward))))
+	return hard(reward, byReward(reward)[:min(n, len(reward))]), math.NaN(), nil
+}
+
+// Threshold keeps what lies above a quantile of the reward that rises over the run from Low to High: the hard filter of
+// ReST (Gulcehre et al. 2023). The zero value rises from 0 to 0.
+type Threshold struct{ Low, High float64 }
+
+// Accept implements [Selector].
+func (s Threshold) Accept(progress float64, _, reward []float64) ([]float64, float64, error) {
+	quantile := s.Low + progress*(s.High-s.Low)
+	n := int(math.Ceil((1 - quantile) * float64(len(reward))))
+	return hard(reward, byReward(reward)[:max(1, min(n, len(reward)))]), math.NaN(), nil
+}
+
+// BestOf keeps the path of highest reward among every K consecutive ones: RAFT (Dong et al. 2023). K below 1 means 1.
+type BestOf struct{ K int }
+
+// Accept implements [Selector].
+func (s BestOf) Accept(_ float64, _, reward []float64) ([]float64, float64, error) {
+	var best []int
+	for group := range slices.Chunk(byIndex(len(reward)), max(1, s.K)) {
+		best = append(best, slices.MaxFunc(group, func(a, b int) int { return compare(reward, b, a) }))
+	}
+	return hard(reward, best), math.NaN(), nil
+}
+
+func hard(reward []float64, kept []int) []float64 {
+	alpha := make([]float64, len(reward))
+	for _, i := range kept {
+		if !math.IsInf(reward[i], -1) && !math.IsNaN(reward[i]) {
+			alpha[i] = 1
+		}
+	}
+	return alpha
+}
+
+func byIndex(n int) []int {
+	index := make([]int, n)
+	for i := range index {
+		index[i] = i
+	}
+	return index
+}
+
+// byReward returns the indices in order of falling reward; NaN last.
+func byReward(reward []float64) []int {
+	index := byIndex(len(reward))
+	slices.SortStableFunc(index, func(a, b int) int { return compare(reward, a, b) })
+	return index
+}
+
+// compare orders a before b if its reward is higher.
+func compare(reward []float64, a, b int) int {
+	switch x, y := reward[a], reward[b]; {
+	case x > y || math.IsNaN(y) && !math.IsNaN(x):
+		return -1
+	case x < y || math.IsNaN(x) && !math.IsNaN(y):
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,110 @@
+package finetune
+
+import (
+	"context"
+	"math"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/nn"
+	"github.com/doob-diffusion/doob/noise"
+)
+
+// VarGrad is the log-variance loss (57)–(59) (Richter et al. 2020) on the iteration's own paths, g = stopgrad(h):
+//
+//	ℓ = Σ_steps [ −‖D‖²/(2s²) + ⟨D_g, D⟩/s² + ⟨D, z⟩/s ] − r(x_0),   loss = Var ℓ over the batch
+//
+// At h = g this is ℓ = −log w, and ∇ Var ℓ = 2/(N−1) Σ_i (ℓ_i − mean ℓ) Σ_steps ∇⟨D, z⟩/s. So the gradient needs no
+// path in memory: it is a sum over (path, step) pairs with known coefficients, of which a random subset of steps gives
+// an unbiased estimate. Every iteration takes one optimiser step, since a second one would be off-policy.
+type VarGrad struct {
+	sampler *diffusion.Sampler
+	trainer *nn.Trainer
+	steps   int // per iteration, of all the sampler's
+	record  []recorded
+}
+
+// recorded is a population at one step, as it stood before it moved.
+type recorded struct {
+	step diffusion.Step
+	x, z []float32
+}
+
+// NewVarGrad compiles the objective for a control h, the sampler's own, with parameters below path. Each iteration uses the given
+// number of random time steps (at most all of them; 0 means all).
+func NewVarGrad(s *diffusion.Sampler, h diffusion.Control, path string, optimizer nn.Optimizer, steps int) (*VarGrad, error) {
+	if steps <= 0 || steps > len(s.Steps) {
+		steps = len(s.Steps)
+	}
+	trainer, err := nn.NewTrainer(s.Engine, path, optimizer, func(in []*graph.Node) *graph.Node {
+		x, t, z, coefficient := in[0], in[1], in[2], in[3]
+		epsH := diffusion.NewState(s.Schedule, s.Base, x, t).Noise(h)
+		return graph.ReduceAllSum(graph.Mul(diffusion.Column(coefficient, x), graph.Mul(epsH, z)))
+	})
+	return &VarGrad{sampler: s, trainer: trainer, steps: steps}, err
+}
+
+// Visitor implements [Objective]: it records the population at a random subset of the controlled steps.
+func (o *VarGrad) Visitor(key noise.Key) diffusion.Visitor {
+	o.record = o.record[:0]
+	var controlled []int
+	for i, st := range o.sampler.Steps {
+		if !st.Uncontrolled {
+			controlled = append(controlled, i)
+		}
+	}
+	chosen := map[int]bool{}
+	for _, j := range key.Rand().Perm(len(controlled))[:min(o.steps, len(controlled))] {
+		chosen[controlled[j]] = true
+	}
+	return func(p *diffusion.Population) error {
+		if !chosen[p.Index] {
+			return nil
+		}
+		z := make([]float32, len(p.X))
+		for i := range p.N {
+			p.Noise(i, z[i*p.Dim:(i+1)*p.Dim])
+		}
+		o.record = append(o.record, recorded{step: p.Step, x: append([]float32(nil), p.X...), z: z})
+		return nil
+	}
+}
+
+// Fit implements [Objective]. The loss it returns is Var ℓ.
+func (o *VarGrad) Fit(_ context.Context, _ noise.Key, batch Weighted, _ *Buffer) (float64, error) {
+	var mean, variance, n float64
+	for _, lw := range batch.LogW {
+		if !math.IsInf(lw, -1) {
+			mean, n = mean-lw, n+1
+		}
+	}
+	mean /= n
+	var x, t, z, coefficient []float32
+	controlled := 0
+	for _, st := range o.sampler.Steps {
+		if !st.Uncontrolled {
+			controlled++
+		}
+	}
+	for _, rec := range o.record {
+		scale := 2 / (n - 1) * rec.step.K / rec.step.S * float64(controlled) / float64(len(o.record))
+		for _, lw := range batch.LogW {
+			c := 0.0
+			if !math.IsInf(lw, -1) {
+				c = (-lw - mean) * scale
+			}
+			t, coefficient = append(t, float32(rec.step.T)), append(coefficient, float32(c))
+		}
+		x, z = append(x, rec.x...), append(z, rec.z...)
+	}
+	for _, lw := range batch.LogW {
+		if !math.IsInf(lw, -1) {
+			variance += (-lw - mean) * (-lw - mean) / (n - 1)
+		}
+	}
+	shape := o.sampler.Shape
+	_, err := o.trainer.Step(engine.Rows(x, shape...), t, engine.Rows(z, shape...), coefficient)
+	return variance, err
+}

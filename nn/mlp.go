@@ -1,0 +1,102 @@
+// Package nn holds the networks: multi-layer perceptrons, time embeddings, and the trainer that fits their parameters.
+//
+// Parameters live in a [model.Scope] under stable names ("hidden_0/weights"), are created once from a noise key, and do
+// not depend on the order in which networks are made.
+package nn
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
+
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/op"
+)
+
+// TimeFeatures is the size of the sinusoidal embedding of t that enters every hidden layer of a timed network.
+const TimeFeatures = 32
+
+// MLP is a perceptron with SiLU hidden layers and residual connections between layers of equal width. With Timed set,
+// a learned projection of the sinusoidal embedding of t is added before every activation.
+type MLP struct {
+	// Scope holds the parameters.
+	Scope *model.Scope
+	// In and Out are the sizes of input and output; Width and Depth those of the hidden layers.
+	In, Out, Width, Depth int
+	// Timed says that Apply takes times.
+	Timed bool
+}
+
+// Init creates the parameters: weights N(0, 1/fan-in), biases zero, the weights of the last layer scaled by last and its
+// bias equal to bias. With last = 0 the network starts as that constant.
+func (m MLP) Init(key noise.Key, last, bias float64) MLP {
+	in := m.In
+	for i := range m.Depth {
+		s := m.Scope.At("hidden_%d", i)
+		dense(s, key, in, m.Width, 1, 0)
+		if m.Timed {
+			dense(s.At("time"), key, TimeFeatures, m.Width, 1, 0)
+		}
+		in = m.Width
+	}
+	dense(m.Scope.At("out"), key, in, m.Out, last, bias)
+	return m
+}
+
+// At returns the same network with its parameters in another scope, such as that of their averages.
+func (m MLP) At(s *model.Scope) MLP {
+	m.Scope = s
+	return m
+}
+
+// Apply returns the network at x [batch, In], as [batch, Out]. Times t are [batch] or [1]; nil unless Timed.
+func (m MLP) Apply(x, t *graph.Node) *graph.Node {
+	return affine(m.Scope.At("out"), m.Features(x, t))
+}
+
+// Features returns the last hidden layer [batch, Width].
+func (m MLP) Features(x, t *graph.Node) *graph.Node {
+	var embedding *graph.Node
+	if m.Timed {
+		embedding = op.Sinusoids(t, TimeFeatures)
+	}
+	for i := range m.Depth {
+		s := m.Scope.At("hidden_%d", i)
+		y := affine(s, x)
+		if m.Timed {
+			y = graph.Add(y, affine(s.At("time"), embedding))
+		}
+		y = op.SiLU(y)
+		if i > 0 {
+			y = graph.Add(x, y)
+		}
+		x = y
+	}
+	return x
+}
+
+func dense(s *model.Scope, key noise.Key, in, out int, scale, bias float64) {
+	w := make([]float32, in*out)
+	key.Sub(s.Scope()).Normal(w, 0, 0)
+	for i := range w {
+		w[i] *= float32(scale / math.Sqrt(float64(in)))
+	}
+	s.VariableWithValue("weights", tensors.FromFlatDataAndDimensions(w, in, out))
+	s.VariableWithValue("bias", tensors.FromScalarAndDimensions(float32(bias), out))
+}
+
+func affine(s *model.Scope, x *graph.Node) *graph.Node {
+	return graph.Add(graph.MatMul(x, parameter(s, "weights", x)), graph.InsertAxes(parameter(s, "bias", x), 0))
+}
+
+// parameter returns a parameter's node, in the precision of x.
+func parameter(s *model.Scope, name string, x *graph.Node) *graph.Node {
+	v := s.GetVariable(name)
+	if v == nil {
+		panic(fmt.Errorf("nn: no parameter %q: Init has not run, or the checkpoint holds another architecture", model.JoinPath(s.Scope(), name)))
+	}
+	return graph.ConvertDType(v.NodeValue(x), x.DType())
+}

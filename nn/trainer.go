@@ -1,0 +1,128 @@
+package nn
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
+
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/op"
+)
+
+// Optimizer is AdamW with optional clipping, cosine decay and parameter averaging. The zero value is Adam at 1e-3.
+type Optimizer struct {
+	LearningRate float64 `yaml:"learning_rate"` // 0 means 1e-3
+	WeightDecay  float64 `yaml:"weight_decay"`  // decoupled; 0 is plain Adam
+	ClipNorm     float64 `yaml:"clip_norm"`     // global gradient norm; 0 means 1, negative means no clipping
+	Decay        int     `yaml:"-"`             // steps over which the rate falls to zero by a cosine; 0 keeps it constant
+	EMA          float64 `yaml:"ema"`           // decay of the averaged copy of the parameters; 0 makes it equal to them
+}
+
+const beta1, beta2, epsilon = 0.9, 0.999, 1e-8
+
+// Trainer minimises one loss over the parameters of one scope. Its state, like the parameters, are variables of the
+// engine: moments under /optimizer/<scope>, averages under /ema/<scope>.
+type Trainer struct {
+	options Optimizer
+	program *engine.Program
+	steps   int
+}
+
+// NewTrainer compiles the loss, a scalar graph function of the inputs given to Step, over the parameters below path.
+func NewTrainer(e *engine.Engine, path string, options Optimizer, loss func(inputs []*graph.Node) *graph.Node) (*Trainer, error) {
+	if options.LearningRate == 0 {
+		options.LearningRate = 1e-3
+	}
+	if options.ClipNorm == 0 {
+		options.ClipNorm = 1
+	}
+	t := &Trainer{options: options}
+	parameters := Parameters(e, path)
+	if len(parameters) == 0 {
+		return nil, fmt.Errorf("nn: no parameters below %s to train", path)
+	}
+	for _, p := range parameters {
+		for _, name := range []string{"/m", "/v"} {
+			frozen(e, "/optimizer"+p.Path()+name, tensors.FromShape(p.Shape()))
+		}
+		value, err := p.MustValue().Clone()
+		if err != nil {
+			return nil, fmt.Errorf("nn: average of %s: %w", p.Path(), err)
+		}
+		frozen(e, Averaged(p.Path()), value)
+	}
+	var err error
+	t.program, err = e.Compile(func(inputs []*graph.Node) []*graph.Node {
+		g := inputs[0].Graph()
+		scalar := func(i int) *graph.Node {
+			return graph.Reshape(graph.Slice(inputs[0], graph.AxisElem(i)))
+		}
+		value := loss(inputs[1:])
+		nodes := make([]*graph.Node, len(parameters))
+		for i, p := range parameters {
+			nodes[i] = p.NodeValue(g)
+		}
+		grads := graph.Gradient(value, nodes...)
+		if options.ClipNorm > 0 {
+			grads, _ = op.ClipByGlobalNorm(grads, options.ClipNorm)
+		}
+		for i, p := range parameters {
+			m, v := e.Params.GetVariable("/optimizer"+p.Path()+"/m"), e.Params.GetVariable("/optimizer"+p.Path()+"/v")
+			p1, m1, v1 := op.AdamW(nodes[i], grads[i], m.NodeValue(g), v.NodeValue(g), scalar(0), scalar(1), scalar(2),
+				beta1, beta2, epsilon, options.WeightDecay)
+			p.SetNodeValue(p1)
+			m.SetNodeValue(m1)
+			v.SetNodeValue(v1)
+			a := e.Params.GetVariable(Averaged(p.Path()))
+			a.SetNodeValue(op.EMA(a.NodeValue(g), p1, scalar(3)))
+		}
+		return []*graph.Node{value}
+	})
+	return t, err
+}
+
+// Step takes one optimiser step on a batch and returns the loss before it. A loss that is not finite is an error.
+func (t *Trainer) Step(inputs ...any) (float64, error) {
+	t.steps++
+	k, rate := float64(t.steps), t.options.LearningRate
+	if n := t.options.Decay; n > 0 {
+		rate *= 0.5 * (1 + math.Cos(math.Pi*min(1, (k-1)/float64(n))))
+	}
+	// Early averages would otherwise remember the initial parameters: start the decay low (Karras et al. 2022).
+	ema := min(t.options.EMA, (1+k)/(10+k))
+	schedule := []float32{float32(rate), float32(1 / (1 - math.Pow(beta1, k))), float32(1 / (1 - math.Pow(beta2, k))), float32(ema)}
+	out, err := t.program.Run(append([]any{schedule}, inputs...)...)
+	if err != nil {
+		return 0, err
+	}
+	loss := float64(tensors.ToScalar[float32](out[0]))
+	out[0].FinalizeAll()
+	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return loss, fmt.Errorf("nn: the loss is %g at step %d; lower the learning rate (now %g)", loss, t.steps, rate)
+	}
+	return loss, nil
+}
+
+// Parameters returns the trainable variables below path, sorted by name.
+func Parameters(e *engine.Engine, path string) []*model.Variable {
+	var out []*model.Variable
+	for v := range e.Params.IterVariables() {
+		if v.Trainable && strings.HasPrefix(v.Path(), path+"/") {
+			out = append(out, v)
+		}
+	}
+	slices.SortFunc(out, func(a, b *model.Variable) int { return strings.Compare(a.Path(), b.Path()) })
+	return out
+}
+
+// Averaged returns the path of the averaged copy of a parameter or scope.
+func Averaged(path string) string { return "/ema" + path }
+
+func frozen(e *engine.Engine, path string, value *tensors.Tensor) {
+	e.Params.VariableWithValue(path, value).SetTrainable(false)
+}

@@ -1,0 +1,82 @@
+package report
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func labels(ticks []tick) string {
+	var l []string
+	for _, t := range ticks {
+		l = append(l, t.label)
+	}
+	return strings.Join(l, " ")
+}
+
+func TestTickLabels(t *testing.T) {
+	for _, c := range []struct {
+		got  []tick
+		want string
+	}{
+		{linearTicks(0, 1, 5, 0), "0 0.2 0.4 0.6 0.8 1.0"},
+		{linearTicks(-2.6, 2.6, 4, 0), "−2 0 2"},
+		{linearTicks(1, 40, 5, 1), "10 20 30 40"},
+		{linearTicks(1, 3, 5, 1), "1 2 3"},
+		{linearTicks(-0.03, 0.061, 5, 0), "−0.02 0 0.02 0.04 0.06"},
+		{linearTicks(0, 8e5, 4, 0), "0 200k 400k 600k 800k"},
+		{linearTicks(0, 2.5e6, 5, 0), "0 0.5M 1.0M 1.5M 2.0M 2.5M"},
+		{linearTicks(-5e-6, 5e-6, 2, 0), "−5e−6 0 5e−6"},
+		{linearTicks(3, 3, 5, 0), ""}, {linearTicks(math.NaN(), 1, 5, 0), ""},
+		{logTicks(0.002, 4), "0.01 0.1 1"},
+		{logTicks(0.01, 1), "0.01 0.1 1"},
+		{logTicks(1.5, 30), "2 5 10 20"},
+		{logTicks(1e-9, 1e6), "1e−9 1e−6 0.001 1 1000 1e6"},
+	} {
+		if d := cmp.Diff(c.want, labels(c.got)); d != "" {
+			t.Error(d)
+		}
+	}
+}
+
+func TestLinearTicksStayInView(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lo := rapid.Float64Range(-1e6, 1e6).Draw(t, "lo")
+		hi := lo + rapid.Float64Range(1e-3, 1e6).Draw(t, "width")
+		n := rapid.IntRange(2, 8).Draw(t, "n")
+		ticks := linearTicks(lo, hi, n, 0)
+		if len(ticks) > n+1 {
+			t.Fatalf("%d ticks, want about %d", len(ticks), n)
+		}
+		eps := 1e-6 * (hi - lo)
+		for i, k := range ticks {
+			if k.at < lo-eps || k.at > hi+eps || i > 0 && k.at <= ticks[i-1].at || i > 0 && k.label == ticks[i-1].label {
+				t.Fatalf("ticks of [%g, %g]: %v", lo, hi, ticks)
+			}
+		}
+	})
+}
+
+// The fonts must have every character that this package writes itself; a missing one would be left out silently.
+func TestFontsHaveOurCharacters(t *testing.T) {
+	const ours = "0123456789−.,ekMGT·…□()%abcdefghijklmnopqrstuvwxyz"
+	for _, s := range []textStyle{titleText, noteText} {
+		if got := s.drawable(ours); got != ours {
+			t.Errorf("drawn as %q, want %q", got, ours)
+		}
+		if got := s.drawable("10⁻⁶"); !strings.Contains(got, "□") {
+			t.Errorf("a raised minus, which the fonts lack, is drawn as %q", got)
+		}
+	}
+}
+
+func TestThousands(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
+		if got := thousands(n); got != want {
+			t.Errorf("thousands(%d) = %q, want %q", n, got, want)
+		}
+	}
+}

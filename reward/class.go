@@ -1,0 +1,24 @@
+package reward
+
+import (
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/nn"
+)
+
+// NewClass returns the reward r(x) = scale · log Σ_{c∈classes} p(c | x) of a classifier, for samples of the given shape:
+// the tilted law is then class-conditional sampling, sharpened by scale.
+func NewClass(e *engine.Engine, c nn.Classifier, classes []int, scale float64, shape []int, batch int) (*Graphed, error) {
+	return NewGraphed(e, shape, batch, func(x *graph.Node) *graph.Node {
+		logP := c.LogProbabilities(x)
+		columns := make([]*graph.Node, len(classes))
+		for i, class := range classes {
+			columns[i] = graph.Slice(logP, graph.AxisRange(), graph.AxisElem(class))
+		}
+		joint := graph.Concatenate(columns, -1)
+		top := graph.StopGradient(graph.ReduceMax(joint, -1))
+		sum := graph.ReduceSum(graph.Exp(graph.Sub(joint, graph.InsertAxes(top, -1))), -1)
+		return graph.MulScalar(graph.Add(top, graph.Log(sum)), scale)
+	})
+}

@@ -1,0 +1,97 @@
+// Package reward scores samples: r(x), the log of the factor by which the prior is tilted in (1), with its temperature
+// absorbed. A [Reward] is a host function on a batch and may be a black box; a [Differentiable] one is also a graph
+// function, whose gradient guides samplers and feeds the reward-informed h-transform (16).
+package reward
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/engine"
+)
+
+// Reward evaluates samples.
+type Reward interface {
+	// Rewards returns r per sample for x [n, …], flat and row-major. A NaN or infinite reward is the caller's to judge.
+	Rewards(ctx context.Context, x []float32, n int) ([]float64, error)
+}
+
+// Differentiable rewards can be evaluated in a graph.
+type Differentiable interface {
+	Reward
+	// Graph returns r [batch] for x [batch, …].
+	Graph(x *graph.Node) *graph.Node
+}
+
+// Func is a black-box reward: a function of one sample.
+type Func func(x []float32) float64
+
+var _ Reward = Func(nil)
+
+// Rewards implements [Reward].
+func (f Func) Rewards(_ context.Context, x []float32, n int) ([]float64, error) {
+	out, dim := make([]float64, n), len(x)/max(n, 1)
+	for i := range out {
+		out[i] = f(x[i*dim : (i+1)*dim])
+	}
+	return out, nil
+}
+
+// Gradient returns ∇ₓ r(x), shaped like x, as a constant: nothing is backpropagated into x or through the gradient.
+func Gradient(r Differentiable, x *graph.Node) *graph.Node {
+	// The barrier node takes no gradient itself; a copy of it can.
+	leaf := graph.Identity(graph.StopGradient(x))
+	return graph.StopGradient(graph.Gradient(graph.ReduceAllSum(r.Graph(leaf)), leaf)[0])
+}
+
+// Graphed makes a [Differentiable] of a graph function, evaluated in batches of fixed size on an engine.
+type Graphed struct {
+	Function func(x *graph.Node) *graph.Node // [batch, Shape…] → [batch]
+	Shape    []int                           // of one sample
+	Batch    int
+
+	program *engine.Program
+}
+
+var _ Differentiable = (*Graphed)(nil)
+
+// NewGraphed compiles a graph reward. Batch 0 means 256.
+func NewGraphed(e *engine.Engine, shape []int, batch int, fn func(x *graph.Node) *graph.Node) (*Graphed, error) {
+	if batch <= 0 {
+		batch = 256
+	}
+	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{fn(in[0])} })
+	if err != nil {
+		return nil, fmt.Errorf("reward: %w", err)
+	}
+	return &Graphed{Function: fn, Shape: shape, Batch: batch, program: program}, nil
+}
+
+// Graph implements [Differentiable].
+func (r *Graphed) Graph(x *graph.Node) *graph.Node { return r.Function(x) }
+
+// Rewards implements [Reward].
+func (r *Graphed) Rewards(ctx context.Context, x []float32, n int) ([]float64, error) {
+	out, dim := make([]float64, n), len(x)/max(n, 1)
+	rows, values := make([]float32, r.Batch*dim), make([]float32, r.Batch)
+	for lo := 0; lo < n; lo += r.Batch {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		hi := min(lo+r.Batch, n)
+		copy(rows, x[lo*dim:hi*dim])
+		result, err := r.program.Run(engine.Rows(rows, r.Shape...))
+		if err != nil {
+			return nil, fmt.Errorf("reward: %w", err)
+		}
+		if err := engine.Floats(values, result[0]); err != nil {
+			return nil, fmt.Errorf("reward: %w", err)
+		}
+		for i := lo; i < hi; i++ {
+			out[i] = float64(values[i-lo])
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,29 @@
+package steer
+
+import (
+	"context"
+	"slices"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/reward"
+)
+
+// BestOfK simulates n·k paths and returns, of every k, the endpoint of highest reward: [n, dim] row-major.
+func BestOfK(ctx context.Context, s *diffusion.Sampler, r reward.Reward, key noise.Key, n, k int) ([]float32, error) {
+	paths, err := s.Run(ctx, key, n*k, nil)
+	if err != nil {
+		return nil, err
+	}
+	rewards, err := r.Rewards(ctx, paths.X, n*k)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]float32, 0, n*paths.Dim)
+	for g := range n {
+		group := rewards[g*k : (g+1)*k]
+		best := g*k + slices.Index(group, slices.Max(group))
+		out = append(out, paths.X[best*paths.Dim:(best+1)*paths.Dim]...)
+	}
+	return out, nil
+}
