@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/doob-diffusion/doob/internal/atomicfile"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
@@ -274,7 +275,7 @@ func TestFailedWriteKeepsTheOldFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	full := errors.New("no space left on device")
-	err := writeAtomic(path, func(w io.Writer) error {
+	err := atomicfile.WriteFunc(path, func(w io.Writer) error {
 		if _, err := w.Write([]byte("half")); err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,8 @@ import (
 	"math"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/doob-diffusion/doob/internal/atomicfile"
 )
 
 // Save writes f to path. Equal files give equal bytes. The file appears whole or not at all: on an error whatever was
@@ -24,7 +26,7 @@ func Save(path string, f File) error {
 	if err != nil {
 		return fmt.Errorf("save checkpoint %s: %w", path, err)
 	}
-	err = writeAtomic(path, func(w io.Writer) error {
+	err = atomicfile.WriteFunc(path, func(w io.Writer) error {
 		if _, err := w.Write(head); err != nil {
 			return err
 		}

@@ -109,6 +109,7 @@ func TestVisitorSeesTheStep(t *testing.T) {
 	const n = 40
 	var x, ratio, energy []float64
 	visits := 0
+	seen := map[float32]bool{}
 	check := func(gotX []float32, gotRatio, gotEnergy []float64) {
 		t.Helper()
 		for i := range gotX {
@@ -132,6 +133,10 @@ func TestVisitorSeesTheStep(t *testing.T) {
 		z := make([]float32, 2)
 		for i := range n {
 			p.Noise(i, z)
+			if seen[z[0]] || z[0] == p.X[2*i] { // at the first step X is itself noise
+				t.Errorf("step %d moves path %d by noise that was used before", p.Index, i)
+			}
+			seen[z[0]] = true
 			var square float64
 			for a := range 2 {
 				j := 2*i + a

@@ -152,11 +152,14 @@ func (p Process) steps(n int) []diffusion.Step {
 type Network struct {
 	Width int `yaml:"width"`
 	Depth int `yaml:"depth"`
+	// Octaves adds sines and cosines of the inputs, see [nn.MLP].
+	Octaves int `yaml:"octaves"`
 }
 
 func (n Network) check(key string, c *check) {
 	c.positive(key+".width", n.Width)
 	c.positive(key+".depth", n.Depth)
+	c.that(n.Octaves >= 0 && n.Octaves <= 10, "%s.octaves is %d, want 0 to 10", key, n.Octaves)
 }
 
 // Loop are the settings of one fine-tuning method: Algorithm 1 with a selector and an objective.

@@ -13,8 +13,8 @@ import (
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/gmm"
 	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/atomicfile"
 	"github.com/doob-diffusion/doob/noise"
-	"github.com/doob-diffusion/doob/report"
 	"github.com/doob-diffusion/doob/reward"
 )
 
@@ -35,7 +35,7 @@ func Examine(ctx context.Context, backend, dir string) []Check {
 	finding, err = examineSpeed(ctx, backend)
 	add("speed", finding, err)
 	probe := filepath.Join(dir, ".doob-doctor")
-	err = report.WriteFileAtomic(probe, make([]byte, 1<<20))
+	err = atomicfile.Write(probe, make([]byte, 1<<20))
 	if err == nil {
 		err = os.Remove(probe)
 	}

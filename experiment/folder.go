@@ -9,9 +9,8 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/doob-diffusion/doob/internal/atomicfile"
 	"github.com/goccy/go-yaml"
-
-	"github.com/doob-diffusion/doob/report"
 )
 
 // ErrFolder says that a run folder cannot be used: it is not empty, another process works in it, or it is no run folder.
@@ -69,7 +68,7 @@ func (f *Folder) writeConfig(config any) error {
 	if err != nil {
 		return err
 	}
-	return report.WriteFileAtomic(f.File("config.yaml"), text)
+	return atomicfile.Write(f.File("config.yaml"), text)
 }
 
 // File returns the path of a file in the folder.
@@ -103,7 +102,7 @@ func (f *Folder) WriteJSON(name string, value any) error {
 	if err != nil {
 		return err
 	}
-	return report.WriteFileAtomic(f.File(name), append(text, '\n'))
+	return atomicfile.Write(f.File(name), append(text, '\n'))
 }
 
 // Close releases the folder.

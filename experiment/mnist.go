@@ -321,15 +321,15 @@ func (m *MNIST) metadata() map[string]string {
 
 func (m *MNIST) priorModel(e *engine.Engine, path string, key noise.Key) diffusion.Perceptron {
 	return diffusion.Perceptron{Schedule: m.Process.Schedule, MLP: nn.MLP{Scope: e.Scope(path), In: pixels, Out: pixels,
-		Width: m.Network.Width, Depth: m.Network.Depth, Timed: true}.Init(key, 0, 0)}
+		Width: m.Network.Width, Depth: m.Network.Depth, Octaves: m.Network.Octaves, Timed: true}.Init(key, 0, 0)}
 }
 
 func (m *MNIST) classifier(e *engine.Engine, path string, key noise.Key) nn.Classifier {
-	return nn.Classifier{MLP: nn.MLP{Scope: e.Scope(path), In: pixels, Out: 10, Width: m.Classifier.Width, Depth: m.Classifier.Depth}.Init(key, 1, 0)}
+	return nn.Classifier{MLP: nn.MLP{Scope: e.Scope(path), In: pixels, Out: 10, Width: m.Classifier.Width, Depth: m.Classifier.Depth, Octaves: m.Classifier.Octaves}.Init(key, 1, 0)}
 }
 
 func (m *MNIST) control(e *engine.Engine, path string, r reward.Differentiable, key noise.Key) htransform.RewardInformed {
-	return htransform.NewRewardInformed(htransform.Network{Scope: e.Scope(path), Width: m.H.Width, Depth: m.H.Depth,
+	return htransform.NewRewardInformed(htransform.Network{Scope: e.Scope(path), Width: m.H.Width, Depth: m.H.Depth, Octaves: m.H.Octaves,
 		ScaleWidth: m.H.ScaleWidth}, r, pixels, key)
 }
 

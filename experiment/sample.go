@@ -13,6 +13,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/atomicfile"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/report"
@@ -177,5 +178,5 @@ func writeCSV(path string, x []float32, dim int) error {
 			b.WriteByte(',')
 		}
 	}
-	return report.WriteFileAtomic(path, []byte(b.String()))
+	return atomicfile.Write(path, []byte(b.String()))
 }

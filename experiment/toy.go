@@ -227,12 +227,12 @@ func (p *toyProblem) baseModel(e *engine.Engine, path string, key noise.Key) dif
 		return diffusion.Mixture{Schedule: p.Process.Schedule, Density: p.prior}
 	}
 	return diffusion.Perceptron{Schedule: p.Process.Schedule, MLP: nn.MLP{Scope: e.Scope(path), In: p.dim(), Out: p.dim(),
-		Width: p.Network.Width, Depth: p.Network.Depth, Timed: true}.Init(key, 0, 0)}
+		Width: p.Network.Width, Depth: p.Network.Depth, Octaves: p.Network.Octaves, Timed: true}.Init(key, 0, 0)}
 }
 
 // control returns a reward-informed h with parameters below path.
 func (p *toyProblem) control(e *engine.Engine, path string, key noise.Key) htransform.RewardInformed {
-	return htransform.NewRewardInformed(htransform.Network{Scope: e.Scope(path), Width: p.H.Width, Depth: p.H.Depth,
+	return htransform.NewRewardInformed(htransform.Network{Scope: e.Scope(path), Width: p.H.Width, Depth: p.H.Depth, Octaves: p.H.Octaves,
 		ScaleWidth: p.H.ScaleWidth}, p.reward, p.dim(), key)
 }
 

@@ -22,6 +22,8 @@ type toyRun struct {
 	engine  *engine.Engine // holds the base model; methods work on forks of it
 	base    diffusion.Model
 	observe Observer
+	folder  *Folder
+	first   bool // the seed whose checkpoints and samples are kept
 	// importance is what that method learned, for importance_smc.
 	importance *outcome
 }

@@ -80,23 +80,16 @@ func (t *Toy) Run(ctx context.Context, folder, backend string, observe Observer)
 	results := map[string][]*ToyResult{}
 	pictures := &toyPictures{problem: problem, samples: map[string][]float32{}, history: map[string][]finetune.Event{}}
 	for i := range t.Seeds {
-		run := &toyRun{toyProblem: problem, seed: t.Seed + uint64(i), observe: func(ev Event) {
+		run := &toyRun{toyProblem: problem, seed: t.Seed + uint64(i), folder: f, first: i == 0, observe: func(ev Event) {
 			f.Event(ev)
 			pictures.add(ev, i == 0)
 			observe(ev)
 		}}
-		if err := run.all(ctx, backend, func(name string, o *outcome, r *ToyResult) error {
+		if err := run.all(ctx, backend, func(name string, o *outcome, r *ToyResult) {
 			results[name] = append(results[name], r)
-			if i > 0 {
-				return nil
+			if i == 0 {
+				pictures.samples[name] = o.samples
 			}
-			pictures.samples[name] = o.samples
-			return saveParameters(f.File("checkpoint", name+".safetensors"), o.engine, t.metadata(run.seed), nn.Averaged("/h/"+name))
-		}, func(e *engine.Engine) error {
-			if i > 0 || t.Base == "exact" {
-				return nil
-			}
-			return saveParameters(f.File("checkpoint", "base.safetensors"), e, t.metadata(run.seed), nn.Averaged("/base"))
 		}); err != nil {
 			return nil, err
 		}
@@ -115,16 +108,13 @@ func (t *Toy) Run(ctx context.Context, folder, backend string, observe Observer)
 }
 
 // all runs every method of one seed, each on a fork of one engine with the base model, and hands on each result.
-func (r *toyRun) all(ctx context.Context, backend string, done func(string, *outcome, *ToyResult) error, trained func(*engine.Engine) error) error {
+func (r *toyRun) all(ctx context.Context, backend string, done func(string, *outcome, *ToyResult)) error {
 	var err error
 	if r.engine, err = engine.Open(backend); err != nil {
 		return err
 	}
 	r.key = noise.New(r.seed)
 	if err := r.pretrain(ctx); err != nil {
-		return err
-	}
-	if err := trained(r.engine); err != nil {
 		return err
 	}
 	for _, name := range toyMethods {
@@ -134,6 +124,10 @@ func (r *toyRun) all(ctx context.Context, backend string, done func(string, *out
 		total := max(1, r.loop(name).Iterations)
 		r.observe(Event{Seed: r.seed, Stage: name, Total: total})
 		o, err := r.method(ctx, name)
+		// An interrupted method has learned something too.
+		if o != nil && (err == nil || ctx.Err() != nil) {
+			err = errors.Join(err, r.save(o.engine, name, "/h/"+name, err == nil))
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -141,12 +135,22 @@ func (r *toyRun) all(ctx context.Context, backend string, done func(string, *out
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if err := done(name, o, result); err != nil {
+		done(name, o, result)
+		r.observe(Event{Seed: r.seed, Stage: name, Done: total, Total: total, Result: result})
+		if err := r.folder.Err(); err != nil {
 			return err
 		}
-		r.observe(Event{Seed: r.seed, Stage: name, Done: total, Total: total, Result: result})
 	}
 	return nil
+}
+
+// save keeps the averaged parameters below path, if there are any, in the folder's checkpoints: of the first seed only.
+func (r *toyRun) save(e *engine.Engine, name, path string, complete bool) error {
+	if !r.first || len(nn.Parameters(e, path)) == 0 {
+		return nil
+	}
+	return saveParameters(r.folder.File("checkpoint", name+".safetensors"), e, map[string]string{"experiment": "toy",
+		"seed": fmt.Sprint(r.seed), "version": Version(), "complete": fmt.Sprint(complete)}, nn.Averaged(path))
 }
 
 func (t *Toy) wants(name string) bool {
@@ -175,6 +179,9 @@ func (r *toyRun) pretrain(ctx context.Context) error {
 				r.observe(Event{Seed: r.seed, Stage: "pretrain", Done: step, Total: r.Pretrain.Steps, Loss: &value})
 			}
 		})
+	if err == nil || ctx.Err() != nil {
+		err = errors.Join(err, r.save(r.engine, "base", "/base", err == nil))
+	}
 	if err != nil {
 		return fmt.Errorf("pretrain: %w", err)
 	}
@@ -222,10 +229,6 @@ func mean(results []*ToyResult) *ToyResult {
 		}
 	}
 	return out
-}
-
-func (t *Toy) metadata(seed uint64) map[string]string {
-	return map[string]string{"experiment": "toy", "seed": fmt.Sprint(seed), "version": Version()}
 }
 
 // Version is the module's version and commit, as far as the build knows them.

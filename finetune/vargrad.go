@@ -49,12 +49,7 @@ func NewVarGrad(s *diffusion.Sampler, h diffusion.Control, path string, optimize
 // Visitor implements [Objective]: it records the population at a random subset of the controlled steps.
 func (o *VarGrad) Visitor(key noise.Key) diffusion.Visitor {
 	o.record = o.record[:0]
-	var controlled []int
-	for i, st := range o.sampler.Steps {
-		if !st.Uncontrolled {
-			controlled = append(controlled, i)
-		}
-	}
+	controlled := o.controlled()
 	chosen := map[int]bool{}
 	for _, j := range key.Rand().Perm(len(controlled))[:min(o.steps, len(controlled))] {
 		chosen[controlled[j]] = true
@@ -74,37 +69,49 @@ func (o *VarGrad) Visitor(key noise.Key) diffusion.Visitor {
 
 // Fit implements [Objective]. The loss it returns is Var ℓ.
 func (o *VarGrad) Fit(_ context.Context, _ noise.Key, batch Weighted, _ *Buffer) (float64, error) {
-	var mean, variance, n float64
-	for _, lw := range batch.LogW {
+	deviation, n := deviations(batch.LogW)
+	var variance float64
+	for _, d := range deviation {
+		variance += d * d / (n - 1)
+	}
+	var x, t, z, coefficient []float32
+	for _, rec := range o.record {
+		scale := 2 / (n - 1) * rec.step.K / rec.step.S * float64(len(o.controlled())) / float64(len(o.record))
+		for _, d := range deviation {
+			t, coefficient = append(t, float32(rec.step.T)), append(coefficient, float32(scale*d))
+		}
+		x, z = append(x, rec.x...), append(z, rec.z...)
+	}
+	shape := o.sampler.Shape
+	_, err := o.trainer.Step(engine.Rows(x, shape...), t, engine.Rows(z, shape...), coefficient)
+	return variance, err
+}
+
+// deviations returns ℓ_i − mean ℓ with ℓ = −log w, zero for paths of weight zero, and the number of the others.
+func deviations(logW []float64) (deviation []float64, n float64) {
+	var mean float64
+	for _, lw := range logW {
 		if !math.IsInf(lw, -1) {
 			mean, n = mean-lw, n+1
 		}
 	}
 	mean /= n
-	var x, t, z, coefficient []float32
-	controlled := 0
-	for _, st := range o.sampler.Steps {
-		if !st.Uncontrolled {
-			controlled++
-		}
-	}
-	for _, rec := range o.record {
-		scale := 2 / (n - 1) * rec.step.K / rec.step.S * float64(controlled) / float64(len(o.record))
-		for _, lw := range batch.LogW {
-			c := 0.0
-			if !math.IsInf(lw, -1) {
-				c = (-lw - mean) * scale
-			}
-			t, coefficient = append(t, float32(rec.step.T)), append(coefficient, float32(c))
-		}
-		x, z = append(x, rec.x...), append(z, rec.z...)
-	}
-	for _, lw := range batch.LogW {
+	deviation = make([]float64, len(logW))
+	for i, lw := range logW {
 		if !math.IsInf(lw, -1) {
-			variance += (-lw - mean) * (-lw - mean) / (n - 1)
+			deviation[i] = -lw - mean
 		}
 	}
-	shape := o.sampler.Shape
-	_, err := o.trainer.Step(engine.Rows(x, shape...), t, engine.Rows(z, shape...), coefficient)
-	return variance, err
+	return deviation, n
+}
+
+// controlled returns the indices of the steps on which the control acts.
+func (o *VarGrad) controlled() []int {
+	var controlled []int
+	for i, st := range o.sampler.Steps {
+		if !st.Uncontrolled {
+			controlled = append(controlled, i)
+		}
+	}
+	return controlled
 }

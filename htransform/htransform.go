@@ -38,13 +38,14 @@ type Network struct {
 	Scope      *model.Scope
 	Width      int // of NN1
 	Depth      int // of NN1
+	Octaves    int // of NN1's inputs
 	ScaleWidth int // of NN2, which has three hidden layers
 }
 
 // NewRewardInformed creates the parameters of both networks, for samples of dim coordinates.
 func NewRewardInformed(net Network, r reward.Differentiable, dim int, key noise.Key) RewardInformed {
 	return RewardInformed{Reward: r,
-		NN1: nn.MLP{Scope: net.Scope.At("nn1"), In: 3 * dim, Out: dim, Width: net.Width, Depth: net.Depth, Timed: true}.Init(key, 0, 0),
+		NN1: nn.MLP{Scope: net.Scope.At("nn1"), In: 3 * dim, Out: dim, Width: net.Width, Depth: net.Depth, Octaves: net.Octaves, Timed: true}.Init(key, 0, 0),
 		NN2: nn.MLP{Scope: net.Scope.At("nn2"), In: nn.TimeFeatures, Out: 1, Width: net.ScaleWidth, Depth: 3}.Init(key, 0, 0.02)}
 }
 
@@ -71,7 +72,7 @@ var _ diffusion.Control = RewardFree{}
 
 // NewRewardFree creates the parameters of NN1.
 func NewRewardFree(net Network, dim int, key noise.Key) RewardFree {
-	return RewardFree{NN1: nn.MLP{Scope: net.Scope.At("nn1"), In: 2 * dim, Out: dim, Width: net.Width, Depth: net.Depth, Timed: true}.Init(key, 0, 0)}
+	return RewardFree{NN1: nn.MLP{Scope: net.Scope.At("nn1"), In: 2 * dim, Out: dim, Width: net.Width, Depth: net.Depth, Octaves: net.Octaves, Timed: true}.Init(key, 0, 0)}
 }
 
 // Noise implements [diffusion.Control].

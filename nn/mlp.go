@@ -28,12 +28,15 @@ type MLP struct {
 	In, Out, Width, Depth int
 	// Timed says that Apply takes times.
 	Timed bool
+	// Octaves is the number of frequencies π/4, π/2, π, … at which sines and cosines of every input join the inputs, for
+	// functions with fine structure in few dimensions (Tancik et al. 2020). 0 adds none.
+	Octaves int
 }
 
 // Init creates the parameters: weights N(0, 1/fan-in), biases zero, the weights of the last layer scaled by last and its
 // bias equal to bias. With last = 0 the network starts as that constant.
 func (m MLP) Init(key noise.Key, last, bias float64) MLP {
-	in := m.In
+	in := m.In * (1 + 2*m.Octaves)
 	for i := range m.Depth {
 		s := m.Scope.At("hidden_%d", i)
 		dense(s, key, in, m.Width, 1, 0)
@@ -59,6 +62,7 @@ func (m MLP) Apply(x, t *graph.Node) *graph.Node {
 
 // Features returns the last hidden layer [batch, Width].
 func (m MLP) Features(x, t *graph.Node) *graph.Node {
+	x = octaves(x, m.Octaves)
 	var embedding *graph.Node
 	if m.Timed {
 		embedding = op.Sinusoids(t, TimeFeatures)
@@ -76,6 +80,16 @@ func (m MLP) Features(x, t *graph.Node) *graph.Node {
 		x = y
 	}
 	return x
+}
+
+// octaves returns x [batch, n] with the sines and cosines of π/4·2ᵏ·x for k below count, [batch, n·(1+2·count)].
+func octaves(x *graph.Node, count int) *graph.Node {
+	parts := []*graph.Node{x}
+	for k := range count {
+		phase := graph.MulScalar(x, math.Pi/4*math.Pow(2, float64(k)))
+		parts = append(parts, graph.Sin(phase), graph.Cos(phase))
+	}
+	return graph.Concatenate(parts, -1)
 }
 
 func dense(s *model.Scope, key noise.Key, in, out int, scale, bias float64) {

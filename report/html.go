@@ -8,6 +8,8 @@ import (
 	"html/template"
 	"os"
 	"strings"
+
+	"github.com/doob-diffusion/doob/internal/atomicfile"
 )
 
 // Document is a page of sections.
@@ -56,7 +58,7 @@ func HTML(path string, doc Document) error {
 	if err := page.Execute(&b, view); err != nil {
 		return fmt.Errorf("report: cannot write %s: %w", path, err)
 	}
-	return WriteFileAtomic(path, b.Bytes())
+	return atomicfile.Write(path, b.Bytes())
 }
 
 type pageView struct {

@@ -8,6 +8,8 @@ import (
 	"image"
 	"image/png"
 	"math"
+
+	"github.com/doob-diffusion/doob/internal/atomicfile"
 )
 
 const (
@@ -23,7 +25,7 @@ func writePNG(path string, img image.Image, scale int) error {
 		return fmt.Errorf("report: cannot encode %s: %w", path, err)
 	}
 	data := b.Bytes()
-	return WriteFileAtomic(path, bytes.Join([][]byte{data[:ihdrEnd], resolution(scale), data[ihdrEnd:]}, nil))
+	return atomicfile.Write(path, bytes.Join([][]byte{data[:ihdrEnd], resolution(scale), data[ihdrEnd:]}, nil))
 }
 
 // resolution returns the pHYs chunk of an image with scale pixels per CSS pixel (PNG specification, 11.3.4.3).

@@ -1,22 +1,32 @@
-package report
+// Package atomicfile writes files whole or not at all.
+package atomicfile
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 )
 
-// WriteFileAtomic writes data to path so that a reader, now or after a crash, finds the old file or the new one and
-// never a part: it fills a temporary file in the same folder, syncs it to disk and renames it over path. The folder must
-// exist. On an error the old file stays as it was and the temporary one is removed.
-func WriteFileAtomic(path string, data []byte) error {
+// Write is [WriteFunc] for data at hand.
+func Write(path string, data []byte) error {
+	return WriteFunc(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// WriteFunc puts at path what write writes, so that a reader, now or after a crash, finds the old file or the new one
+// and never a part: it fills a temporary file in the same folder, syncs it to disk and renames it over path. The folder
+// must exist. On an error the old file stays as it was and the temporary one is removed.
+func WriteFunc(path string, write func(io.Writer) error) error {
 	f, err := createBeside(path)
 	if err != nil {
-		return fmt.Errorf("report: cannot write %s: %w", path, err)
+		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	_, err = f.Write(data)
+	err = write(f)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -26,7 +36,7 @@ func WriteFileAtomic(path string, data []byte) error {
 	}
 	if err != nil {
 		os.Remove(f.Name()) // the first error is the one to tell
-		return fmt.Errorf("report: cannot write %s: %w", path, err)
+		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	syncFolder(filepath.Dir(path))
 	return nil

@@ -1,4 +1,4 @@
-package report
+package atomicfile
 
 import (
 	"errors"
@@ -10,10 +10,10 @@ import (
 )
 
 // A limit on file size stops a write half way, as a full disk does.
-func TestWriteFileAtomicWithoutSpace(t *testing.T) {
+func TestWriteWithoutSpace(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a")
-	if err := WriteFileAtomic(path, []byte("old")); err != nil {
+	if err := Write(path, []byte("old")); err != nil {
 		t.Fatal(err)
 	}
 	signal.Ignore(syscall.SIGXFSZ)
@@ -25,7 +25,7 @@ func TestWriteFileAtomicWithoutSpace(t *testing.T) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 4096, Max: old.Max}); err != nil {
 		t.Skip(err)
 	}
-	err := WriteFileAtomic(path, make([]byte, 100_000))
+	err := Write(path, make([]byte, 100_000))
 	if back := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); back != nil {
 		t.Fatal(back)
 	}

@@ -1,4 +1,4 @@
-package report
+package atomicfile
 
 import (
 	"errors"
@@ -24,11 +24,11 @@ func names(t *testing.T, dir string) string {
 	return strings.Join(n, " ")
 }
 
-func TestWriteFileAtomic(t *testing.T) {
+func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.txt")
 	for _, want := range []string{"first", "second, longer", ""} {
-		if err := WriteFileAtomic(path, []byte(want)); err != nil {
+		if err := Write(path, []byte(want)); err != nil {
 			t.Fatal(err)
 		}
 		if got, _ := os.ReadFile(path); string(got) != want {
@@ -40,7 +40,7 @@ func TestWriteFileAtomic(t *testing.T) {
 	}
 }
 
-func TestWriteFileAtomicErrors(t *testing.T) {
+func TestWriteErrors(t *testing.T) {
 	dir := t.TempDir()
 	os.WriteFile(filepath.Join(dir, "file"), nil, 0o644)
 	os.MkdirAll(filepath.Join(dir, "folder", "full"), 0o755)
@@ -50,7 +50,7 @@ func TestWriteFileAtomicErrors(t *testing.T) {
 		"folder":        nil, // cannot be replaced by a file
 	} {
 		path := filepath.Join(dir, path)
-		err := WriteFileAtomic(path, []byte("x"))
+		err := Write(path, []byte("x"))
 		if err == nil || !strings.Contains(err.Error(), path) || want != nil && !errors.Is(err, want) {
 			t.Errorf("writing %s: %v", path, err)
 		}
@@ -60,13 +60,13 @@ func TestWriteFileAtomicErrors(t *testing.T) {
 	}
 }
 
-func TestWriteFileAtomicTogether(t *testing.T) {
+func TestWriteTogether(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a")
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			if err := WriteFileAtomic(path, []byte(strings.Repeat(string(rune('a'+i)), 10_000))); err != nil {
+			if err := Write(path, []byte(strings.Repeat(string(rune('a'+i)), 10_000))); err != nil {
 				t.Error(err)
 			}
 		})

@@ -1,0 +1,232 @@
+package engine_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/doob-diffusion/doob/engine"
+)
+
+func open(t *testing.T) *engine.Engine {
+	t.Helper()
+	e, err := engine.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestUnknownBackend(t *testing.T) {
+	for _, name := range []string{"xla:cuda", "gpu", "go:nonsense", "Go"} {
+		if _, err := engine.Open(name); !errors.Is(err, engine.ErrUnknownBackend) {
+			t.Errorf("Open(%q): error %v, want ErrUnknownBackend", name, err)
+		}
+	}
+	for _, name := range append(engine.Backends(), "") {
+		e, err := engine.Open(name)
+		if err != nil {
+			t.Errorf("Open(%q): %v", name, err)
+		} else if !slices.Contains(engine.Backends(), e.Name) {
+			t.Errorf("Open(%q) is named %q, want one of %v", name, e.Name, engine.Backends())
+		}
+	}
+}
+
+// double returns 2x, counted as a network.
+func double(in []*graph.Node) []*graph.Node {
+	engine.CountCall(in[0])
+	return []*graph.Node{graph.Add(in[0], in[0])}
+}
+
+func TestCallsAreCountedPerRowAndExecution(t *testing.T) {
+	e := open(t)
+	once, err := e.Compile(double)
+	if err != nil {
+		t.Fatal(err)
+	}
+	thrice, err := e.Compile(func(in []*graph.Node) []*graph.Node { return double(double(double(in))) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	uncounted, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{graph.Neg(in[0])} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want int64
+	for i, c := range []struct {
+		program *engine.Program
+		rows    int
+		calls   int64
+	}{{once, 5, 5}, {once, 5, 5}, {once, 3, 3}, {thrice, 4, 12}, {uncounted, 9, 0}, {once, 5, 5}, {thrice, 4, 12}} {
+		out, err := c.program.Run(engine.Rows(make([]float32, 2*c.rows), 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[0].FinalizeAll()
+		if want += c.calls; e.NetworkCalls() != want {
+			t.Errorf("after run %d of %d rows: %d calls, want %d", i, c.rows, e.NetworkCalls(), want)
+		}
+	}
+}
+
+// Concurrent runs, the first of which compile, neither miscount nor mix their data.
+func TestConcurrentRuns(t *testing.T) {
+	e := open(t)
+	program, err := e.Compile(double)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 200
+	errs := make([]error, n)
+	e.Each(n, func(i int) {
+		rows := 1 + i%3
+		out, err := program.Run(engine.Rows(slices.Repeat([]float32{float32(i)}, rows), 1))
+		if err != nil {
+			errs[i] = err
+			return
+		}
+		got := make([]float32, rows)
+		errs[i] = engine.Floats(got, out[0])
+		if got[rows-1] != float32(2*i) {
+			errs[i] = fmt.Errorf("run %d gave %v", i, got)
+		}
+	})
+	if err := errors.Join(errs...); err != nil {
+		t.Error(err)
+	}
+	want := int64(0)
+	for i := range n {
+		want += int64(1 + i%3)
+	}
+	if e.NetworkCalls() != want {
+		t.Errorf("%d calls, want %d", e.NetworkCalls(), want)
+	}
+}
+
+func TestForkIsIsolated(t *testing.T) {
+	e := open(t)
+	e.Scope("/h").VariableWithValue("w", []float32{1, 2})
+	e.CountPaths(3)
+	fork, err := e.Fork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fork.NetworkCalls() != 0 || fork.Paths() != 0 {
+		t.Errorf("a fork starts with %d calls and %d paths, want 0", fork.NetworkCalls(), fork.Paths())
+	}
+	value := func(e *engine.Engine) []float32 {
+		return tensors.MustCopyFlatData[float32](e.Params.GetVariable("/h/w").MustValue())
+	}
+	if got := value(fork); !slices.Equal(got, []float32{1, 2}) {
+		t.Errorf("parameters of the fork are %v, want a copy", got)
+	}
+	// A program of the fork that updates the parameter.
+	program, err := fork.Compile(func(in []*graph.Node) []*graph.Node {
+		v := fork.Params.GetVariable("/h/w")
+		v.SetNodeValue(graph.Add(v.NodeValue(in[0]), in[0]))
+		return double(in)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := program.Run([]float32{10, 10}); err != nil {
+		t.Fatal(err)
+	}
+	fork.CountPaths(5)
+	fork.Scope("/h").VariableWithValue("b", float32(1))
+	if got := value(fork); !slices.Equal(got, []float32{11, 12}) {
+		t.Errorf("updated parameters of the fork are %v, want [11 12]", got)
+	}
+	if got := value(e); !slices.Equal(got, []float32{1, 2}) {
+		t.Errorf("the fork changed the parameters of its origin to %v", got)
+	}
+	if e.Params.GetVariable("/h/b") != nil {
+		t.Error("a parameter made in the fork appeared in its origin")
+	}
+	if e.NetworkCalls() != 0 || e.Paths() != 3 || fork.NetworkCalls() != 2 || fork.Paths() != 5 {
+		t.Errorf("calls, paths: origin %d, %d, want 0, 3; fork %d, %d, want 2, 5", e.NetworkCalls(), e.Paths(), fork.NetworkCalls(), fork.Paths())
+	}
+}
+
+func TestPanicsInGraphFunctionsAreErrors(t *testing.T) {
+	cause := errors.New("no parameter")
+	for name, fn := range map[string]func(in []*graph.Node) []*graph.Node{
+		"error":       func([]*graph.Node) []*graph.Node { panic(fmt.Errorf("nn: %w", cause)) },
+		"string":      func([]*graph.Node) []*graph.Node { panic("text") },
+		"shapes":      func(in []*graph.Node) []*graph.Node { return []*graph.Node{graph.MatMul(in[0], in[0])} },
+		"nil pointer": func([]*graph.Node) []*graph.Node { return []*graph.Node{graph.Neg(nil)} },
+		"index":       func(in []*graph.Node) []*graph.Node { return []*graph.Node{in[len(in)]} },
+	} {
+		func() {
+			defer func() {
+				if r := recover(); r != nil { // in a goroutine of Each it would end the process
+					t.Errorf("%s: the panic came out: %v", name, r)
+				}
+			}()
+			program, err := open(t).Compile(fn)
+			if err == nil {
+				_, err = program.Run(engine.Rows(make([]float32, 6), 3))
+			}
+			if err == nil {
+				t.Errorf("%s: no error", name)
+			}
+			if name == "error" && !errors.Is(err, cause) {
+				t.Errorf("%s: %v does not wrap the cause", name, err)
+			}
+		}()
+	}
+}
+
+// A program survives a failed call.
+func TestRunAfterAnError(t *testing.T) {
+	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
+		if in[0].Shape().Dimensions[0] == 3 {
+			panic(errors.New("three rows"))
+		}
+		return double(in)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rows := range []int{2, 3, 2, 4} {
+		if _, err := program.Run(engine.Rows(make([]float32, rows), 1)); (err != nil) != (rows == 3) {
+			t.Errorf("%d rows: error %v", rows, err)
+		}
+	}
+}
+
+func TestEachCallsEveryIndexOnce(t *testing.T) {
+	for _, n := range []int{0, 1, 7, 100} {
+		var mutex sync.Mutex
+		var seen []int
+		var total atomic.Int64
+		open(t).Each(n, func(i int) {
+			total.Add(1)
+			mutex.Lock()
+			defer mutex.Unlock()
+			seen = append(seen, i)
+		})
+		slices.Sort(seen)
+		if len(seen) != n || int(total.Load()) != n || len(slices.Compact(seen)) != n || n > 0 && (seen[0] != 0 || seen[n-1] != n-1) {
+			t.Errorf("n = %d: indices %v", n, seen)
+		}
+	}
+}
+
+func TestRowsAndFloats(t *testing.T) {
+	tensor := engine.Rows([]float32{1, 2, 3, 4, 5, 6, 7, 8}, 2, 2)
+	if got := tensor.Shape().Dimensions; !slices.Equal(got, []int{2, 2, 2}) {
+		t.Errorf("dimensions %v, want [2 2 2]", got)
+	}
+	got := make([]float32, 3) // a shorter destination takes the first rows: batches are padded
+	if err := engine.Floats(got, tensor); err != nil || !slices.Equal(got, []float32{1, 2, 3}) {
+		t.Errorf("Floats = %v, %v", got, err)
+	}
+}

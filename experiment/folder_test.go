@@ -1,0 +1,134 @@
+package experiment
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A folder that cannot be used is left as it was.
+func TestFolderInUse(t *testing.T) {
+	toy := tiny(t, "methods=[base]", "base=exact")
+	attempt := func(path string) error {
+		_, err := toy.Run(context.Background(), path, "go", func(Event) { t.Error("an event") })
+		if !errors.Is(err, ErrFolder) {
+			t.Errorf("%s: %v is no ErrFolder", path, err)
+		}
+		return err
+	}
+
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "thesis.tex"), []byte("years of work"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, dir)
+	wantError(t, attempt(dir), dir, "not empty", "thesis.tex", "--out")
+	if d := cmp.Diff(before, tree(t, dir)); d != "" {
+		t.Errorf("the folder has changed (-before +after):\n%s", d)
+	}
+	wantError(t, attempt(filepath.Join(dir, "thesis.tex")), "thesis.tex", "not a directory")
+	wantError(t, attempt(filepath.Join(dir, "thesis.tex", "run")), "not a directory")
+	if d := cmp.Diff(before, tree(t, dir)); d != "" {
+		t.Errorf("the folder has changed (-before +after):\n%s", d)
+	}
+}
+
+func TestFolderIsLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run")
+	f, err := CreateFolder(path, tiny(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Event(Event{Stage: "one"})
+	before := tree(t, path)
+	_, err = CreateFolder(path, tiny(t))
+	wantError(t, err, path, "process", strings.TrimSpace(before["LOCK"]), "LOCK")
+	if d := cmp.Diff(before, tree(t, path)); d != "" {
+		t.Errorf("the second run has changed the folder of the first (-before +after):\n%s", d)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := tree(t, path)["LOCK"]; ok {
+		t.Error("LOCK is still there")
+	}
+	_, err = CreateFolder(path, tiny(t))
+	wantError(t, err, "not empty")
+}
+
+// An existing empty folder is welcome.
+func TestFolderMayBeEmpty(t *testing.T) {
+	f, err := CreateFolder(t.TempDir(), tiny(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUnknownBackend(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run")
+	_, err := tiny(t).Run(context.Background(), path, "abacus", func(Event) {})
+	wantError(t, err, `"abacus"`, "this build has go")
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Error("the run folder was made")
+	}
+	_, err = tiny(t).Plan(context.Background(), "abacus")
+	wantError(t, err, `"abacus"`)
+}
+
+// An event that cannot be written must not go unnoticed.
+func TestEventsThatCannotBeWritten(t *testing.T) {
+	toy := tiny(t, "methods=[base]", "base=exact")
+	path := filepath.Join(t.TempDir(), "run")
+	f, err := CreateFolder(path, toy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.events.Close()
+	f.Event(Event{Stage: "lost"})
+	wantError(t, f.Err(), path, "events")
+	wantError(t, f.Close(), "events")
+	if _, err := os.Stat(filepath.Join(path, "LOCK")); !os.IsNotExist(err) {
+		t.Error("LOCK is still there")
+	}
+}
+
+// A run that is stopped keeps what it has finished, releases the folder, and has no report.
+func TestCancelledRun(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	path := filepath.Join(t.TempDir(), "run")
+	toy := tiny(t, "methods=[importance, cem]", "importance.iterations=1", "cem.iterations=1000000")
+	_, err := toy.Run(ctx, path, "go", func(ev Event) {
+		if ev.Stage == "cem" && ev.Iteration != nil {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want %v", err, context.Canceled)
+	}
+	files := tree(t, path)
+	for _, name := range []string{"LOCK", "report.json", "report.html"} {
+		if _, ok := files[name]; ok {
+			t.Errorf("%s is there", name)
+		}
+	}
+	for name := range files {
+		if strings.Contains(name, ".tmp") {
+			t.Errorf("%s is left over", name)
+		}
+	}
+	if got, err := Sample(t.Context(), Draw{Folder: path, N: 3, Out: filepath.Join(t.TempDir(), "x.csv")}); err != nil || got != "importance" {
+		t.Errorf("sampling the finished method: %q, %v", got, err)
+	}
+	// Run promises to save what is learned so far.
+	if _, ok := files["checkpoint/cem.safetensors"]; !ok {
+		t.Error("what cem has learned so far is not saved")
+	}
+}

@@ -1,0 +1,97 @@
+package finetune
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/noise"
+)
+
+const chainSteps = 15
+
+// backprop is the objective for the control θ·h*, with one gradient step per Fit.
+func backprop(t *testing.T, p problem, kernel diffusion.Kernel, theta float64, batch int) (*engine.Engine, *Backprop) {
+	t.Helper()
+	e := open(t)
+	h := learntMultiple{newLearnt(e, theta), p.optimum()}
+	s := p.sampler(e, kernel, chainSteps, h)
+	o, err := NewBackprop(s, h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain}, s.Steps, p.reward())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, o
+}
+
+func fit(t *testing.T, o *Backprop, seed uint64) float64 {
+	t.Helper()
+	loss, err := o.Fit(context.Background(), noise.New(seed), Weighted{Paths: diffusion.Paths{Dim: 1}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loss
+}
+
+// Its loss is L_SC (10): the same number that the path weights give for the same law. Its gradient is the slope of that.
+func TestBackpropMinimisesLSC(t *testing.T) {
+	p := gaussians(t)
+	const batch, theta = 4096, 0.5
+	for _, kernel := range []diffusion.Kernel{diffusion.EulerMaruyama{}, diffusion.DDPM{}, diffusion.DDIM{Eta: 1}} {
+		e, o := backprop(t, p, kernel, theta, batch)
+		loss := fit(t, o, 1)
+		gradient := firstGradient(e)
+		if got, want := e.NetworkCalls(), controlledCalls(o.sampler.Steps)*batch; got != want {
+			t.Errorf("%#v: %d network calls, want %d", kernel, got, want)
+		}
+		if e.Paths() != batch {
+			t.Errorf("%#v: %d paths, want %d", kernel, e.Paths(), batch)
+		}
+
+		w := p.weighted(t, o.sampler, noise.New(2), 4*batch, nil) // θ has moved by 0.001
+		d := w.Diagnostics()
+		integrand := make([]float64, w.N)
+		for i := range integrand {
+			integrand[i] = w.Energy[i] - w.Reward[i]
+		}
+		lsc, se := meanSE(integrand)
+		near(t, fmt.Sprintf("%#v: L_SC of the diagnostics", kernel), float64(d.LSC), lsc, 1e-9)
+		near(t, fmt.Sprintf("%#v: loss", kernel), loss, lsc, 4*se*math.Sqrt(5)+0.002)
+
+		at := func(theta float64) float64 { _, o := backprop(t, p, kernel, theta, batch); return fit(t, o, 1) }
+		const d1 = 0.02
+		slope := (at(theta+d1) - at(theta-d1)) / (2 * d1)
+		near(t, fmt.Sprintf("%#v: gradient", kernel), gradient, slope, 0.01*math.Abs(slope))
+		if !(slope < -0.3) {
+			t.Errorf("%#v: slope %g at ½h*, want it clearly negative", kernel, slope)
+		}
+		if again := fit(t, o, 1); !(again < loss) {
+			t.Errorf("%#v: loss %.6f before the step, %.6f after it on the same noise", kernel, loss, again)
+		}
+	}
+}
+
+func controlledCalls(steps []diffusion.Step) (n int64) {
+	for _, st := range steps {
+		if n++; !st.Uncontrolled {
+			n++
+		}
+	}
+	return n
+}
+
+// At h* the loss is −log Z, its least value, but for the discretisation.
+func TestBackpropAtTheOptimum(t *testing.T) {
+	p := gaussians(t)
+	loss := map[float64]float64{}
+	for _, theta := range []float64{0.8, 1, 1.2} {
+		_, o := backprop(t, p, diffusion.EulerMaruyama{}, theta, 8192)
+		loss[theta] = fit(t, o, 1)
+	}
+	near(t, "loss at h*", loss[1], -p.logZ, 0.1) // 15 steps
+	if loss[1] > loss[0.8] || loss[1] > loss[1.2] {
+		t.Errorf("losses %v, want the least at 1", loss)
+	}
+}

@@ -1,0 +1,124 @@
+package finetune
+
+import (
+	"context"
+	"math"
+	"testing"
+
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/gmm"
+	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/nn"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/reward"
+)
+
+// problem is the tests' setting: data N(0.3, 0.9²) and the reward −(x−1.2)²/(2·0.6²) but for a constant, namely
+// log N(x; 1.2, 0.6²). The tilted law is N(0.923, 0.499²).
+type problem struct {
+	prior, density, tilted *gmm.Mixture
+	logZ                   float64
+}
+
+func gaussians(t *testing.T) problem {
+	t.Helper()
+	normal := func(mean, sd float64) *gmm.Mixture {
+		m, err := gmm.Isotropic([]float64{1}, [][]float64{{mean}}, sd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	p := problem{prior: normal(0.3, 0.9), density: normal(1.2, 0.6)}
+	var err error
+	if p.tilted, p.logZ, err = p.prior.Times(p.density); err != nil {
+		t.Fatal(err)
+	}
+	near(t, "mean of the tilted law", p.tilted.Mean()[0], 0.923, 5e-4)
+	return p
+}
+
+func (p problem) base() diffusion.Model  { return diffusion.Mixture{Density: p.prior} }
+func (p problem) reward() reward.Mixture { return reward.Mixture{Density: p.density} }
+func (p problem) optimum() diffusion.Control {
+	return htransform.Exact{Prior: p.prior, Tilted: p.tilted}
+}
+
+func (p problem) sampler(e *engine.Engine, kernel diffusion.Kernel, steps int, h diffusion.Control) *diffusion.Sampler {
+	return &diffusion.Sampler{Engine: e, Steps: kernel.Steps(diffusion.Schedule{}, diffusion.Times(steps, 2)), Shape: []int{1}, Base: p.base(), Control: h}
+}
+
+// weighted simulates n paths and weighs them.
+func (p problem) weighted(t *testing.T, s *diffusion.Sampler, key noise.Key, n int, visit diffusion.Visitor) Weighted {
+	t.Helper()
+	paths, err := s.Run(context.Background(), key, n, visit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := Weigh(context.Background(), paths, p.reward())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func open(t *testing.T) *engine.Engine {
+	t.Helper()
+	e, err := engine.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// push is the constant control h = Value; learnt is the same with a trainable value, /h/theta.
+type push struct{ value float64 }
+
+func (c push) Noise(s diffusion.State) *graph.Node {
+	_, nu := s.GammaNu()
+	return graph.Mul(graph.OnesLike(s.X), graph.MulScalar(nu, -c.value))
+}
+
+type learnt struct{ engine *engine.Engine }
+
+func newLearnt(e *engine.Engine, value float64) learnt {
+	e.Scope("/h").VariableWithValue("theta", float32(value))
+	return learnt{e}
+}
+
+func (c learnt) Noise(s diffusion.State) *graph.Node {
+	_, nu := s.GammaNu()
+	return graph.Mul(graph.OnesLike(s.X), graph.Mul(graph.Neg(nu), c.engine.Params.GetVariable("/h/theta").NodeValue(s.X)))
+}
+
+// learntMultiple is the control θ·h*, with trainable θ = /h/theta.
+type learntMultiple struct {
+	learnt
+	of diffusion.Control
+}
+
+func (c learntMultiple) Noise(s diffusion.State) *graph.Node {
+	return graph.Mul(c.of.Noise(s), c.engine.Params.GetVariable("/h/theta").NodeValue(s.X))
+}
+
+// plain takes gradients as they are: unclipped, so that the first moment after one step is a tenth of the gradient.
+var plain = nn.Optimizer{LearningRate: 1e-3, ClipNorm: -1}
+
+// firstGradient is the gradient that the first step over /h/theta saw.
+func firstGradient(e *engine.Engine) float64 {
+	return 10 * float64(tensors.ToScalar[float32](e.Params.GetVariable("/optimizer/h/theta/m").MustValue()))
+}
+
+// meanSE is a mean with its standard error.
+func meanSE(v []float64) (mean, se float64) {
+	n := float64(len(v))
+	mean = sum(v) / n
+	for _, x := range v {
+		se += (x - mean) * (x - mean)
+	}
+	return mean, math.Sqrt(se / (n - 1) / n)
+}

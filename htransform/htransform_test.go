@@ -1,0 +1,225 @@
+package htransform_test
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/gmm"
+	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/nn"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/reward"
+)
+
+var (
+	schedule = diffusion.Schedule{}
+	points   = []float32{0, 0, 1, -1, -0.5, 0.2, 2.5, 3, -1, 0.3}
+	times    = []float32{1e-4, 0.02, 0.2, 0.5, 0.8}
+)
+
+func open(t *testing.T) *engine.Engine {
+	t.Helper()
+	e, err := engine.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func near(t *testing.T, name string, got, want, tolerance float64) {
+	t.Helper()
+	if !(math.Abs(got-want) <= tolerance) {
+		t.Errorf("%s = %.8g, want %.8g ± %.2g", name, got, want, tolerance)
+	}
+}
+
+// laws are a prior, a reward and their tilted law in two dimensions.
+func laws(t *testing.T) (prior, density, tilted *gmm.Mixture) {
+	t.Helper()
+	prior, err := gmm.New([]float64{1, 3}, [][]float64{{-0.5, 0.2}, {0.7, -0.1}},
+		[][][]float64{{{0.3, 0.1}, {0.1, 0.2}}, {{0.1, -0.05}, {-0.05, 0.4}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	density, err = gmm.Isotropic([]float64{2, 1}, [][]float64{{1, 1}, {-1, 0}}, 0.5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tilted, _, err = prior.Times(density)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return prior, density, tilted
+}
+
+// noiseOf evaluates ε_h of a control at points and times, with the prior as base model, and the gradients of Σε_h² with respect to x, then
+// to the named parameters.
+func noiseOf(t *testing.T, e *engine.Engine, prior *gmm.Mixture, h diffusion.Control, parameters ...string) [][]float32 {
+	t.Helper()
+	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
+		s := diffusion.NewState(schedule, diffusion.Mixture{Density: prior}, in[0], in[1])
+		epsH := s.Noise(h)
+		wrt := []*graph.Node{in[0]}
+		for _, p := range parameters {
+			wrt = append(wrt, e.Params.GetVariable(p).NodeValue(in[0]))
+		}
+		return append([]*graph.Node{epsH}, graph.Gradient(graph.ReduceAllSum(graph.Square(epsH)), wrt...)...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tensors, err := program.Run(engine.Rows(points, 2), times)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([][]float32, len(tensors))
+	for i, tensor := range tensors {
+		out[i] = make([]float32, tensor.Shape().Size())
+		if err := engine.Floats(out[i], tensor); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+// each calls fn for every point with its time, in float64.
+func each(fn func(i int, x []float64, gamma, nu float64)) {
+	for i, at := range times {
+		fn(i, []float64{float64(points[2*i]), float64(points[2*i+1])}, schedule.Gamma(float64(at)), schedule.Nu(float64(at)))
+	}
+}
+
+// The exact h-transform is the difference of two scores, and also what (6) says: ∇ₓ log E[exp r(X_0) | X_t = x], here by
+// numerical derivatives of p^tilted_t/p_t.
+func TestExactAgainstHost(t *testing.T) {
+	prior, _, tilted := laws(t)
+	got := noiseOf(t, open(t), prior, htransform.Exact{Prior: prior, Tilted: tilted})[0]
+	each(func(i int, x []float64, gamma, nu float64) {
+		p, q := prior.Diffuse(gamma, nu), tilted.Diffuse(gamma, nu)
+		a, b := p.Score(x), q.Score(x)
+		for j := range 2 {
+			near(t, "ε_h", float64(got[2*i+j]), -nu*(b[j]-a[j]), 1e-4)
+			const d = 1e-5
+			up, down := append([]float64(nil), x...), append([]float64(nil), x...)
+			up[j], down[j] = x[j]+d, x[j]-d
+			slope := (q.LogDensity(up) - p.LogDensity(up) - q.LogDensity(down) + p.LogDensity(down)) / (2 * d)
+			near(t, "ε_h by (6)", float64(got[2*i+j]), -nu*slope, 1e-4)
+		}
+	})
+}
+
+// At the start NN1 = 0 and NN2 = (1−t)·SiLU(0.02): weak guidance by the reward's gradient at Tweedie's estimate.
+func TestRewardInformedStart(t *testing.T) {
+	prior, density, _ := laws(t)
+	e := open(t)
+	h := htransform.NewRewardInformed(htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2, ScaleWidth: 8}, reward.Mixture{Density: density}, 2, noise.New(1))
+	out := noiseOf(t, e, prior, h, "/h/nn1/out/weights", "/h/nn1/out/bias", "/h/nn2/out/bias")
+	silu := 0.02 / (1 + math.Exp(-0.02))
+	each(func(i int, x []float64, gamma, nu float64) {
+		score := prior.Diffuse(gamma, nu).Score(x)
+		g := density.Score([]float64{(x[0] + nu*nu*score[0]) / gamma, (x[1] + nu*nu*score[1]) / gamma})
+		for j := range 2 {
+			near(t, "ε_h", float64(out[0][2*i+j]), -nu*(1-float64(times[i]))*silu*g[j], 2e-4*nu*silu*(1+math.Abs(g[j])))
+		}
+	})
+	// NN1 is zero and g detached, so nothing of the control depends on x differentiably: the base is never differentiated.
+	for _, v := range out[1] {
+		near(t, "gradient with respect to x", float64(v), 0, 0)
+	}
+	// Both networks learn from the first step on.
+	for k, name := range []string{"weights of NN1", "bias of NN1", "bias of NN2"} {
+		var norm float64
+		for _, v := range out[2+k] {
+			norm += math.Abs(float64(v))
+		}
+		if !(norm > 0) {
+			t.Errorf("no gradient reaches the last %s", name)
+		}
+	}
+}
+
+// With NN1 = 0 whatever NN2 is, the control stays a multiple of g that depends on t only.
+func TestScaleIsAScalarOfTime(t *testing.T) {
+	prior, density, _ := laws(t)
+	e := open(t)
+	h := htransform.NewRewardInformed(htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2, ScaleWidth: 8}, reward.Mixture{Density: density}, 2, noise.New(1))
+	h.NN2 = nn.MLP{Scope: e.Scope("/other"), In: nn.TimeFeatures, Out: 1, Width: 8, Depth: 3}.Init(noise.New(2), 1, 0.5)
+	got := noiseOf(t, e, prior, h)[0]
+	var scales []float64
+	each(func(i int, x []float64, gamma, nu float64) {
+		score := prior.Diffuse(gamma, nu).Score(x)
+		g := density.Score([]float64{(x[0] + nu*nu*score[0]) / gamma, (x[1] + nu*nu*score[1]) / gamma})
+		scale := -float64(got[2*i]) / (nu * g[0])
+		near(t, "second coordinate by the scale of the first", float64(got[2*i+1]), -nu*scale*g[1], 1e-3*nu*math.Abs(scale)*(1+math.Abs(g[1])))
+		scales = append(scales, scale)
+	})
+	if scales[1] == scales[2] {
+		t.Error("the scale does not depend on time")
+	}
+}
+
+func TestRewardFreeStartsAtZero(t *testing.T) {
+	prior, _, _ := laws(t)
+	e := open(t)
+	h := htransform.NewRewardFree(htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2}, 2, noise.New(1))
+	out := noiseOf(t, e, prior, h, "/h/nn1/out/weights")
+	for _, v := range out[0] {
+		near(t, "ε_h", float64(v), 0, 0)
+	}
+	// A bias b of the last layer is h = b.
+	e = open(t)
+	h = htransform.NewRewardFree(htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2}, 2, noise.New(1))
+	if err := e.Params.GetVariable("/h/nn1/out/bias").SetValue(engine.Rows([]float32{2, -3})); err != nil {
+		t.Fatal(err)
+	}
+	got := noiseOf(t, e, prior, h)[0]
+	each(func(i int, _ []float64, _, nu float64) {
+		near(t, "ε_h", float64(got[2*i]), -2*nu, 1e-5)
+		near(t, "ε_h", float64(got[2*i+1]), 3*nu, 1e-5)
+	})
+}
+
+// Controls keep the shape of their samples, images included.
+func TestShapes(t *testing.T) {
+	e := open(t)
+	r, err := reward.NewGraphed(e, []int{2, 3, 1}, 0, func(x *graph.Node) *graph.Node { return graph.ReduceSum(x, 1, 2, 3) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	net := htransform.Network{Width: 8, Depth: 2, ScaleWidth: 8}
+	free, informed := net, net
+	free.Scope, informed.Scope = e.Scope("/free"), e.Scope("/informed")
+	for name, h := range map[string]diffusion.Control{
+		"reward-free":     htransform.NewRewardFree(free, 6, noise.New(1)),
+		"reward-informed": htransform.NewRewardInformed(informed, r, 6, noise.New(1)),
+	} {
+		program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
+			return []*graph.Node{diffusion.NewState(schedule, shrink{}, in[0], in[1]).Noise(h)}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rows := range []int{1, 4} {
+			out, err := program.Run(engine.Rows(make([]float32, 6*rows), 2, 3, 1), []float32{0.5})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := out[0].Shape().Dimensions, []int{rows, 2, 3, 1}; !slices.Equal(got, want) {
+				t.Errorf("%s: shape %v, want %v", name, got, want)
+			}
+		}
+	}
+}
+
+// shrink is the model of N(0, I) data.
+type shrink struct{}
+
+func (shrink) Noise(x, t *graph.Node) *graph.Node {
+	_, nu := schedule.GammaNuGraph(t)
+	return graph.Mul(diffusion.Column(nu, x), x)
+}

@@ -1,0 +1,160 @@
+package nn_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/nn"
+)
+
+// bowl is an engine with three parameters of ½Σ(p·scale − target)², in two tensors.
+func bowl(t *testing.T, options nn.Optimizer) (*engine.Engine, *nn.Trainer) {
+	t.Helper()
+	e := open(t)
+	e.Scope("/h").VariableWithValue("a", []float32{1, -2})
+	e.Scope("/h/deep").VariableWithValue("b", []float32{0.5})
+	e.Scope("/h2").VariableWithValue("a", []float32{7}) // not below /h
+	trainer, err := nn.NewTrainer(e, "/h", options, func(in []*graph.Node) *graph.Node {
+		engine.CountCall(in[0])
+		g := in[0].Graph()
+		p := graph.Concatenate([]*graph.Node{e.Params.GetVariable("/h/a").NodeValue(g), e.Params.GetVariable("/h/deep/b").NodeValue(g)}, 0)
+		other := e.Params.GetVariable("/h2/a").NodeValue(g) // has a gradient too
+		return graph.Add(graph.MulScalar(graph.ReduceAllSum(graph.Square(graph.Sub(graph.Mul(p, in[1]), in[0]))), 0.5),
+			graph.MulScalar(graph.ReduceAllSum(other), 0))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, trainer
+}
+
+// The whole optimiser against plain float64: clipping, AdamW, cosine decay and averaging.
+func TestTrainerAgainstReference(t *testing.T) {
+	target, scale := []float32{3, 1, -2}, []float32{2, 0.1, 1}
+	for _, o := range []nn.Optimizer{
+		{},
+		{LearningRate: 0.1, ClipNorm: -1},
+		{LearningRate: 0.05, ClipNorm: 0.5, WeightDecay: 0.1, Decay: 30, EMA: 0.9},
+		{LearningRate: 0.02, ClipNorm: 100, Decay: 10, EMA: 0.5},
+	} {
+		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
+			e, trainer := bowl(t, o)
+			rate, limit := o.LearningRate, o.ClipNorm
+			if rate == 0 {
+				rate = 1e-3
+			}
+			if limit == 0 {
+				limit = 1
+			} else if limit < 0 {
+				limit = math.Inf(1)
+			}
+			p, m, v := []float64{1, -2, 0.5}, make([]float64, 3), make([]float64, 3)
+			average := slices.Clone(p)
+			for k := 1; k <= 40; k++ {
+				grad, norm, want := make([]float64, 3), 0.0, 0.0
+				for i := range p {
+					residual := p[i]*float64(scale[i]) - float64(target[i])
+					grad[i] = residual * float64(scale[i])
+					want += residual * residual / 2
+					norm += grad[i] * grad[i]
+				}
+				norm = math.Sqrt(norm)
+				step := rate
+				if o.Decay > 0 {
+					step *= (1 + math.Cos(math.Pi*math.Min(1, float64(k-1)/float64(o.Decay)))) / 2
+				}
+				for i := range p {
+					g := grad[i] * math.Min(1, limit/norm)
+					m[i] = 0.9*m[i] + 0.1*g
+					v[i] = 0.999*v[i] + 0.001*g*g
+					p[i] -= step * (m[i]/(1-math.Pow(0.9, float64(k)))/(math.Sqrt(v[i]/(1-math.Pow(0.999, float64(k))))+1e-8) + o.WeightDecay*p[i])
+					d := math.Min(o.EMA, float64(1+k)/float64(10+k))
+					average[i] = d*average[i] + (1-d)*p[i]
+				}
+				loss, err := trainer.Step(target, scale)
+				if err != nil {
+					t.Fatal(err)
+				}
+				near(t, fmt.Sprintf("loss before step %d", k), loss, want, 2e-5*(1+want))
+			}
+			got := slices.Concat(value(t, e, "/h/a"), value(t, e, "/h/deep/b"))
+			ema := slices.Concat(value(t, e, nn.Averaged("/h/a")), value(t, e, nn.Averaged("/h/deep/b")))
+			for i := range p {
+				near(t, "parameter", float64(got[i]), p[i], 2e-5)
+				near(t, "average", float64(ema[i]), average[i], 2e-5)
+			}
+			if got := value(t, e, "/h2/a"); got[0] != 7 {
+				t.Errorf("a parameter that is not below the path became %g", got[0])
+			}
+			if got := e.NetworkCalls(); got != 3*40 {
+				t.Errorf("%d network calls in 40 steps of 3 rows, want 120", got)
+			}
+		})
+	}
+}
+
+// With a decay the rate falls to zero: beyond the last step nothing moves.
+func TestCosineDecayEnds(t *testing.T) {
+	const steps = 50
+	e, trainer := bowl(t, nn.Optimizer{LearningRate: 0.1, Decay: steps})
+	step := func() (moved float64) {
+		before := value(t, e, "/h/a")
+		if _, err := trainer.Step([]float32{100, 100, 100}, []float32{1, 1, 1}); err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range value(t, e, "/h/a") {
+			moved += math.Abs(float64(v - before[i]))
+		}
+		return moved
+	}
+	first := step()
+	near(t, "first step of both parameters", first, 0.2, 1e-3)
+	var last float64
+	for range steps - 1 {
+		last = step()
+	}
+	if last > 0.002*first {
+		t.Errorf("last step moves by %g, the first by %g", last, first)
+	}
+	near(t, "step after the end", step(), 0, 0)
+}
+
+func TestLossThatIsNotFinite(t *testing.T) {
+	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1))} {
+		_, trainer := bowl(t, nn.Optimizer{})
+		if _, err := trainer.Step([]float32{0, 0, 0}, []float32{1, 1, 1}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := trainer.Step([]float32{bad, 0, 0}, []float32{1, 1, 1}); err == nil {
+			t.Errorf("target %g: no error", bad)
+		}
+	}
+}
+
+func TestNothingToTrain(t *testing.T) {
+	for _, path := range []string{"/missing", "/h"} {
+		e := open(t)
+		e.Scope("/h2").VariableWithValue("a", float32(1))
+		e.Scope("/h").VariableWithValue("fixed", float32(1)).SetTrainable(false)
+		_, err := nn.NewTrainer(e, path, nn.Optimizer{}, func(in []*graph.Node) *graph.Node { return in[0] })
+		if err == nil {
+			t.Errorf("%s: no error", path)
+		}
+	}
+}
+
+func TestParameters(t *testing.T) {
+	e, _ := bowl(t, nn.Optimizer{})
+	var got []string
+	for _, p := range nn.Parameters(e, "/h") {
+		got = append(got, p.Path())
+	}
+	if want := []string{"/h/a", "/h/deep/b"}; !slices.Equal(got, want) {
+		t.Errorf("parameters %v, want %v: sorted, without averages and moments", got, want)
+	}
+}

@@ -1,0 +1,147 @@
+package reward_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/gmm"
+	"github.com/doob-diffusion/doob/reward"
+)
+
+func open(t *testing.T) *engine.Engine {
+	t.Helper()
+	e, err := engine.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func near(t *testing.T, name string, got, want, tolerance float64) {
+	t.Helper()
+	if !(math.Abs(got-want) <= tolerance) {
+		t.Errorf("%s = %.8g, want %.8g ± %.2g", name, got, want, tolerance)
+	}
+}
+
+func mixture(t *testing.T) *gmm.Mixture {
+	t.Helper()
+	m, err := gmm.New([]float64{1, 3}, [][]float64{{-0.5, 0.2}, {0.7, -0.1}},
+		[][][]float64{{{0.3, 0.1}, {0.1, 0.2}}, {{0.1, -0.05}, {-0.05, 0.4}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+var points = []float32{0, 0, 1, -1, -0.5, 0.2, 2.5, 3}
+
+func TestFunc(t *testing.T) {
+	r := reward.Func(func(x []float32) float64 { return float64(x[0]) + 10*float64(x[len(x)-1]) })
+	got, err := r.Rewards(context.Background(), []float32{1, 2, 3, 4, 5, 6}, 2)
+	if err != nil || len(got) != 2 || got[0] != 31 || got[1] != 64 {
+		t.Errorf("rewards %v, %v, want [31 64]", got, err)
+	}
+	if got, err := r.Rewards(context.Background(), nil, 0); err != nil || len(got) != 0 {
+		t.Errorf("of no sample: %v, %v", got, err)
+	}
+}
+
+// The host values are those of the mixture, the graph values theirs.
+func TestMixture(t *testing.T) {
+	m := mixture(t)
+	r := reward.Mixture{Density: m}
+	host, err := r.Rewards(context.Background(), points, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	graphed, err := reward.NewGraphed(open(t), []int{2}, 3, r.Graph) // 4 samples in batches of 3
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := graphed.Rewards(context.Background(), points, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		want := m.LogDensity([]float64{float64(points[2*i]), float64(points[2*i+1])})
+		near(t, "host reward", host[i], want, 1e-12)
+		near(t, "graph reward", values[i], want, 2e-5*(1+math.Abs(want)))
+	}
+	if _, err := r.Rewards(context.Background(), points, 3); err == nil {
+		t.Error("8 numbers for 3 samples: no error")
+	}
+}
+
+// Gradient is ∇r at its argument, whatever that was computed from, and a constant to what comes after.
+func TestGradient(t *testing.T) {
+	m := mixture(t)
+	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
+		x0 := graph.MulScalar(in[0], 0.5)
+		g := reward.Gradient(reward.Mixture{Density: m}, x0)
+		loss := graph.ReduceAllSum(graph.Square(graph.Add(g, in[1])))
+		back := graph.Gradient(loss, in[0], in[1])
+		return []*graph.Node{g, back[0], back[1]}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := program.Run(engine.Rows(points, 2), engine.Rows(make([]float32, 8), 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, back, direct := make([]float32, 8), make([]float32, 8), make([]float32, 8)
+	for i, dst := range [][]float32{g, back, direct} {
+		if err := engine.Floats(dst, out[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 4 {
+		want := m.Score([]float64{float64(points[2*i]) / 2, float64(points[2*i+1]) / 2})
+		for a := range 2 {
+			j := 2*i + a
+			near(t, "gradient", float64(g[j]), want[a], 1e-4*(1+math.Abs(want[a])))
+			near(t, "what flows back into x", float64(back[j]), 0, 0)
+			near(t, "what flows into another input", float64(direct[j]), 2*float64(g[j]), 1e-5)
+		}
+	}
+}
+
+func TestGraphed(t *testing.T) {
+	e := open(t)
+	sum := func(x *graph.Node) *graph.Node { return graph.ReduceSum(x, 1, 2, 3) }
+	r, err := reward.NewGraphed(e, []int{1, 2, 1}, 0, sum)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 600 // more than two batches of 256, the last one padded
+	x := make([]float32, 2*n)
+	for i := range x {
+		x[i] = float32(i)
+	}
+	got, err := r.Rewards(context.Background(), x, n)
+	if err != nil || len(got) != n {
+		t.Fatalf("%d rewards, %v", len(got), err)
+	}
+	for i, v := range got {
+		near(t, "reward", v, float64(4*i+1), 0)
+	}
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := r.Rewards(cancelled, x, n); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	cause := errors.New("no such reward")
+	bad, err := reward.NewGraphed(e, []int{2}, 4, func(*graph.Node) *graph.Node { panic(cause) })
+	if err == nil {
+		_, err = bad.Rewards(context.Background(), x, n)
+	}
+	if !errors.Is(err, cause) {
+		t.Errorf("broken graph function: %v, want its cause", err)
+	}
+}
