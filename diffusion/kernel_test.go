@@ -43,7 +43,7 @@ func TestKernelsConverge(t *testing.T) {
 func TestReweightedPathsHaveTheBaseLaw(t *testing.T) {
 	for _, k := range kernels {
 		t.Run(k.name, func(t *testing.T) {
-			const n = 40_000
+			const n = 30_000
 			steps := grid(k.kernel, 50)
 			base := chain(steps, 0)
 			near(t, "log Z of the discretised base", base.logZ(), prior.logZ(), 0.02)
@@ -84,7 +84,7 @@ func TestReweightedPathsHaveTheBaseLaw(t *testing.T) {
 func TestOffPolicyRatios(t *testing.T) {
 	for _, k := range kernels {
 		t.Run(k.name, func(t *testing.T) {
-			const n = 20_000
+			const n = 10_000
 			steps := grid(k.kernel, 50)
 			half := pull{0.5}
 			onPolicy := simulate(t, steps, n, half, nil)

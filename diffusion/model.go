@@ -61,12 +61,3 @@ func Column(v, x *graph.Node) *graph.Node {
 	dims[0] = v.Shape().Dimensions[0]
 	return graph.Reshape(v, dims...)
 }
-
-// sumRows sums over all axes but the first: [batch, …] → [batch].
-func sumRows(x *graph.Node) *graph.Node {
-	axes := make([]int, x.Rank()-1)
-	for i := range axes {
-		axes[i] = i + 1
-	}
-	return graph.ReduceSum(x, axes...)
-}

@@ -180,7 +180,7 @@ func (s *Sampler) predict(p *Population) error {
 func (s *Sampler) predictBatch(p *Population, lo, hi int) error {
 	rows := make([]float32, s.batch()*p.Dim) // a short batch is padded with zeros
 	copy(rows, p.X[lo*p.Dim:hi*p.Dim])
-	out, err := s.program.Run(engine.Rows(rows, s.Shape...), []float32{float32(p.Step.T)})
+	out, err := s.program.RunPadded(hi-lo, s.batch(), engine.Rows(rows, s.Shape...), []float32{float32(p.Step.T)})
 	if err != nil {
 		return err
 	}

@@ -96,13 +96,16 @@ func (e *Engine) Compile(fn func(inputs []*graph.Node) []*graph.Node) (*Program,
 }
 
 // Run executes the program. Inputs are tensors, Go slices or scalars.
-func (p *Program) Run(inputs ...any) ([]*tensors.Tensor, error) {
+func (p *Program) Run(inputs ...any) ([]*tensors.Tensor, error) { return p.RunPadded(1, 1, inputs...) }
+
+// RunPadded is Run on inputs of which only rows of total are wanted: only those count as network calls.
+func (p *Program) RunPadded(rows, total int, inputs ...any) ([]*tensors.Tensor, error) {
 	out, g, err := p.exec.CallWithGraph(inputs...)
 	if err != nil {
 		return nil, fmt.Errorf("engine: run: %w", err)
 	}
 	if n, ok := g.State(callsKey{}).(int64); ok {
-		p.engine.calls.Add(n)
+		p.engine.calls.Add(n * int64(rows) / int64(total))
 	}
 	return out, nil
 }

@@ -237,7 +237,7 @@ func TestConfigRoundTrip(t *testing.T) {
 
 // A run's config.yaml gives the same report again.
 func TestConfigReproducesRun(t *testing.T) {
-	folder, first := run(t, tiny(t, "methods=[base, importance]", "seed=3", "importance.iterations=2"), nil)
+	folder, first := run(t, plainToy(t, "methods=[base, importance]", "seed=3", "importance.iterations=2"), nil)
 	again, err := LoadToy("quick", filepath.Join(folder, "config.yaml"), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -33,12 +33,11 @@ func CreateFolder(path string, config any) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w %s: %w", ErrFolder, path, err)
 	}
-	for _, e := range entries {
-		if e.Name() == "LOCK" {
-			owner, _ := os.ReadFile(filepath.Join(path, "LOCK"))
-			return nil, fmt.Errorf("%w %s: process %s works there (remove LOCK if that process is gone)", ErrFolder, path, owner)
-		}
-		return nil, fmt.Errorf("%w %s: it is not empty (it has %s); choose another with --out", ErrFolder, path, e.Name())
+	if owner, err := os.ReadFile(filepath.Join(path, "LOCK")); err == nil {
+		return nil, fmt.Errorf("%w %s: process %s works there (remove LOCK if that process is gone)", ErrFolder, path, owner)
+	}
+	if len(entries) > 0 {
+		return nil, fmt.Errorf("%w %s: it is not empty (it has %s); choose another with --out", ErrFolder, path, entries[0].Name())
 	}
 	// O_EXCL decides between two processes that both found the folder empty.
 	lock, err := os.OpenFile(filepath.Join(path, "LOCK"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)

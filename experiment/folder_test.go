@@ -104,7 +104,7 @@ func TestEventsThatCannotBeWritten(t *testing.T) {
 func TestCancelledRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	path := filepath.Join(t.TempDir(), "run")
-	toy := tiny(t, "methods=[importance, cem]", "importance.iterations=1", "cem.iterations=1000000")
+	toy := plainToy(t, "methods=[importance, cem]", "importance.iterations=1", "cem.iterations=1000000")
 	_, err := toy.Run(ctx, path, "go", func(ev Event) {
 		if ev.Stage == "cem" && ev.Iteration != nil {
 			cancel()

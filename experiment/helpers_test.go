@@ -24,6 +24,12 @@ func tiny(t *testing.T, sets ...string) *Toy {
 	return toy
 }
 
+// plainToy is a tiny toy in three dimensions: without the picture of the samples, which takes longer than all else.
+func plainToy(t *testing.T, sets ...string) *Toy {
+	t.Helper()
+	return tiny(t, append([]string{"prior.means=[[0, 0, 0], [1, 0, 0], [0, 1, 1]]", "reward={weights: [1], means: [[1, 0, 0]]}"}, sets...)...)
+}
+
 // run runs a toy in a new folder and returns the folder, and the report as a program that reads the file sees it.
 func run(t *testing.T, toy *Toy, observe Observer) (folder string, report map[string]any) {
 	t.Helper()

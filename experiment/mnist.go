@@ -28,6 +28,7 @@ type MNIST struct {
 	Scale      float64               `yaml:"scale"` // of the log probability
 	Process    Process               `yaml:"process"`
 	Network    Network               `yaml:"network"`
+	Residual   float64               `yaml:"residual"` // of the prior, see [diffusion.Perceptron]
 	H          Control               `yaml:"h"`
 	Classifier ClassifierConfig      `yaml:"classifier"`
 	Pretrain   diffusion.Pretraining `yaml:"pretrain"`
@@ -86,6 +87,7 @@ func (m *MNIST) validate() error {
 	c := &check{}
 	c.that(m.Experiment == "mnist", "experiment is %q, want mnist", m.Experiment)
 	c.that(m.Class >= 0 && m.Class <= 9, "class is %d, want a digit from 0 to 9", m.Class)
+	c.that(m.Residual >= 0, "residual is %g, want at least 0", m.Residual)
 	c.that(m.Scale > 0, "scale is %g, want a positive number", m.Scale)
 	m.Process.check(c)
 	m.Network.check("network", c)
@@ -270,7 +272,11 @@ func (r *mnistRun) measure(ctx context.Context, name string, h diffusion.Control
 	result := MNISTResult{ESSFraction: d.ESS, KL: d.KL, Paths: e.Paths(), NetworkCalls: e.NetworkCalls(), Seconds: time.Since(start).Seconds()}
 	result.Single.Reward, result.Single.Accuracy = d.Reward, finetune.Number(float64(hits)/float64(paths.N))
 	r.report.Methods[name] = result
-	r.observe(Event{Seed: r.Seed, Stage: name, Done: 1, Total: 1, Result: result})
+	total := 1
+	if h != nil {
+		total = r.Importance.Iterations
+	}
+	r.observe(Event{Seed: r.Seed, Stage: name, Done: total, Total: total, Result: result})
 	shown := min(64, paths.N)
 	return report.ImageGrid(r.folder.File("samples", name+".png"), paths.X[:shown*pixels], shown, 28, 28, 1, 8)
 }
@@ -296,7 +302,7 @@ func (rep *MNISTReport) Table() report.Table {
 		if !ok {
 			continue
 		}
-		t.Rows = append(t.Rows, []string{toyTitles[name], fmt.Sprintf("%.1f %%", 100*float64(m.Single.Accuracy)), fmt.Sprintf("%.2f", float64(m.Single.Reward)),
+		t.Rows = append(t.Rows, []string{toyTitles[name], fmt.Sprintf("%.1f %%", 100*float64(m.Single.Accuracy)), signed(fmt.Sprintf("%.2f", float64(m.Single.Reward))),
 			fmt.Sprintf("%.3f", float64(m.ESSFraction)), fmt.Sprintf("%.2f", float64(m.KL)), metricCount(float64(m.Paths)), metricCount(float64(m.NetworkCalls)),
 			fmt.Sprintf("%.0f", m.Seconds)})
 	}
@@ -320,7 +326,7 @@ func (m *MNIST) metadata() map[string]string {
 }
 
 func (m *MNIST) priorModel(e *engine.Engine, path string, key noise.Key) diffusion.Perceptron {
-	return diffusion.Perceptron{Schedule: m.Process.Schedule, MLP: nn.MLP{Scope: e.Scope(path), In: pixels, Out: pixels,
+	return diffusion.Perceptron{Schedule: m.Process.Schedule, Residual: m.Residual, MLP: nn.MLP{Scope: e.Scope(path), In: pixels, Out: pixels,
 		Width: m.Network.Width, Depth: m.Network.Depth, Octaves: m.Network.Octaves, Timed: true}.Init(key, 0, 0)}
 }
 

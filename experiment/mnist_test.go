@@ -49,7 +49,7 @@ func tinyMNIST(t *testing.T, sets ...string) *MNIST {
 }
 
 // runFake is MNIST.Run on images that are not the published ones, which the loader rightly refuses.
-func runFake(t *testing.T, m *MNIST, folder string) (*MNISTReport, []Event) {
+func runFake(t *testing.T, m *MNIST, folder string) (*mnistRun, []Event) {
 	t.Helper()
 	e, err := engine.Open("go")
 	if err != nil {
@@ -69,14 +69,15 @@ func runFake(t *testing.T, m *MNIST, folder string) (*MNISTReport, []Event) {
 			t.Fatal(err)
 		}
 	}
-	return r.report, events
+	return r, events
 }
 
 func TestMNIST(t *testing.T) {
 	dir := t.TempDir()
 	folder := filepath.Join(dir, "run")
 	m := tinyMNIST(t)
-	report, events := runFake(t, m, folder)
+	done, events := runFake(t, m, folder)
+	report := done.report
 
 	files := tree(t, folder)
 	want := []string{"checkpoint/", "checkpoint/base.safetensors", "checkpoint/classifier.safetensors", "checkpoint/importance.safetensors",
@@ -120,6 +121,20 @@ func TestMNIST(t *testing.T) {
 		t.Errorf("importance: %d paths and %d calls, want 70 and 680", r.Paths, r.NetworkCalls)
 	}
 
+	// Accuracy is the judge's opinion of the samples, recounted.
+	paths, err := m.sampler(done.engine, done.prior, nil).Run(t.Context(), noise.New(m.Seed).Sub("samples"), m.Samples, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	judged, err := done.judge.Predict(t.Context(), done.engine, paths.X, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hits := len(slices.DeleteFunc(judged, func(class int) bool { return class != m.Class }))
+	if got := report.Methods["base"].Single.Accuracy; float64(got) != float64(hits)/30 {
+		t.Errorf("base: accuracy %v, the judge takes %d of 30 for the class", got, hits)
+	}
+
 	var stages []string
 	var last Event
 	for _, ev := range events {
@@ -136,7 +151,7 @@ func TestMNIST(t *testing.T) {
 
 	again, _ := runFake(t, tinyMNIST(t), filepath.Join(dir, "again"))
 	for name, r := range report.Methods {
-		s := again.Methods[name]
+		s := again.report.Methods[name]
 		if r.Single != s.Single || r.KL != s.KL || r.ESSFraction != s.ESSFraction {
 			t.Errorf("%s: the same seed gives %+v and %+v", name, r, s)
 		}
@@ -156,7 +171,7 @@ func TestMNIST(t *testing.T) {
 	if image, err := png.Decode(strings.NewReader(draw(t, Draw{Folder: folder, N: 5}, ".png"))); err != nil || image.Bounds().Dx() < 5*28 {
 		t.Errorf("picture of five: %v", err)
 	}
-	_, err := Sample(t.Context(), Draw{Folder: folder, N: 5, Method: "classifier", Out: filepath.Join(dir, "x.csv")})
+	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Method: "classifier", Out: filepath.Join(dir, "x.csv")})
 	wantError(t, err, `no "classifier"`, "base, importance")
 	if err := os.Remove(filepath.Join(folder, "checkpoint", "classifier.safetensors")); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,8 @@ package experiment
 import (
 	"fmt"
 	"math"
+	"os"
+	"strings"
 
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/gmm"
@@ -31,34 +33,43 @@ func (p *toyPictures) add(ev Event, first bool) {
 }
 
 func (p *toyPictures) write(f *Folder, rep *ToyReport) error {
-	var images []report.Image
-	if dim := p.problem.dim(); dim <= 2 {
-		if err := p.methods(f.File("figures", "methods.png"), rep); err != nil {
-			return err
-		}
-		images = append(images, report.Image{Path: f.File("figures", "methods.png"),
-			Caption: "Prior, exact tilted law, and samples of every method over its contours. TV is the total variation of the mode weights from the exact ones."})
-	}
-	if len(p.history) > 0 {
-		if err := report.Charts(f.File("figures", "training.png"), 3, p.charts()); err != nil {
-			return err
-		}
-		images = append(images, report.Image{Path: f.File("figures", "training.png"), Caption: "Every fine-tuning method, per iteration, on the paths it simulated there."})
-	}
 	table := rep.Table()
+	methods := report.Section{Heading: "Methods", Table: &table}
+	if p.problem.dim() <= 2 {
+		path := f.File("figures", "methods.png")
+		if err := p.methods(path, rep); err != nil {
+			return err
+		}
+		methods.Images = []report.Image{{Path: path, Caption: "Prior, exact tilted law, and samples of every method over its contours. " +
+			"TV is the total variation of the mode weights from the exact ones."}}
+	}
+	sections := []report.Section{methods}
+	if len(p.history) > 0 {
+		path := f.File("figures", "training.png")
+		if err := report.Charts(path, 3, p.charts()); err != nil {
+			return err
+		}
+		sections = append(sections, report.Section{Heading: "Training", Images: []report.Image{{Path: path,
+			Caption: "Every fine-tuning method, per iteration, on the paths that it simulated there."}}})
+	}
+	config, err := os.ReadFile(f.File("config.yaml"))
+	if err != nil {
+		return err
+	}
+	seeds := fmt.Sprintf("seed %d", rep.Seed)
+	if rep.Seeds > 1 {
+		seeds = fmt.Sprintf("seeds %d to %d, mean ± standard error; pictures of the first", rep.Seed, rep.Seed+uint64(rep.Seeds)-1)
+	}
 	return report.HTML(f.File("report.html"), report.Document{
 		Title:    "Tilting a Gaussian mixture",
-		Subtitle: fmt.Sprintf("doob run toy · %s base score · seed %d · %d seed(s) · %.0f s", rep.Base, rep.Seed, rep.Seeds, rep.Seconds),
-		Sections: []report.Section{
-			{Heading: "Methods", Table: &table, Images: images[:max(0, len(images)-1)]},
-			{Heading: "Training", Images: images[max(0, len(images)-1):]},
-		}})
+		Subtitle: fmt.Sprintf("doob run toy · %s base score · %s · %s", rep.Base, seeds, duration(rep.Seconds)),
+		Sections: append(sections, report.Section{Heading: "Configuration", Pre: string(config)})})
 }
 
 func (p *toyPictures) methods(path string, rep *ToyReport) error {
 	panels := []report.Panel{
 		{Title: "Prior", Note: "exact density", Density: density(p.problem.prior)},
-		{Title: "Tilted law", Note: fmt.Sprintf("exact, log Z = %.3f", p.problem.logZ), Density: density(p.problem.tilted)},
+		{Title: "Tilted law", Note: signed(fmt.Sprintf("exact, log Z = %.3f", p.problem.logZ)), Density: density(p.problem.tilted)},
 	}
 	for _, name := range toyMethods {
 		if x, ok := p.samples[name]; ok {
@@ -134,7 +145,7 @@ func (rep *ToyReport) Table() report.Table {
 			if math.IsNaN(v) || math.IsInf(v, 0) {
 				return "—"
 			}
-			text := fmt.Sprintf(format, v)
+			text := signed(fmt.Sprintf(format, v))
 			if se, ok := r.SE[key]; ok && !math.IsNaN(float64(se)) {
 				text += " ± " + fmt.Sprintf(format, float64(se))
 			}
@@ -145,11 +156,17 @@ func (rep *ToyReport) Table() report.Table {
 			cell("%.2f", "ess_fraction"), cell("%.3f", "log_z"), cell("%.3f", "kl"), count(r.Paths), count(r.NetworkCalls), cell("%.0f", "seconds")})
 	}
 	t.Notes = []string{
-		fmt.Sprintf("Exact log Z = %.3f. SW2 between two exact sets of the same size: %.3f (mean of ten pairs).", rep.Exact.LogZ, rep.Floor.SW2),
+		signed(fmt.Sprintf("Exact log Z = %.3f. SW2 between two exact sets of the same size: %.3f (mean of ten pairs).", rep.Exact.LogZ, rep.Floor.SW2)),
 		"Paths and calls (network evaluations on one sample, base and control) include training, tuning and the samples measured here.",
+	}
+	if g := rep.Methods["guidance"]; g != nil {
+		t.Notes = append(t.Notes, fmt.Sprintf("Classifier guidance at scale %g, the best of those tried by mean reward.", g.Scale))
 	}
 	return t
 }
+
+// signed writes minus signs as such.
+func signed(s string) string { return strings.ReplaceAll(s, "-", "−") }
 
 // metricCount writes a count with a metric prefix.
 func metricCount(v float64) string {

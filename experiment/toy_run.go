@@ -13,6 +13,7 @@ import (
 	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/steer"
 )
 
 // ToyResult is one method's line of the report: means over the seeds.
@@ -27,6 +28,8 @@ type ToyResult struct {
 	Paths        finetune.Number `json:"paths"`
 	NetworkCalls finetune.Number `json:"network_calls"`
 	Seconds      finetune.Number `json:"seconds"`
+	// Scale is the guidance scale that was chosen, for the first seed; absent for other methods.
+	Scale float64 `json:"scale,omitempty"`
 	// SE are the standard errors of the numbers above, by name; absent for a single seed.
 	SE map[string]finetune.Number `json:"se,omitempty"`
 }
@@ -205,6 +208,9 @@ func (r *toyRun) measure(ctx context.Context, o *outcome) (*ToyResult, error) {
 		Reward: finetune.Number(reward), ESSFraction: finetune.Number(o.ess), LogZ: finetune.Number(o.logZ), KL: nan,
 		Paths: finetune.Number(o.engine.Paths()), NetworkCalls: finetune.Number(o.engine.NetworkCalls()), Seconds: finetune.Number(o.seconds),
 	}
+	if guided, ok := o.control.(steer.Guidance); ok {
+		result.Scale = guided.Scale
+	}
 	if o.diagnostics != nil {
 		result.KL = o.diagnostics.KL
 	}
@@ -213,7 +219,7 @@ func (r *toyRun) measure(ctx context.Context, o *outcome) (*ToyResult, error) {
 
 // mean averages the results of several seeds.
 func mean(results []*ToyResult) *ToyResult {
-	out := &ToyResult{}
+	out := &ToyResult{Scale: results[0].Scale}
 	if len(results) > 1 {
 		out.SE = map[string]finetune.Number{}
 	}

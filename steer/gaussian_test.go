@@ -59,12 +59,14 @@ func gaussians(t *testing.T) problem {
 	return p
 }
 
-func (p problem) reward() reward.Mixture     { return reward.Mixture{Density: p.density} }
-func (p problem) base() diffusion.Model      { return diffusion.Mixture{Density: p.prior} }
-func (p problem) optimum() diffusion.Control { return htransform.Exact{Prior: p.prior, Tilted: p.tilted} }
+func (p problem) reward() reward.Mixture { return reward.Mixture{Density: p.density} }
+func (p problem) base() diffusion.Model  { return diffusion.Mixture{Density: p.prior} }
+func (p problem) optimum() diffusion.Control {
+	return htransform.Exact{Prior: p.prior, Tilted: p.tilted}
+}
 
 func (p problem) sampler(t *testing.T, h diffusion.Control) *diffusion.Sampler {
-	return &diffusion.Sampler{Engine: open(t), Steps: p.steps, Shape: []int{1}, Base: p.base(), Control: h}
+	return &diffusion.Sampler{Engine: open(t), Steps: p.steps, Shape: []int{1}, Base: p.base(), Control: h, Batch: 500}
 }
 
 func open(t *testing.T) *engine.Engine {

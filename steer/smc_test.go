@@ -104,7 +104,8 @@ func TestSMC(t *testing.T) {
 	}{
 		{"twisted diffusion sampler", steer.Twisted{Reward: p.reward(), Scale: 1}, twist, 0, [2]int{0, 20}},
 		{"twisted, resampled at every step", steer.Twisted{Reward: p.reward(), Scale: 1}, twist, 1, [2]int{40, 40}},
-		{"Feynman–Kac", nil, twist, 0, [2]int{1, 20}},
+		{"Feynman–Kac", nil, twist, 0, [2]int{0, 20}},
+		{"Feynman–Kac, resampled early", nil, twist, 0.7, [2]int{1, 20}},
 		{"Feynman–Kac, resampled at every step", nil, twist, 1, [2]int{40, 40}},
 		{"importance sampling of the base", nil, twist, 1e-9, [2]int{0, 0}},
 		{"best proposal, no twist", p.optimum(), nil, 0, [2]int{0, 0}},
@@ -170,7 +171,7 @@ type brittle struct{ diffusion.Model }
 
 func (m brittle) Noise(x, t *graph.Node) *graph.Node {
 	eps := m.Model.Noise(x, t)
-	return graph.Where(graph.GreaterThan(x, graph.Scalar(x.Graph(), x.DType(), 2)), graph.MulScalar(graph.OnesLike(eps), math.NaN()), eps)
+	return graph.Where(graph.GreaterThan(x, graph.Scalar(x.Graph(), x.DType(), 2.5)), graph.MulScalar(graph.OnesLike(eps), math.NaN()), eps)
 }
 
 // Particles that diverge have weight zero: resampling removes them and no estimate becomes NaN.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/finetune"
@@ -27,9 +28,6 @@ func (d *display) show(ev experiment.Event) {
 	if d.seeds > 1 {
 		stage += fmt.Sprintf(" · seed %d", ev.Seed)
 	}
-	if ev.Result != nil {
-		return // in the table at the end
-	}
 	u := progress.Update{Stage: stage, Done: ev.Done, Total: ev.Total}
 	if ev.Loss != nil {
 		u.Fields = append(u.Fields, field("loss", *ev.Loss))
@@ -38,6 +36,12 @@ func (d *display) show(ev experiment.Event) {
 		u.Fields = append(u.Fields, field("KL", it.KL), field("ESS", it.ESS), field("acceptance", finetune.Number(it.Acceptance)),
 			field("reward", it.Reward), field("loss", finetune.Number(it.Loss)))
 	}
+	switch r := ev.Result.(type) {
+	case *experiment.ToyResult:
+		u.Fields = append(u.Fields, field("mode TV", r.ModeTV), field("SW2", r.SW2), field("log Ẑ", r.LogZ), field("KL", r.KL))
+	case experiment.MNISTResult:
+		u.Fields = append(u.Fields, field("accuracy", r.Single.Accuracy), field("reward", r.Single.Reward), field("KL", r.KL))
+	}
 	d.view.Update(u)
 }
 
@@ -45,5 +49,5 @@ func field(name string, v finetune.Number) progress.Field {
 	if math.IsNaN(float64(v)) {
 		return progress.Field{Name: name, Value: "—"}
 	}
-	return progress.Field{Name: name, Value: fmt.Sprintf("%.3g", float64(v))}
+	return progress.Field{Name: name, Value: strings.ReplaceAll(fmt.Sprintf("%.3g", float64(v)), "-", "−")}
 }

@@ -45,7 +45,6 @@ var unlike = []struct {
 	pattern *regexp.Regexp
 	name    string
 }{
-	{regexp.MustCompile(`\b(KL|ESS|acceptance|reward|loss) \S+`), "$1 #"},
 	{regexp.MustCompile(`[0-9.]+ (it/s|s/it)\b`), "RATE"},
 	{regexp.MustCompile(`\bin [0-9.dhms]+$`), "in TIME"},
 	{regexp.MustCompile(` ([0-9]+[dhms])+$`), " TIME"}, // of a plan
@@ -53,7 +52,10 @@ var unlike = []struct {
 	{regexp.MustCompile(`\b[0-9.]+ MB\b`), "# MB"},
 }
 
-var decimal = regexp.MustCompile(`[0-9]+\.[0-9]+`)
+var (
+	measured = regexp.MustCompile(`\b(mode TV|SW2|log Ẑ|KL|ESS|acceptance|reward|loss) \S+`)
+	decimal  = regexp.MustCompile(`[0-9]+\.[0-9]+`)
+)
 
 // transcript FILE writes what the last command has printed, standard error first, without times and without the digits
 // of measured numbers. Counts and columns stay.
@@ -67,6 +69,9 @@ func transcript(ts *testscript.TestScript, neg bool, args []string) {
 		for line := range strings.SplitSeq(strings.TrimSuffix(ts.ReadFile(name), "\n"), "\n") {
 			if strings.Contains(line, "  ETA ") {
 				continue // a line after five seconds: the machine is slow
+			}
+			if name == "stderr" {
+				line = measured.ReplaceAllString(line, "$1 #")
 			}
 			for _, u := range unlike {
 				line = u.pattern.ReplaceAllString(line, u.name)

@@ -67,12 +67,16 @@ func (f runFlags) finish(t *terminal, folder string, table report.Table, rep any
 
 type toyCommand struct {
 	Preset string `default:"quick" help:"Budgets: quick or paper."`
-	Seeds  int    `default:"1" help:"Repetitions with consecutive seeds; the table then has standard errors."`
+	Seeds  *int   `help:"Repetitions with consecutive seeds; the table then has standard errors."`
 	runFlags
 }
 
 func (c *toyCommand) Run(ctx context.Context, t *terminal) error {
-	config, err := experiment.LoadToy(c.Preset, c.Config, c.settings(fmt.Sprintf("seeds=%d", c.Seeds)))
+	var extra []string
+	if c.Seeds != nil {
+		extra = append(extra, fmt.Sprintf("seeds=%d", *c.Seeds))
+	}
+	config, err := experiment.LoadToy(c.Preset, c.Config, c.settings(extra...))
 	if err != nil {
 		return err
 	}
