@@ -5,7 +5,10 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/gomlx/gomlx/core/graph"
+
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -54,6 +57,45 @@ func TestPretraining(t *testing.T) {
 	v := mean(paths.N, nil, func(i int) float64 { return square(float64(paths.X[i]) - m.value) })
 	near(t, "mean of samples", m.value, prior.mean, 0.08) // sampling 0.014, the rest is the model
 	near(t, "variance of samples", v.value, prior.sd*prior.sd, 0.1)
+}
+
+// With a residual of σ the network predicts x_0: the mean of Gaussian data of standard deviation σ makes the prediction exact. With
+// none it predicts the velocity: 0 makes it exact for N(0, 1).
+func TestPerceptron(t *testing.T) {
+	x, times := []float32{-2, 0.1, 0.5, 3}, []float32{1e-4, 0.1, 0.5, 1}
+	for _, c := range []struct {
+		residual, bias float64
+		law            gaussian
+	}{{prior.sd, prior.mean, prior}, {0, 0, gaussian{0, 1}}} {
+		e := open(t)
+		mlp := nn.MLP{Scope: e.Scope("/base"), In: 1, Out: 1, Width: 4, Depth: 1, Timed: true}.Init(noise.New(1), 0, c.bias)
+		m := diffusion.Perceptron{MLP: mlp, Residual: c.residual}
+		program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
+			return []*graph.Node{m.Noise(in[0], in[1]), m.Weight(in[0], in[1])}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := program.Run(engine.Rows(x, 1), times)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eps, weight := make([]float32, 4), make([]float32, 4)
+		for i, dst := range [][]float32{eps, weight} {
+			if err := engine.Floats(dst, out[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, at := range times {
+			slope, offset := c.law.line(float64(at))
+			near(t, "ε", float64(eps[i]), slope*float64(x[i])+offset, 1e-5)
+			gamma, nu, want := diffusion.Schedule{}.Gamma(float64(at)), diffusion.Schedule{}.Nu(float64(at)), 1.0
+			if c.residual > 0 {
+				want = nu*nu/(gamma*gamma) + c.residual*c.residual
+			}
+			near(t, "weight of the loss", float64(weight[i]), want, 1e-4*want)
+		}
+	}
 }
 
 func TestPretrainingStops(t *testing.T) {

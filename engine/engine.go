@@ -87,6 +87,16 @@ type Program struct {
 // it panics with is returned as the error of that call.
 func (e *Engine) Compile(fn func(inputs []*graph.Node) []*graph.Node) (*Program, error) {
 	exec, err := model.NewExec(e.backend, e.Params, func(_ *model.Scope, inputs []*graph.Node) []*graph.Node {
+		defer func() {
+			// GoMLX returns only panics that are errors and lets others, such as strings, end the process.
+			switch r := recover().(type) {
+			case nil:
+			case error:
+				panic(r)
+			default:
+				panic(fmt.Errorf("%v", r))
+			}
+		}()
 		return fn(inputs)
 	})
 	if err != nil {

@@ -74,6 +74,11 @@ func TestCallsAreCountedPerRowAndExecution(t *testing.T) {
 			t.Errorf("after run %d of %d rows: %d calls, want %d", i, c.rows, e.NetworkCalls(), want)
 		}
 	}
+	// Rows that only fill a batch do not count.
+	before := e.NetworkCalls()
+	if _, err := thrice.RunPadded(2, 5, engine.Rows(make([]float32, 10), 2)); err != nil || e.NetworkCalls() != before+6 {
+		t.Errorf("2 wanted rows of 5: %d calls, %v; want 6", e.NetworkCalls()-before, err)
+	}
 }
 
 // Concurrent runs, the first of which compile, neither miscount nor mix their data.

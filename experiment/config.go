@@ -1,19 +1,22 @@
 package experiment
 
 import (
-	"bytes"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/nn"
 )
 
 // ErrConfig says that a configuration has an unknown key, a value of the wrong type, or a value out of range.
@@ -86,11 +89,51 @@ func nested(key, value string) []byte {
 }
 
 func strict(dst any, source []byte, where string) error {
-	if len(bytes.TrimSpace(source)) == 0 {
-		return nil
+	var content any
+	if err := yaml.Unmarshal(source, &content); err == nil && content == nil {
+		return nil // comments only are null to the decoder, which would reset all of dst
 	}
 	if err := yaml.UnmarshalWithOptions(source, dst, yaml.Strict()); err != nil {
 		return fmt.Errorf("%w: %s:\n%s", ErrConfig, where, strings.TrimRight(yaml.FormatError(err, false, true), "\n"))
+	}
+	if err := wholeNumbers(dst, source); err != nil {
+		return fmt.Errorf("%w: %s:\n%w", ErrConfig, where, err)
+	}
+	return nil
+}
+
+// wholeNumbers refuses 1.5 where dst has an integer: the decoder has cut it to 1. Integers are told from other numbers
+// by how they are written, as 1 and not 1.0.
+func wholeNumbers(dst any, source []byte) error {
+	file, err := parser.ParseBytes(source, 0)
+	if err != nil {
+		return err
+	}
+	text, err := yaml.Marshal(dst)
+	if err != nil {
+		return err
+	}
+	decoded, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return err
+	}
+	for _, doc := range file.Docs {
+		for _, n := range ast.Filter(ast.FloatType, doc.Body) {
+			path, err := yaml.PathString(n.GetPath())
+			if err != nil {
+				return err
+			}
+			got, err := path.FilterFile(decoded)
+			if err != nil || got.Type() != ast.IntegerType {
+				continue // what was decoded as a number with decimals, or left out because it is zero
+			}
+			place, err := path.AnnotateSource(source, false)
+			if err != nil {
+				return err
+			}
+			t := n.GetToken()
+			return fmt.Errorf("[%d:%d] cannot use %s as an integer\n%s", t.Position.Line, t.Position.Column, t.Value, strings.TrimRight(string(place), "\n"))
+		}
 	}
 	return nil
 }
@@ -106,6 +149,12 @@ func (c *check) that(ok bool, format string, args ...any) {
 
 func (c *check) positive(key string, v int) {
 	c.that(v > 0, "%s is %d, want a positive number", key, v)
+}
+
+func (c *check) optimizer(key string, o nn.Optimizer) {
+	c.that(o.LearningRate >= 0 && !math.IsInf(o.LearningRate, 1), "%s.learning_rate is %g, want a positive number", key, o.LearningRate)
+	c.that(o.EMA >= 0 && o.EMA < 1, "%s.ema is %g, want 0 ≤ ema < 1", key, o.EMA)
+	c.that(o.WeightDecay >= 0, "%s.weight_decay is %g, want at least 0", key, o.WeightDecay)
 }
 
 func (c *check) err() error {
@@ -184,8 +233,7 @@ func (l Loop) check(key string, c *check) {
 	c.that(l.Prefill >= 0, "%s.prefill is %d, want at least 0", key, l.Prefill)
 	c.that(l.KL >= 0, "%s.kl is %g, want at least 0", key, l.KL)
 	c.that(l.Steps >= 0, "%s.steps is %d, want at least 0", key, l.Steps)
-	c.that(l.Training.Optimizer.LearningRate >= 0, "%s.learning_rate is %g, want a positive number", key, l.Training.Optimizer.LearningRate)
-	c.that(l.Training.Optimizer.EMA >= 0 && l.Training.Optimizer.EMA < 1, "%s.ema is %g, want 0 ≤ ema < 1", key, l.Training.Optimizer.EMA)
+	c.optimizer(key, l.Training.Optimizer)
 	for _, r := range l.Acceptance {
 		c.that(r > 0 && r <= 1, "%s.acceptance has %g, want numbers in (0, 1]", key, r)
 	}

@@ -98,6 +98,8 @@ func (m *MNIST) validate() error {
 	c.positive("classifier.batch", m.Classifier.Training.Batch)
 	c.positive("pretrain.steps", m.Pretrain.Steps)
 	c.positive("pretrain.batch", m.Pretrain.Batch)
+	c.optimizer("classifier", m.Classifier.Training.Optimizer)
+	c.optimizer("pretrain", m.Pretrain.Optimizer)
 	m.Importance.check("importance", c)
 	c.positive("samples", m.Samples)
 	c.positive("batch", m.Batch)
@@ -212,35 +214,43 @@ func (r *mnistRun) pretrain(ctx context.Context) error {
 }
 
 func (r *mnistRun) sampleBase(ctx context.Context) error {
+	e, err := r.engine.Fork()
+	if err != nil {
+		return err
+	}
 	r.observe(Event{Seed: r.Seed, Stage: "base", Total: 1})
-	return r.measure(ctx, "base", nil, time.Now(), r.engine)
+	return r.measure(ctx, "base", nil, time.Now(), e)
 }
 
 // fineTune is Algorithm 1 with the reward-informed h.
 func (r *mnistRun) fineTune(ctx context.Context) error {
 	const name = "importance"
 	start, key, path := time.Now(), r.key.Sub(name), "/h/"+name
+	e, err := r.engine.Fork()
+	if err != nil {
+		return err
+	}
 	r.observe(Event{Seed: r.Seed, Stage: name, Total: r.Importance.Iterations})
-	h := r.control(r.engine, path, r.reward, r.key.Sub("h"))
+	h := r.control(e, path, r.reward, r.key.Sub("h"))
 	training := r.Importance.Training
 	training.Optimizer.Decay = r.Importance.Iterations * training.Updates
-	sampler := r.sampler(r.engine, r.prior, h)
+	sampler := r.sampler(e, r.prior, h)
 	objective, err := finetune.NewSupervised(sampler, h, path, training, r.Process.Power, r.Importance.KL)
 	if err != nil {
 		return err
 	}
-	h = averaged(r.engine, h)
+	h = averaged(e, h)
 	sampler.Control = h
 	err = (&finetune.FineTuning{Sampler: sampler, Reward: r.reward, Selector: finetune.Relaxed{Rate: r.Importance.Acceptance},
 		Objective: objective, Buffer: &finetune.Buffer{Capacity: r.Importance.Buffer, Dim: pixels},
 		Iterations: r.Importance.Iterations, Paths: r.Importance.Paths, Key: key, Observe: func(ev finetune.Event) {
 			r.observe(Event{Seed: r.Seed, Stage: name, Done: ev.Iteration, Total: ev.Iterations, Iteration: &ev})
 		}}).Run(ctx)
-	if err == nil {
-		err = r.measure(ctx, name, h, start, r.engine)
+	if err == nil || ctx.Err() != nil { // an interrupted method has learned something too
+		err = errors.Join(err, saveParameters(r.folder.File("checkpoint", name+".safetensors"), e, r.metadata(), nn.Averaged(path)))
 	}
 	if err == nil {
-		err = saveParameters(r.folder.File("checkpoint", name+".safetensors"), r.engine, r.metadata(), nn.Averaged(path))
+		err = r.measure(ctx, name, h, start, e)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)

@@ -104,7 +104,7 @@ func (t *Toy) Plan(ctx context.Context, backend string) (*Plan, error) {
 			l := t.loop(name)
 			paths, updates, batch := float64(l.Iterations*l.Paths), float64(l.Iterations*l.Training.Updates), float64(l.Training.Batch)
 			unrolled := float64(l.Steps)
-			if l.Steps == 0 {
+			if l.Steps == 0 || name == "vargrad" && l.Steps > t.Process.Steps {
 				unrolled = steps
 			}
 			switch name {

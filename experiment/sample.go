@@ -62,10 +62,16 @@ func Sample(ctx context.Context, d Draw) (method string, err error) {
 		if err := strict(t, source, filepath.Join(d.Folder, "config.yaml")); err != nil {
 			return "", err
 		}
+		if err := t.validate(); err != nil {
+			return "", err
+		}
 		return d.Method, d.toy(ctx, e, t)
 	case "mnist":
 		m := &MNIST{}
 		if err := strict(m, source, filepath.Join(d.Folder, "config.yaml")); err != nil {
+			return "", err
+		}
+		if err := m.validate(); err != nil {
 			return "", err
 		}
 		return d.Method, d.mnist(ctx, e, m)

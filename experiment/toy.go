@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/doob-diffusion/doob/diffusion"
@@ -60,17 +61,17 @@ type Guidance struct {
 
 // Mixture is the configuration of a Gaussian mixture: means or a square grid of them, with full covariances or one sd.
 type Mixture struct {
-	Grid    Grid          `yaml:"grid,omitempty"`
-	Weights []float64     `yaml:"weights,omitempty"` // equal if absent
-	Means   [][]float64   `yaml:"means,omitempty"`
-	Covs    [][][]float64 `yaml:"covs,omitempty"`
-	SD      float64       `yaml:"sd,omitempty"`
+	Grid    Grid          `yaml:"grid"`
+	Weights []float64     `yaml:"weights"` // equal if absent
+	Means   [][]float64   `yaml:"means"`
+	Covs    [][][]float64 `yaml:"covs"`
+	SD      float64       `yaml:"sd"`
 }
 
 // Grid is side × side means around the origin.
 type Grid struct {
-	Side    int     `yaml:"side,omitempty"`
-	Spacing float64 `yaml:"spacing,omitempty"`
+	Side    int     `yaml:"side"`
+	Spacing float64 `yaml:"spacing"`
 }
 
 func (m Mixture) build(key string) (*gmm.Mixture, error) {
@@ -142,11 +143,16 @@ func (t *Toy) validate() error {
 	c.positive("h.scale_width", t.H.ScaleWidth)
 	c.positive("pretrain.steps", t.Pretrain.Steps)
 	c.positive("pretrain.batch", t.Pretrain.Batch)
+	c.optimizer("pretrain", t.Pretrain.Optimizer)
 	c.that(len(t.Guidance.Scales) > 0, "guidance.scales is empty")
+	for _, s := range t.Guidance.Scales {
+		c.that(s >= 0 && !math.IsInf(s, 1), "guidance.scales has %g, want numbers from 0", s)
+	}
 	c.positive("guidance.paths", t.Guidance.Paths)
 	for _, name := range []string{"importance", "reward_only", "online", "vargrad", "raft", "cem"} {
 		t.loop(name).check(name, c)
 	}
+	c.that(t.VarGrad.Paths > 1, "vargrad.paths is %d, want at least 2: its loss is a variance", t.VarGrad.Paths)
 	c.positive("raft.best_of", t.RAFT.BestOf)
 	c.that(t.SMC.Threshold > 0 && t.SMC.Threshold <= 1, "smc.threshold is %g, want a number in (0, 1]", t.SMC.Threshold)
 	c.positive("importance_smc.particles", t.ImportanceSMC.Particles)

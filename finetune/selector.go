@@ -53,8 +53,8 @@ func (s RewardOnly) Accept(progress float64, _, reward []float64) ([]float64, fl
 // relax returns min(1, exp(logW − log c)) with mean rate. The mean falls monotonically in log c, so log c is bisected
 // from a bracket around the mean log weight. Where fewer than rate·N weights are positive, all of those are accepted.
 func relax(logW []float64, rate float64) ([]float64, float64, error) {
-	if !(rate > 0 && rate <= 1) {
-		return nil, 0, fmt.Errorf("acceptance rate is %g, want a number in (0, 1]", rate)
+	if err := checkRate(rate); err != nil {
+		return nil, 0, err
 	}
 	var finite []float64
 	for _, lw := range logW {
@@ -108,8 +108,11 @@ type Elite struct{ Rate Rate }
 
 // Accept implements [Selector].
 func (s Elite) Accept(progress float64, _, reward []float64) ([]float64, float64, error) {
-	n := int(math.Ceil(s.Rate.At(progress) * float64(len(reward))))
-	return hard(reward, byReward(reward)[:min(n, len(reward))]), math.NaN(), nil
+	rate := s.Rate.At(progress)
+	if err := checkRate(rate); err != nil {
+		return nil, 0, err
+	}
+	return hard(reward, byReward(reward)[:share(rate, len(reward))]), math.NaN(), nil
 }
 
 // Threshold keeps what lies above a quantile of the reward that rises over the run from Low to High: the hard filter of
@@ -119,8 +122,10 @@ type Threshold struct{ Low, High float64 }
 // Accept implements [Selector].
 func (s Threshold) Accept(progress float64, _, reward []float64) ([]float64, float64, error) {
 	quantile := s.Low + progress*(s.High-s.Low)
-	n := int(math.Ceil((1 - quantile) * float64(len(reward))))
-	return hard(reward, byReward(reward)[:max(1, min(n, len(reward)))]), math.NaN(), nil
+	if !(quantile >= 0 && quantile <= 1) {
+		return nil, 0, fmt.Errorf("reward quantile is %g, want a number in [0, 1]", quantile)
+	}
+	return hard(reward, byReward(reward)[:max(1, share(1-quantile, len(reward)))]), math.NaN(), nil
 }
 
 // BestOf keeps the path of highest reward among every K consecutive ones: RAFT (Dong et al. 2023). K below 1 means 1.
@@ -134,6 +139,16 @@ func (s BestOf) Accept(_ float64, _, reward []float64) ([]float64, float64, erro
 	}
 	return hard(reward, best), math.NaN(), nil
 }
+
+func checkRate(rate float64) error {
+	if !(rate > 0 && rate <= 1) {
+		return fmt.Errorf("acceptance rate is %g, want a number in (0, 1]", rate)
+	}
+	return nil
+}
+
+// share returns ⌈rate·n⌉, of the rate as written in decimals: 0.07·100 is 7, though not in binary.
+func share(rate float64, n int) int { return int(math.Ceil(rate*float64(n) - 1e-9)) }
 
 func hard(reward []float64, kept []int) []float64 {
 	alpha := make([]float64, len(reward))

@@ -80,6 +80,11 @@ func (o *VarGrad) Fit(_ context.Context, _ noise.Key, batch Weighted, _ *Buffer)
 		for _, d := range deviation {
 			t, coefficient = append(t, float32(rec.step.T)), append(coefficient, float32(scale*d))
 		}
+		for i, lw := range batch.LogW {
+			if math.IsInf(lw, -1) { // 0·NaN is NaN: keep what diverged out of the network
+				clear(rec.x[i*batch.Dim : (i+1)*batch.Dim])
+			}
+		}
 		x, z = append(x, rec.x...), append(z, rec.z...)
 	}
 	shape := o.sampler.Shape

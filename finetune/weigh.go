@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/doob-diffusion/doob/diffusion"
@@ -34,15 +35,21 @@ func Weigh(ctx context.Context, paths diffusion.Paths, r reward.Reward) (Weighte
 	if err != nil {
 		return Weighted{}, err
 	}
-	w := Weighted{Paths: paths, Reward: rewards, LogW: make([]float64, paths.N)}
+	if len(rewards) != paths.N {
+		return Weighted{}, fmt.Errorf("%w: %d values for %d samples", ErrReward, len(rewards), paths.N)
+	}
+	w := Weighted{Paths: paths, Reward: slices.Clone(rewards), LogW: make([]float64, paths.N)}
 	alive := false
 	for i, r := range rewards {
 		finite := allFinite(paths.X[i*paths.Dim : (i+1)*paths.Dim])
 		if finite && (math.IsNaN(r) || math.IsInf(r, 1)) {
 			return Weighted{}, fmt.Errorf("%w: it is %g for sample %d of %d, want a finite number or −∞", ErrReward, r, i, paths.N)
 		}
-		w.LogW[i] = r + paths.LogRatio[i]
-		if !finite || math.IsNaN(w.LogW[i]) || math.IsInf(w.LogW[i], 1) {
+		if !finite {
+			w.Reward[i] = math.Inf(-1) // nor shall a selector by reward alone keep it
+		}
+		w.LogW[i] = w.Reward[i] + paths.LogRatio[i]
+		if math.IsNaN(w.LogW[i]) || math.IsInf(w.LogW[i], 1) {
 			w.LogW[i] = math.Inf(-1)
 		}
 		alive = alive || !math.IsInf(w.LogW[i], -1)
@@ -112,6 +119,6 @@ func (w Weighted) Diagnostics() Diagnostics {
 	}
 	logZ := metric.LogMeanExp(w.LogW)
 	d.Reward, d.ESS, d.LogZ = Number(r/n), Number(metric.ESS(w.LogW)/float64(w.N)), Number(logZ)
-	d.KLBase, d.LSC, d.KL = Number(energy/n), Number((energy-r)/n), Number(logZ-logW/n)
+	d.KLBase, d.LSC, d.KL = Number(energy/n), Number((energy-r)/n), Number(logZ+math.Log(float64(w.N)/n)-logW/n)
 	return d
 }

@@ -136,7 +136,8 @@ func TestKLIsNotNegative(t *testing.T) {
 			t.Errorf("ESS = %g with %d alive of %d", ess, alive(logW), n)
 		}
 	})
-	equal := Weighted{Paths: diffusion.Paths{N: 3, Dim: 1, X: make([]float32, 3), Energy: make([]float64, 3)}, Reward: make([]float64, 3), LogW: []float64{7, 7, 7}}
+	equal := Weighted{Paths: diffusion.Paths{N: 3, Dim: 1, X: make([]float32, 3), Energy: make([]float64, 3)},
+		Reward: make([]float64, 3), LogW: []float64{7, 7, 7}}
 	near(t, "KL of equal weights", float64(equal.Diagnostics().KL), 0, 1e-12)
 	near(t, "ESS of equal weights", float64(equal.Diagnostics().ESS), 1, 1e-12)
 }

@@ -117,7 +117,8 @@ func TestExactAgainstHost(t *testing.T) {
 func TestRewardInformedStart(t *testing.T) {
 	prior, density, _ := laws(t)
 	e := open(t)
-	h := htransform.NewRewardInformed(htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2, ScaleWidth: 8}, reward.Mixture{Density: density}, 2, noise.New(1))
+	net := htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2, ScaleWidth: 8}
+	h := htransform.NewRewardInformed(net, reward.Mixture{Density: density}, 2, noise.New(1))
 	out := noiseOf(t, e, prior, h, "/h/nn1/out/weights", "/h/nn1/out/bias", "/h/nn2/out/bias")
 	silu := 0.02 / (1 + math.Exp(-0.02))
 	each(func(i int, x []float64, gamma, nu float64) {
@@ -147,7 +148,8 @@ func TestRewardInformedStart(t *testing.T) {
 func TestScaleIsAScalarOfTime(t *testing.T) {
 	prior, density, _ := laws(t)
 	e := open(t)
-	h := htransform.NewRewardInformed(htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2, ScaleWidth: 8}, reward.Mixture{Density: density}, 2, noise.New(1))
+	net := htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2, ScaleWidth: 8}
+	h := htransform.NewRewardInformed(net, reward.Mixture{Density: density}, 2, noise.New(1))
 	h.NN2 = nn.MLP{Scope: e.Scope("/other"), In: nn.TimeFeatures, Out: 1, Width: 8, Depth: 3}.Init(noise.New(2), 1, 0.5)
 	got := noiseOf(t, e, prior, h)[0]
 	var scales []float64

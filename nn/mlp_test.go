@@ -53,11 +53,16 @@ func dense(t *testing.T, e *engine.Engine, path string, x []float64) []float64 {
 	return y
 }
 
-// The architecture, layer by layer in float64: y = SiLU(W·x + b [+ W_t·embedding]), residual from the second layer on.
+// The architecture, layer by layer in float64: inputs joined by their octaves, y = SiLU(W·x + b [+ W_t·embedding]), residual
+// from the second layer on.
 func TestMLPAgainstHost(t *testing.T) {
-	for _, timed := range []bool{false, true} {
+	for _, c := range []struct {
+		timed   bool
+		octaves int
+	}{{false, 0}, {true, 0}, {false, 3}, {true, 1}} {
+		timed := c.timed
 		e := open(t)
-		m := nn.MLP{Scope: e.Scope("/h"), In: 3, Out: 2, Width: 8, Depth: 3, Timed: timed}.Init(noise.New(1), 1, 0.25)
+		m := nn.MLP{Scope: e.Scope("/h"), In: 3, Out: 2, Width: 8, Depth: 3, Timed: timed, Octaves: c.octaves}.Init(noise.New(1), 1, 0.25)
 		// Biases start at zero; make them tell.
 		for _, path := range []string{"/h/hidden_0/bias", "/h/hidden_2/bias"} {
 			e.Params.GetVariable(path).MustSetValue(tensors.FromValue([]float32{1, 2, 3, 4, 5, 6, 7, 8}))
@@ -80,6 +85,14 @@ func TestMLPAgainstHost(t *testing.T) {
 		got, features := tensors.MustCopyFlatData[float32](out[0]), tensors.MustCopyFlatData[float32](out[1])
 		for row := range 2 {
 			h := []float64{float64(x[3*row]), float64(x[3*row+1]), float64(x[3*row+2])}
+			inputs := h
+			for k := range c.octaves {
+				for _, wave := range []func(float64) float64{math.Sin, math.Cos} {
+					for _, v := range inputs[:3] {
+						h = append(h, wave(v*math.Pi/4*math.Pow(2, float64(k))))
+					}
+				}
+			}
 			embedding := make([]float64, nn.TimeFeatures)
 			for j := range nn.TimeFeatures / 2 {
 				phase := 1000 * float64(times[row]) * math.Pow(1e-4, float64(j)/float64(nn.TimeFeatures/2-1))

@@ -2,7 +2,7 @@ package steer
 
 import (
 	"context"
-	"slices"
+	"math"
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/noise"
@@ -21,8 +21,12 @@ func BestOfK(ctx context.Context, s *diffusion.Sampler, r reward.Reward, key noi
 	}
 	out := make([]float32, 0, n*paths.Dim)
 	for g := range n {
-		group := rewards[g*k : (g+1)*k]
-		best := g*k + slices.Index(group, slices.Max(group))
+		best := g * k
+		for i := best + 1; i < (g+1)*k; i++ {
+			if rewards[i] > rewards[best] || math.IsNaN(rewards[best]) {
+				best = i
+			}
+		}
 		out = append(out, paths.X[best*paths.Dim:(best+1)*paths.Dim]...)
 	}
 	return out, nil

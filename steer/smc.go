@@ -103,7 +103,11 @@ func Systematic(logW []float64, u float64, n int) []int {
 	norm := metric.LogMeanExp(logW) + math.Log(float64(len(logW)))
 	out := make([]int, 0, n)
 	var cumulative float64
+	last := len(logW) - 1
 	for i, lw := range logW {
+		if !math.IsInf(lw, -1) {
+			last = i
+		}
 		if math.IsInf(norm, -1) {
 			cumulative += float64(n) / float64(len(logW))
 		} else {
@@ -114,7 +118,7 @@ func Systematic(logW []float64, u float64, n int) []int {
 		}
 	}
 	for len(out) < n { // rounding of the last cumulative weight
-		out = append(out, len(logW)-1)
+		out = append(out, last)
 	}
 	return out
 }
