@@ -17,18 +17,19 @@ import (
 // Plan is what a run will cost, for --dry-run: counts derived from the configuration, times from the speed of this
 // machine, measured on a few batches.
 type Plan struct {
-	Title   string
-	Rows    []PlanRow
-	Memory  float64 // bytes, of populations, buffers and parameters
-	Disk    float64 // bytes of the run folder
-	Backend string
+	Title   string    `json:"title"`
+	Rows    []PlanRow `json:"stages"`
+	Memory  float64   `json:"memory_bytes"` // of populations, buffers and parameters
+	Disk    float64   `json:"disk_bytes"`   // of the run folder
+	Backend string    `json:"backend"`
 }
 
 // PlanRow is one stage of a plan.
 type PlanRow struct {
-	Name         string
-	Paths, Calls float64
-	Seconds      float64
+	Name    string  `json:"name"`
+	Paths   float64 `json:"paths"`
+	Calls   float64 `json:"network_calls"`
+	Seconds float64 `json:"seconds"` // about
 }
 
 // WriteText writes the plan as a table.

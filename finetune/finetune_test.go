@@ -186,7 +186,7 @@ func TestFineTuningErrors(t *testing.T) {
 	}{
 		{"cancelled", cancelled, func(*FineTuning) {}, context.Canceled},
 		{"hopeless reward", context.Background(), func(f *FineTuning) { f.Reward = reward.Func(func([]float32) float64 { return -inf }) }, ErrNoWeight},
-		{"broken reward", context.Background(), func(f *FineTuning) { f.Reward = reward.Func(func([]float32) float64 { return math.NaN() }) }, ErrReward},
+		{"broken reward", context.Background(), func(f *FineTuning) { f.Reward = reward.Func(func([]float32) float64 { return math.NaN() }) }, reward.ErrInvalid},
 		{"nothing accepted", context.Background(), func(f *FineTuning) {
 			f.Selector, f.Reward = &chosen{}, reward.Func(func([]float32) float64 { return -1 })
 		}, ErrEmptyBuffer},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 
 	"github.com/doob-diffusion/doob/diffusion"
@@ -14,12 +13,8 @@ import (
 	"github.com/doob-diffusion/doob/reward"
 )
 
-var (
-	// ErrReward says that a reward is NaN or +∞. A reward of −∞ is allowed: it forbids the sample.
-	ErrReward = errors.New("reward is not a number")
-	// ErrNoWeight says that every path has weight zero, so that nothing can be kept and nothing estimated.
-	ErrNoWeight = errors.New("every path weight is zero")
-)
+// ErrNoWeight says that every path has weight zero, so that nothing can be kept and nothing estimated.
+var ErrNoWeight = errors.New("every path weight is zero")
 
 // Weighted are simulated paths with their rewards and log importance weights (12), log w = r(x_0) + log dP/dP^h.
 // A path whose simulation diverged has log w = −∞.
@@ -29,26 +24,16 @@ type Weighted struct {
 	LogW   []float64 // [N], finite or −∞
 }
 
-// Weigh evaluates the reward on all endpoints. Errors wrap [ErrReward] and [ErrNoWeight].
+// Weigh evaluates the reward on all endpoints. Errors wrap [reward.ErrInvalid] and [ErrNoWeight].
 func Weigh(ctx context.Context, paths diffusion.Paths, r reward.Reward) (Weighted, error) {
-	rewards, err := r.Rewards(ctx, paths.X, paths.N)
+	rewards, err := reward.Evaluate(ctx, r, paths.X, paths.N)
 	if err != nil {
 		return Weighted{}, err
 	}
-	if len(rewards) != paths.N {
-		return Weighted{}, fmt.Errorf("%w: %d values for %d samples", ErrReward, len(rewards), paths.N)
-	}
-	w := Weighted{Paths: paths, Reward: slices.Clone(rewards), LogW: make([]float64, paths.N)}
+	w := Weighted{Paths: paths, Reward: rewards, LogW: make([]float64, paths.N)}
 	alive := false
 	for i, r := range rewards {
-		finite := allFinite(paths.X[i*paths.Dim : (i+1)*paths.Dim])
-		if finite && (math.IsNaN(r) || math.IsInf(r, 1)) {
-			return Weighted{}, fmt.Errorf("%w: it is %g for sample %d of %d, want a finite number or −∞", ErrReward, r, i, paths.N)
-		}
-		if !finite {
-			w.Reward[i] = math.Inf(-1) // nor shall a selector by reward alone keep it
-		}
-		w.LogW[i] = w.Reward[i] + paths.LogRatio[i]
+		w.LogW[i] = r + paths.LogRatio[i]
 		if math.IsNaN(w.LogW[i]) || math.IsInf(w.LogW[i], 1) {
 			w.LogW[i] = math.Inf(-1)
 		}
@@ -58,15 +43,6 @@ func Weigh(ctx context.Context, paths diffusion.Paths, r reward.Reward) (Weighte
 		return Weighted{}, fmt.Errorf("%w: all %d log weights are −∞ or not finite", ErrNoWeight, paths.N)
 	}
 	return w, nil
-}
-
-func allFinite(x []float32) bool {
-	for _, v := range x {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return false
-		}
-	}
-	return true
 }
 
 // keep draws u ~ U(0,1) for every path and returns the endpoints of those with u < α.
@@ -105,7 +81,7 @@ type Diagnostics struct {
 
 // Diagnostics estimates how far P^h is from the tilted path law. KL(P^h‖P_tilted) = L_SC + log Z (10) is estimated as
 // log Ẑ − mean log w: the same expectation, because −log w differs from the integrand of L_SC by a martingale, but never
-// negative, and free of variance at h*. Paths of weight zero are left out of the means.
+// negative, and free of variance at h*. All means are over the paths of positive weight, so KL is that of P^h given survival.
 func (w Weighted) Diagnostics() Diagnostics {
 	d := Diagnostics{Paths: w.N}
 	var r, logW, energy, n float64

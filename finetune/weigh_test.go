@@ -37,8 +37,8 @@ func TestWeigh(t *testing.T) {
 	}{
 		{"log w = r + log dP/dP^h", []float32{0, 1}, table{2, -3}, []float64{0.5, 1}, []float64{2.5, -2}, nil},
 		{"−∞ forbids a sample", []float32{0, 1}, table{-inf, -3}, []float64{0.5, 1}, []float64{-inf, -2}, nil},
-		{"NaN is no reward", []float32{0, 1}, table{1, nan}, []float64{0, 0}, nil, ErrReward},
-		{"+∞ is no reward", []float32{0, 1}, table{inf, 1}, []float64{0, 0}, nil, ErrReward},
+		{"NaN is no reward", []float32{0, 1}, table{1, nan}, []float64{0, 0}, nil, reward.ErrInvalid},
+		{"+∞ is no reward", []float32{0, 1}, table{inf, 1}, []float64{0, 0}, nil, reward.ErrInvalid},
 		{"diverged paths are rejected, whatever their reward", diverged, table{1, nan, inf}, []float64{0, 0, 0}, []float64{1, -inf, -inf}, nil},
 		{"even a good one", diverged, table{1, 100, 100}, []float64{0, 0, 0}, []float64{1, -inf, -inf}, nil},
 		{"a ratio that is not finite", []float32{0, 1, 2}, table{1, 1, 1}, []float64{0, nan, inf}, []float64{1, -inf, -inf}, nil},

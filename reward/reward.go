@@ -5,7 +5,10 @@ package reward
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/gomlx/gomlx/core/graph"
 
@@ -14,8 +17,43 @@ import (
 
 // Reward evaluates samples.
 type Reward interface {
-	// Rewards returns r per sample for x [n, …], flat and row-major. A NaN or infinite reward is the caller's to judge.
+	// Rewards returns r per sample for x [n, …], flat and row-major. Callers judge the values by [Evaluate].
 	Rewards(ctx context.Context, x []float32, n int) ([]float64, error)
+}
+
+// ErrInvalid says that a reward is NaN or +∞, or that there are not as many rewards as samples. A reward of −∞ is allowed:
+// it forbids the sample.
+var ErrInvalid = errors.New("invalid reward")
+
+// Evaluate returns the rewards of n simulated samples x [n, …], each finite or −∞. A sample that is itself not finite,
+// because its simulation diverged, gets −∞. Errors wrap [ErrInvalid].
+func Evaluate(ctx context.Context, r Reward, x []float32, n int) ([]float64, error) {
+	values, err := r.Rewards(ctx, x, n)
+	if err != nil {
+		return nil, err
+	}
+	if len(values) != n {
+		return nil, fmt.Errorf("reward: %w: %d values for %d samples", ErrInvalid, len(values), n)
+	}
+	out, dim := slices.Clone(values), len(x)/max(n, 1)
+	for i, v := range out {
+		switch {
+		case !finite(x[i*dim : (i+1)*dim]):
+			out[i] = math.Inf(-1)
+		case math.IsNaN(v) || math.IsInf(v, 1):
+			return nil, fmt.Errorf("reward: %w: it is %g for sample %d of %d, want a finite number or −∞", ErrInvalid, v, i, n)
+		}
+	}
+	return out, nil
+}
+
+func finite(x []float32) bool {
+	for _, v := range x {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // Differentiable rewards can be evaluated in a graph.

@@ -2,7 +2,7 @@ package steer
 
 import (
 	"context"
-	"math"
+	"slices"
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/noise"
@@ -15,18 +15,14 @@ func BestOfK(ctx context.Context, s *diffusion.Sampler, r reward.Reward, key noi
 	if err != nil {
 		return nil, err
 	}
-	rewards, err := r.Rewards(ctx, paths.X, n*k)
+	rewards, err := reward.Evaluate(ctx, r, paths.X, n*k)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]float32, 0, n*paths.Dim)
 	for g := range n {
-		best := g * k
-		for i := best + 1; i < (g+1)*k; i++ {
-			if rewards[i] > rewards[best] || math.IsNaN(rewards[best]) {
-				best = i
-			}
-		}
+		group := rewards[g*k : (g+1)*k]
+		best := g*k + slices.Index(group, slices.Max(group))
 		out = append(out, paths.X[best*paths.Dim:(best+1)*paths.Dim]...)
 	}
 	return out, nil

@@ -27,7 +27,7 @@ func (c *mnistCommand) Run(ctx context.Context, t *terminal) error {
 		if err != nil {
 			return err
 		}
-		return plan.WriteText(t.out)
+		return c.plan(t, plan)
 	}
 	folder := c.folder("mnist")
 	observe, done := c.observer(t, 1)

@@ -52,6 +52,14 @@ func (f runFlags) observer(t *terminal, seeds int) (observe experiment.Observer,
 	return d.show, d.close
 }
 
+// plan prints what a run will cost.
+func (f runFlags) plan(t *terminal, p *experiment.Plan) error {
+	if f.JSON {
+		return json.NewEncoder(t.out).Encode(p)
+	}
+	return p.WriteText(t.out)
+}
+
 // finish prints the result of a run.
 func (f runFlags) finish(t *terminal, folder string, table report.Table, rep any) error {
 	if f.JSON {
@@ -85,7 +93,7 @@ func (c *toyCommand) Run(ctx context.Context, t *terminal) error {
 		if err != nil {
 			return err
 		}
-		return plan.WriteText(t.out)
+		return c.plan(t, plan)
 	}
 	folder := c.folder("toy")
 	observe, done := c.observer(t, config.Seeds)
