@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/doob-diffusion/doob/diffusion"
@@ -156,14 +157,7 @@ func (r *toyRun) save(e *engine.Engine, name, path string, complete bool) error 
 		"seed": fmt.Sprint(r.seed), "version": Version(), "complete": fmt.Sprint(complete)}, nn.Averaged(path))
 }
 
-func (t *Toy) wants(name string) bool {
-	for _, m := range t.Methods {
-		if m == name {
-			return true
-		}
-	}
-	return false
-}
+func (t *Toy) wants(name string) bool { return slices.Contains(t.Methods, name) }
 
 // pretrain fits the base model to samples of the prior, unless its score is exact.
 func (r *toyRun) pretrain(ctx context.Context) error {
