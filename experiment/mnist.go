@@ -346,7 +346,7 @@ func (m *MNIST) classifier(e *engine.Engine, path string, key noise.Key) nn.Clas
 
 func (m *MNIST) control(e *engine.Engine, path string, r reward.Differentiable, key noise.Key) htransform.RewardInformed {
 	return htransform.NewRewardInformed(htransform.Network{Scope: e.Scope(path), Width: m.H.Width, Depth: m.H.Depth, Octaves: m.H.Octaves,
-		ScaleWidth: m.H.ScaleWidth}, r, pixels, key)
+		ScaleWidth: m.H.ScaleWidth, Start: m.H.Start}, r, pixels, key)
 }
 
 func (m *MNIST) sampler(e *engine.Engine, base diffusion.Model, h diffusion.Control) *diffusion.Sampler {

@@ -47,10 +47,11 @@ type Toy struct {
 	Methods []string `yaml:"methods"`
 }
 
-// Control is the size of a reward-informed h: Network is NN1, ScaleWidth the width of NN2.
+// Control is the size and start of a reward-informed h: Network is NN1, ScaleWidth the width of NN2.
 type Control struct {
 	Network    `yaml:",inline"`
-	ScaleWidth int `yaml:"scale_width"`
+	ScaleWidth int     `yaml:"scale_width"`
+	Start      float64 `yaml:"start"` // of NN2, see [htransform.Network]
 }
 
 // Guidance says among which scales the best is looked for, and with how many paths each.
@@ -239,7 +240,7 @@ func (p *toyProblem) baseModel(e *engine.Engine, path string, key noise.Key) dif
 // control returns a reward-informed h with parameters below path.
 func (p *toyProblem) control(e *engine.Engine, path string, key noise.Key) htransform.RewardInformed {
 	return htransform.NewRewardInformed(htransform.Network{Scope: e.Scope(path), Width: p.H.Width, Depth: p.H.Depth, Octaves: p.H.Octaves,
-		ScaleWidth: p.H.ScaleWidth}, p.reward, p.dim(), key)
+		ScaleWidth: p.H.ScaleWidth, Start: p.H.Start}, p.reward, p.dim(), key)
 }
 
 func (p *toyProblem) sampler(e *engine.Engine, base diffusion.Model, h diffusion.Control) *diffusion.Sampler {

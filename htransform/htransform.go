@@ -24,7 +24,7 @@ func control(s diffusion.State, h *graph.Node) *graph.Node {
 // RewardInformed is (16): h_t(x) = NN1(x, x̂₀, g, t) + NN2(t)·g, with g = ∇ r(x̂₀) at Tweedie's estimate x̂₀. The gradient
 // is with respect to x̂₀ only and detached, so the base model is never differentiated.
 //
-// NN1 starts at zero. NN2(t) = (1−t)·SiLU(MLP(t)) is scalar and starts as a small constant times (1−t).
+// NN1 starts at zero. NN2(t) = (1−t)·SiLU(MLP(t)) is scalar and starts as a constant times (1−t).
 type RewardInformed struct {
 	Reward reward.Differentiable
 	NN1    nn.MLP // 3·dim inputs, dim outputs, timed
@@ -40,13 +40,18 @@ type Network struct {
 	Depth      int // of NN1
 	Octaves    int // of NN1's inputs
 	ScaleWidth int // of NN2, which has three hidden layers
+	// Start is the last bias of NN2: h starts as (1−t)·SiLU(Start)·g. 0 means 0.02, nearly no control.
+	Start float64
 }
 
 // NewRewardInformed creates the parameters of both networks, for samples of dim coordinates.
 func NewRewardInformed(net Network, r reward.Differentiable, dim int, key noise.Key) RewardInformed {
+	if net.Start == 0 {
+		net.Start = 0.02
+	}
 	return RewardInformed{Reward: r,
 		NN1: nn.MLP{Scope: net.Scope.At("nn1"), In: 3 * dim, Out: dim, Width: net.Width, Depth: net.Depth, Octaves: net.Octaves, Timed: true}.Init(key, 0, 0),
-		NN2: nn.MLP{Scope: net.Scope.At("nn2"), In: nn.TimeFeatures, Out: 1, Width: net.ScaleWidth, Depth: 3}.Init(key, 0, 0.02)}
+		NN2: nn.MLP{Scope: net.Scope.At("nn2"), In: nn.TimeFeatures, Out: 1, Width: net.ScaleWidth, Depth: 3}.Init(key, 0, net.Start)}
 }
 
 // Noise implements [diffusion.Control].
