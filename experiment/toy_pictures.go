@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/doob-diffusion/doob/finetune"
@@ -117,6 +118,9 @@ func (p *toyPictures) charts() []report.Chart {
 		return c
 	}
 	acceptance := chart("Acceptance rate", func(ev finetune.Event) finetune.Number { return finetune.Number(ev.Acceptance) })
+	acceptance.Series = slices.DeleteFunc(acceptance.Series, func(s report.Series) bool { // these learn from all paths, or from their own
+		return s.Name == toyTitles["online"] || s.Name == toyTitles["vargrad"]
+	})
 	ess := chart("Effective sample size, share of the paths", func(ev finetune.Event) finetune.Number { return ev.ESS })
 	ess.YMin, ess.YMax = 0, 1
 	rewards := chart("Mean reward", func(ev finetune.Event) finetune.Number { return ev.Reward })
