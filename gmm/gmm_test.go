@@ -116,7 +116,7 @@ func TestSampleMoments(t *testing.T) {
 	near(t, "sample mean 0", mean[0], want[0], 0.007)
 	near(t, "sample mean 1", mean[1], want[1], 0.007)
 	near(t, "E x²", xx, 0.25*(0.3+0.25)+0.75*(0.1+0.49), 0.01)
-	near(t, "E xy", xy, 0.25*(0.1-0.1)+0.75*(-0.05-0.07), 0.01)
+	near(t, "E xy", xy, 0.25*(0.1-0.5*0.2)+0.75*(-0.05-0.07), 0.01)
 }
 
 func TestGraphsAgainstHost(t *testing.T) {

@@ -65,7 +65,9 @@ func TestMLPAgainstHost(t *testing.T) {
 		m := nn.MLP{Scope: e.Scope("/h"), In: 3, Out: 2, Width: 8, Depth: 3, Timed: timed, Octaves: c.octaves}.Init(noise.New(1), 1, 0.25)
 		// Biases start at zero; make them tell.
 		for _, path := range []string{"/h/hidden_0/bias", "/h/hidden_2/bias"} {
-			e.Params.GetVariable(path).MustSetValue(tensors.FromValue([]float32{1, 2, 3, 4, 5, 6, 7, 8}))
+			if err := e.Params.GetVariable(path).SetValue(tensors.FromValue([]float32{1, 2, 3, 4, 5, 6, 7, 8})); err != nil {
+				t.Fatal(err)
+			}
 		}
 		x, times := []float32{0.1, -2, 1, 0, 3, -0.5}, []float32{0.2, 0.9}
 		program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
