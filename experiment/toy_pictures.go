@@ -149,6 +149,9 @@ func (rep *ToyReport) Table() report.Table {
 			if math.IsNaN(v) || math.IsInf(v, 0) {
 				return "—"
 			}
+			if math.Abs(v) >= 1e5 {
+				format = "%.1g" // a diverged estimate needs no digits
+			}
 			text := signed(fmt.Sprintf(format, v))
 			if se, ok := r.SE[key]; ok && !math.IsNaN(float64(se)) {
 				text += " ± " + fmt.Sprintf(format, float64(se))

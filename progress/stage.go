@@ -43,6 +43,9 @@ func (s *stage) update(u Update, now time.Time) {
 func (s *stage) complete() bool { return s.Total > 0 && s.Done >= s.Total }
 
 func (s *stage) rate() float64 {
+	if s.Total == 1 {
+		return 0 // the time of a single step says it better
+	}
 	if s.Rate > 0 {
 		return s.Rate
 	}
