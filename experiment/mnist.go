@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/doob-diffusion/doob/data"
@@ -206,11 +207,14 @@ func (r *mnistRun) pretrain(ctx context.Context) error {
 			copy(rows[i*pixels:], r.images.Train.At(j))
 		}
 	}, r.progress("pretrain", r.Pretrain.Steps))
+	if err == nil || ctx.Err() != nil { // an interrupted prior has learned something too
+		err = errors.Join(err, saveParameters(r.folder.File("checkpoint", "base.safetensors"), r.engine, r.metadata(), nn.Averaged("/base")))
+	}
 	if err != nil {
 		return fmt.Errorf("pretrain: %w", err)
 	}
 	r.prior.MLP = r.prior.MLP.At(r.engine.Scope(nn.Averaged("/base")))
-	return saveParameters(r.folder.File("checkpoint", "base.safetensors"), r.engine, r.metadata(), nn.Averaged("/base"))
+	return nil
 }
 
 func (r *mnistRun) sampleBase(ctx context.Context) error {
@@ -272,15 +276,9 @@ func (r *mnistRun) measure(ctx context.Context, name string, h diffusion.Control
 	if err != nil {
 		return err
 	}
-	hits := 0
-	for _, c := range judged {
-		if c == r.Class {
-			hits++
-		}
-	}
 	d := weighted.Diagnostics()
 	result := MNISTResult{ESSFraction: d.ESS, KL: d.KL, Paths: e.Paths(), NetworkCalls: e.NetworkCalls(), Seconds: time.Since(start).Seconds()}
-	result.Single.Reward, result.Single.Accuracy = d.Reward, finetune.Number(float64(hits)/float64(paths.N))
+	result.Single.Reward, result.Single.Accuracy = d.Reward, finetune.Number(metric.Accuracy(judged, slices.Repeat([]int{r.Class}, paths.N)))
 	r.report.Methods[name] = result
 	total := 1
 	if h != nil {
