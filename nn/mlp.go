@@ -1,4 +1,4 @@
-// Package nn holds the networks: multi-layer perceptrons, time embeddings, and the trainer that fits their parameters.
+// Package nn holds the networks: multi-layer perceptrons, U-Nets, and the trainer that fits their parameters.
 //
 // Parameters live in a [model.Scope] under stable names ("hidden_0/weights"), are created once from a noise key, and do
 // not depend on the order in which networks are made.
@@ -92,14 +92,28 @@ func octaves(x *graph.Node, count int) *graph.Node {
 	return graph.Concatenate(parts, -1)
 }
 
+// dense creates the weights [in, out], N(0, scale²/in), and the bias [out] of a layer.
 func dense(s *model.Scope, key noise.Key, in, out int, scale, bias float64) {
-	w := make([]float32, in*out)
+	normal(s, key, scale, in, out)
+	constant(s, "bias", bias, out)
+}
+
+// normal creates weights of the given dimensions, the last one being that of the outputs: N(0, scale²/fan-in).
+func normal(s *model.Scope, key noise.Key, scale float64, dims ...int) {
+	fanIn := 1
+	for _, d := range dims[:len(dims)-1] {
+		fanIn *= d
+	}
+	w := make([]float32, fanIn*dims[len(dims)-1])
 	key.Sub(s.Scope()).Normal(w, 0, 0)
 	for i := range w {
-		w[i] *= float32(scale / math.Sqrt(float64(in)))
+		w[i] *= float32(scale / math.Sqrt(float64(fanIn)))
 	}
-	s.VariableWithValue("weights", tensors.FromFlatDataAndDimensions(w, in, out))
-	s.VariableWithValue("bias", tensors.FromScalarAndDimensions(float32(bias), out))
+	s.VariableWithValue("weights", tensors.FromFlatDataAndDimensions(w, dims...))
+}
+
+func constant(s *model.Scope, name string, value float64, size int) {
+	s.VariableWithValue(name, tensors.FromScalarAndDimensions(float32(value), size))
 }
 
 func affine(s *model.Scope, x *graph.Node) *graph.Node {

@@ -68,12 +68,16 @@ func NewTrainer(e *engine.Engine, path string, options Optimizer, loss func(inpu
 			nodes[i] = p.NodeValue(g)
 		}
 		grads := graph.Gradient(value, nodes...)
+		scale, finite := graph.ScalarOne(g, value.DType()), graph.IsFinite(value)
 		if options.ClipNorm > 0 {
-			grads, _ = op.ClipByGlobalNorm(grads, options.ClipNorm)
+			norm := op.GlobalNorm(grads)
+			scale = graph.MinScalar(graph.Div(graph.Scalar(g, norm.DType(), options.ClipNorm), graph.AddScalar(norm, 1e-12)), 1)
+			finite = graph.LogicalAnd(finite, graph.IsFinite(norm))
 		}
+		scale = graph.Where(finite, scale, graph.ScalarZero(g, scale.DType())) // 0 voids the step
 		for i, p := range parameters {
 			m, v := e.Params.GetVariable("/optimizer"+p.Path()+"/m"), e.Params.GetVariable("/optimizer"+p.Path()+"/v")
-			p1, m1, v1 := op.AdamW(nodes[i], grads[i], m.NodeValue(g), v.NodeValue(g), scalar(0), scalar(1), scalar(2),
+			p1, m1, v1 := op.AdamW(nodes[i], grads[i], m.NodeValue(g), v.NodeValue(g), scalar(0), scalar(1), scalar(2), scale,
 				beta1, beta2, epsilon, options.WeightDecay)
 			p.SetNodeValue(p1)
 			m.SetNodeValue(m1)
@@ -81,12 +85,13 @@ func NewTrainer(e *engine.Engine, path string, options Optimizer, loss func(inpu
 			a := e.Params.GetVariable(Averaged(p.Path()))
 			a.SetNodeValue(op.EMA(a.NodeValue(g), p1, scalar(3)))
 		}
-		return []*graph.Node{value}
+		return []*graph.Node{value, scale}
 	})
 	return t, err
 }
 
-// Step takes one optimiser step on a batch and returns the loss before it. A loss that is not finite is an error.
+// Step takes one optimiser step on a batch and returns the loss before it. If the loss is not finite, or with clipping the
+// gradient, that is an error, and parameters and moments stay as they were.
 func (t *Trainer) Step(inputs ...any) (float64, error) {
 	t.steps++
 	k, rate := float64(t.steps), t.options.LearningRate
@@ -100,10 +105,14 @@ func (t *Trainer) Step(inputs ...any) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	loss := float64(tensors.ToScalar[float32](out[0]))
+	loss, scale := float64(tensors.ToScalar[float32](out[0])), tensors.ToScalar[float32](out[1])
 	out[0].FinalizeAll()
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+	out[1].FinalizeAll()
+	switch {
+	case math.IsNaN(loss) || math.IsInf(loss, 0):
 		return loss, fmt.Errorf("nn: the loss is %g at step %d; lower the learning rate (now %g)", loss, t.steps, rate)
+	case scale == 0:
+		return loss, fmt.Errorf("nn: the norm of the gradient is not finite at step %d, at a loss of %g; lower the learning rate (now %g)", t.steps, loss, rate)
 	}
 	return loss, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
@@ -124,15 +125,58 @@ func TestCosineDecayEnds(t *testing.T) {
 	near(t, "step after the end", step(), 0, 0)
 }
 
-func TestLossThatIsNotFinite(t *testing.T) {
-	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1))} {
-		_, trainer := bowl(t, nn.Optimizer{})
-		if _, err := trainer.Step([]float32{0, 0, 0}, []float32{1, 1, 1}); err != nil {
-			t.Fatal(err)
+// What is not finite is reported, and leaves parameters and moments alone.
+func TestNotFinite(t *testing.T) {
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	for _, clip := range []float64{1, -1} {
+		for _, c := range []struct {
+			target, scale float32
+			want          string
+		}{{nan, 1, "the loss is NaN"}, {inf, 1, "the loss is +Inf"}, {1e19, 1e19, "the norm of the gradient is not finite"}} {
+			if clip < 0 && c.scale > 1 {
+				continue // without clipping nobody looks at the norm
+			}
+			e, trainer := bowl(t, nn.Optimizer{ClipNorm: clip})
+			if _, err := trainer.Step([]float32{0, 0, 0}, []float32{1, 1, 1}); err != nil {
+				t.Fatal(err)
+			}
+			state := func() (out []float32) {
+				for _, path := range []string{"/h/a", "/h/deep/b", "/optimizer/h/a/m", "/optimizer/h/a/v", "/optimizer/h/deep/b/v"} {
+					out = append(out, value(t, e, path)...)
+				}
+				return out
+			}
+			before := state()
+			_, err := trainer.Step([]float32{c.target, 0, 0}, []float32{c.scale, 1, 1})
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("clip %g, target %g: error %v, want one that says %q", clip, c.target, err, c.want)
+			}
+			if after := state(); !slices.Equal(after, before) {
+				t.Errorf("clip %g, target %g: parameters and moments are %v, want %v as before", clip, c.target, after, before)
+			}
+			if _, err := trainer.Step([]float32{0, 0, 0}, []float32{1, 1, 1}); err != nil || slices.Equal(state(), before) {
+				t.Errorf("clip %g, target %g: the next step fails or does nothing: %v", clip, c.target, err)
+			}
 		}
-		if _, err := trainer.Step([]float32{bad, 0, 0}, []float32{1, 1, 1}); err == nil {
-			t.Errorf("target %g: no error", bad)
-		}
+	}
+}
+
+// The loss √(p²·x) is finite at x = 0, its gradient ½·2px/√0 is not a number.
+func TestGradientIsNaN(t *testing.T) {
+	e := open(t)
+	e.Scope("/h").VariableWithValue("a", []float32{1, -2})
+	trainer, err := nn.NewTrainer(e, "/h", nn.Optimizer{}, func(in []*graph.Node) *graph.Node {
+		p := e.Params.GetVariable("/h/a").NodeValue(in[0])
+		return graph.ReduceAllSum(graph.Sqrt(graph.Mul(graph.Square(p), in[0])))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if loss, err := trainer.Step([]float32{0, 0}); err == nil || loss != 0 {
+		t.Errorf("loss %g, error %v; want 0 and an error", loss, err)
+	}
+	if got := value(t, e, "/h/a"); !slices.Equal(got, []float32{1, -2}) {
+		t.Errorf("parameters are %v, want them as before", got)
 	}
 }
 

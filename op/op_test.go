@@ -2,6 +2,7 @@ package op_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
@@ -42,23 +43,10 @@ func near(t *testing.T, name string, got float32, want, tolerance float64) {
 	}
 }
 
-func TestSiLU(t *testing.T) {
-	x := []float32{-100, -3, -1, -1e-4, 0, 0.02, 1, 3, 100}
-	out := run(t, func(in []*graph.Node) []*graph.Node {
-		y := op.SiLU(in[0])
-		return []*graph.Node{y, graph.Gradient(graph.ReduceAllSum(y), in[0])[0]}
-	}, x)
-	for i, v := range x {
-		v := float64(v)
-		σ := 1 / (1 + math.Exp(-v))
-		near(t, "SiLU", out[0][i], v*σ, 1e-6*(1+math.Abs(v)))
-		near(t, "its gradient", out[1][i], σ+v*σ*(1-σ), 1e-6)
-	}
-}
-
 // Five steps against the textbook formulas in float64.
 func TestAdamW(t *testing.T) {
 	const rate, beta1, beta2, epsilon = 0.1, 0.9, 0.999, 1e-8
+	const scale = 0.25
 	grads := [][]float32{{1, -2, 1e-4}, {0.5, -2, 0}, {-3, 1, 1e-4}, {0, 0, 5}, {0.1, 0.2, 0.3}}
 	for _, decay := range []float64{0, 0.05} {
 		p, m, v := []float32{1, -1, 0.5}, make([]float32, 3), make([]float32, 3)
@@ -66,12 +54,12 @@ func TestAdamW(t *testing.T) {
 		for k, grad := range grads {
 			fix1, fix2 := 1/(1-math.Pow(beta1, float64(k+1))), 1/(1-math.Pow(beta2, float64(k+1)))
 			out := run(t, func(in []*graph.Node) []*graph.Node {
-				p1, m1, v1 := op.AdamW(in[0], in[1], in[2], in[3], in[4], in[5], in[6], beta1, beta2, epsilon, decay)
+				p1, m1, v1 := op.AdamW(in[0], in[1], in[2], in[3], in[4], in[5], in[6], in[7], beta1, beta2, epsilon, decay)
 				return []*graph.Node{p1, m1, v1}
-			}, p, grad, m, v, float32(rate), float32(fix1), float32(fix2))
+			}, p, grad, m, v, float32(rate), float32(fix1), float32(fix2), float32(scale))
 			p, m, v = out[0], out[1], out[2]
 			for i := range wantP {
-				g := float64(grad[i])
+				g := scale * float64(grad[i])
 				wantM[i] = beta1*wantM[i] + (1-beta1)*g
 				wantV[i] = beta2*wantV[i] + (1-beta2)*g*g
 				wantP[i] -= rate * (wantM[i]*fix1/(math.Sqrt(wantV[i]*fix2)+epsilon) + decay*wantP[i])
@@ -83,23 +71,27 @@ func TestAdamW(t *testing.T) {
 	}
 }
 
-func TestClipByGlobalNorm(t *testing.T) {
-	for _, c := range []struct{ limit, scale float64 }{{1, 1. / 13}, {6.5, 0.5}, {13.1, 1}, {1000, 1}} {
+// A step on an infinite gradient, which clipping scales by limit/∞ = 0, and one on a NaN change nothing.
+func TestAdamWVoidStep(t *testing.T) {
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	for _, scale := range []float32{0, nan, -1} {
+		p, m, v := []float32{1, -1, 0.5}, []float32{0.1, 0.2, 0.3}, []float32{1, 2, 3}
 		out := run(t, func(in []*graph.Node) []*graph.Node {
-			clipped, norm := op.ClipByGlobalNorm(in, c.limit)
-			return append(clipped, norm)
-		}, []float32{3, -4}, [][]float32{{12}}) // joint norm 13
-		for i, want := range []float64{3, -4} {
-			near(t, "first", out[0][i], want*c.scale, 1e-5)
+			p1, m1, v1 := op.AdamW(in[0], in[1], in[2], in[3], in[4], in[5], in[6], in[7], 0.9, 0.999, 1e-8, 0.1)
+			return []*graph.Node{p1, m1, v1}
+		}, p, []float32{inf, nan, 1}, m, v, float32(0.1), float32(2), float32(3), scale)
+		for i, want := range [][]float32{p, m, v} {
+			if !slices.Equal(out[i], want) {
+				t.Errorf("scale %g: output %d is %v, want %v as before", scale, i, out[i], want)
+			}
 		}
-		near(t, "second", out[1][0], 12*c.scale, 1e-5)
-		near(t, "norm before", out[2][0], 13, 1e-5)
 	}
-	out := run(t, func(in []*graph.Node) []*graph.Node {
-		clipped, _ := op.ClipByGlobalNorm(in, 1)
-		return clipped
-	}, []float32{0, 0})
-	near(t, "zero gradient", out[0][0], 0, 0)
+}
+
+func TestGlobalNorm(t *testing.T) {
+	norm := func(in []*graph.Node) []*graph.Node { return []*graph.Node{op.GlobalNorm(in)} }
+	near(t, "norm", run(t, norm, []float32{3, -4}, [][]float32{{12}}, float32(84))[0][0], 85, 1e-5)
+	near(t, "norm of zero", run(t, norm, []float32{0, 0})[0][0], 0, 0)
 }
 
 func TestEMA(t *testing.T) {

@@ -1,0 +1,169 @@
+package nn
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/ml/model"
+
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/op"
+)
+
+// UNet is the network of Ho et al. (2020) from images and times to images of the same size: residual blocks with group
+// normalisation at several resolutions, self-attention at the lowest, and skip connections across.
+//
+// With L levels of Width·Multipliers[l] channels, level l at 2⁻ˡ of the resolution:
+//
+//	way down   for l below L−1: Blocks residual blocks, each of whose results is also kept; convolution 3×3 of stride 2
+//	bottom     level L−1: Blocks residual blocks, each followed by attention
+//	way up     for l from L−2: repeat pixels 2×2; convolution 3×3; Blocks residual blocks, each of which gets what its
+//	           counterpart on the way down kept as further channels
+//	out        group norm, SiLU, convolution 3×3
+//
+// A residual block of a level with c channels, given the time embedding e, is
+//
+//	x ↦ skip(x) + conv₁(SiLU(norm₁(conv₀(SiLU(norm₀(x))) + dense(e)))),   skip: 1×1 convolution, or x if it has c channels
+//
+// and e = SiLU(dense(SiLU(dense(sinusoids of t)))), of 4·Width numbers.
+type UNet struct {
+	// Scope holds the parameters.
+	Scope *model.Scope
+	// In and Out are the channels of the images; Width is that of level 0 for a multiplier of 1.
+	In, Out, Width int
+	// Multipliers give every level its width; nil means 1, 2, 4.
+	Multipliers []int
+	// Blocks is the number of residual blocks per level and direction; 0 means 1.
+	Blocks int
+	// Attention lists further levels with attention after every residual block. The lowest level always has it.
+	Attention []int
+	// Heads is the number of attention heads, a divisor of the channels; 0 means 1.
+	Heads int
+	// Groups is that of the normalisations, a divisor of the channels. 0 means 32, halved until it divides the channels
+	// of a layer with at least 4 in a group.
+	Groups int
+}
+
+// Init creates the parameters: weights N(0, 1/fan-in) and biases zero; but the last convolution of every residual block
+// and the last product of every attention start at zero, so that each is the identity (or its skip), and the weights of
+// the last layer are scaled by last and its bias equal to bias.
+func (u UNet) Init(key noise.Key, last, bias float64) UNet {
+	u.check()
+	for _, l := range u.layers() {
+		s := u.Scope
+		for name := range strings.SplitSeq(l.path, "/") {
+			s = s.At("%s", name)
+		}
+		scale, offset := 1.0, 0.0
+		switch l.start {
+		case identity:
+			scale = 0
+		case output:
+			scale, offset = last, bias
+		}
+		switch l.kind {
+		case normalisation:
+			constant(s, "scale", 1, l.in)
+			constant(s, "bias", 0, l.in)
+		case convolution:
+			normal(s, key, scale, 3, 3, l.in, l.out)
+			constant(s, "bias", offset, l.out)
+		case position, image:
+			dense(s, key, l.in, l.out, scale, 0)
+		}
+	}
+	return u
+}
+
+// At returns the same network with its parameters in another scope, such as that of their averages.
+func (u UNet) At(s *model.Scope) UNet {
+	u.Scope = s
+	return u
+}
+
+// Apply returns the network at x [batch, height, width, In], as [batch, height, width, Out]. Times t are [batch] or [1].
+// Height and width must be even at every level but the lowest.
+func (u UNet) Apply(x, t *graph.Node) *graph.Node {
+	u.check()
+	dims := x.Shape().Dimensions
+	if len(dims) != 4 || dims[3] != u.In {
+		panic(fmt.Errorf("nn: U-Net of x %s: want [batch, height, width, %d]", x.Shape(), u.In))
+	}
+	u.checkSize(dims[1], dims[2])
+	e := op.Sinusoids(graph.BroadcastToDims(t, dims[0]), u.Width)
+	for i := range 2 {
+		e = op.SiLU(affine(u.Scope.At("time_%d", i), e))
+	}
+	x = conv(u.Scope.At("in"), x, 1)
+	lowest := len(u.multipliers()) - 1
+	var kept []*graph.Node
+	for level := range lowest {
+		s := u.Scope.At("down_%d", level)
+		for i := range u.blocks() {
+			x = u.block(s, i, level, x, e)
+			kept = append(kept, x)
+		}
+		x = conv(s.At("resample"), x, 2)
+	}
+	for i := range u.blocks() {
+		x = u.block(u.Scope.At("bottom"), i, lowest, x, e)
+	}
+	for level := lowest - 1; level >= 0; level-- {
+		s := u.Scope.At("up_%d", level)
+		x = conv(s.At("resample"), op.Upsample(x, 2), 1)
+		for i := range u.blocks() {
+			last := len(kept) - 1
+			x = u.block(s, i, level, graph.Concatenate([]*graph.Node{x, kept[last]}, -1), e)
+			kept = kept[:last]
+		}
+	}
+	s := u.Scope.At("out")
+	return conv(s.At("conv"), u.norm(s.At("norm"), x, nil, true), 1)
+}
+
+// block is residual block i of a level, and the attention after it, below s.
+func (u UNet) block(s *model.Scope, i, level int, x, e *graph.Node) *graph.Node {
+	b := s.At("block_%d", i)
+	h := conv(b.At("conv_0"), u.norm(b.At("norm_0"), x, nil, true), 1)
+	h = conv(b.At("conv_1"), u.norm(b.At("norm_1"), h, affine(b.At("time"), e), true), 1)
+	if x.Shape().Dimensions[3] != u.channels(level) {
+		x = pixelwise(b.At("skip"), x)
+	}
+	x = graph.Add(h, x)
+	if u.attends(level) {
+		x = u.attention(s.At("attention_%d", i), x)
+	}
+	return x
+}
+
+// attention adds to every position of x [batch, height, width, channels] what it attends to.
+func (u UNet) attention(s *model.Scope, x *graph.Node) *graph.Node {
+	d := x.Shape().Dimensions
+	h := graph.Reshape(u.norm(s.At("norm"), x, nil, false), -1, d[3])
+	project := func(name string) *graph.Node {
+		return graph.Reshape(affine(s.At("%s", name), h), d[0], d[1]*d[2], u.heads(), d[3]/u.heads())
+	}
+	h = op.Attention(project("query"), project("key"), project("value"))
+	h = affine(s.At("out"), graph.Reshape(h, -1, d[3]))
+	return graph.Reshape(graph.Add(h, graph.Reshape(x, -1, d[3])), d...)
+}
+
+// norm is group normalisation of x, plus an embedding [batch, channels] if not nil, with or without SiLU.
+func (u UNet) norm(s *model.Scope, x, embedding *graph.Node, silu bool) *graph.Node {
+	const epsilon = 1e-5
+	channels := x.Shape().Dimensions[3]
+	return op.GroupNorm(x, embedding, parameter(s, "scale", x), parameter(s, "bias", x), u.groups(channels), epsilon, silu)
+}
+
+// conv is the 3×3 convolution of x with the parameters of s.
+func conv(s *model.Scope, x *graph.Node, stride int) *graph.Node {
+	return op.Conv(x, parameter(s, "weights", x), parameter(s, "bias", x), stride, op.Same(3))
+}
+
+// pixelwise is a 1×1 convolution of x with the parameters of s.
+func pixelwise(s *model.Scope, x *graph.Node) *graph.Node {
+	d := x.Shape().Dimensions
+	y := affine(s, graph.Reshape(x, -1, d[3]))
+	return graph.Reshape(y, d[0], d[1], d[2], y.Shape().Dimensions[1])
+}
