@@ -8,7 +8,9 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,13 +20,34 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
+
+	"github.com/doob-diffusion/doob/cpu"
 )
 
 // ErrUnknownBackend says that no backend of the given name is compiled in.
 var ErrUnknownBackend = errors.New("unknown backend")
 
-// Backends lists the names that [Open] accepts.
-func Backends() []string { return []string{gobackend.BackendName} }
+// Default is the backend that Open takes when none is named: package cpu.
+const Default = cpu.Name
+
+// openers has every backend that is compiled in. What follows a colon in a backend's name is its configuration.
+var openers = map[string]func(config string) (compute.Backend, error){
+	cpu.Name: func(config string) (compute.Backend, error) { return cpu.New(config) },
+	// One operation at a time: run in parallel, matrix products that each hold a worker while they wait for another one
+	// can take all workers and stop for ever (seen with the pinned version). Each keeps the processors busy instead.
+	gobackend.BackendName: func(config string) (compute.Backend, error) {
+		if config != "" {
+			return nil, fmt.Errorf("the stock backend is used without options, got %q", config)
+		}
+		return gobackend.New("ops_sequential")
+	},
+}
+
+// Backends lists the names that [Open] accepts, the default first.
+func Backends() []string {
+	names := slices.Sorted(maps.Keys(openers))
+	return append([]string{Default}, slices.DeleteFunc(names, func(name string) bool { return name == Default })...)
+}
 
 // Engine is a backend with the parameters of one run. Programs compiled by it share both.
 type Engine struct {
@@ -38,22 +61,26 @@ type Engine struct {
 	paths   atomic.Int64
 }
 
-// Open returns an engine on the named backend with no parameters. An empty name means "go", the stock backend.
+// Open returns an engine on the named backend with no parameters. An empty name means [Default]; a name may be followed
+// by a colon and the backend's own configuration, as in "cpu:avx2,workers=1".
 func Open(name string) (*Engine, error) {
 	if name == "" {
-		name = gobackend.BackendName
+		name = Default
 	}
-	if name != gobackend.BackendName {
+	kind, config, _ := strings.Cut(name, ":")
+	open, ok := openers[kind]
+	if !ok {
 		return nil, fmt.Errorf("engine: %w %q: this build has %s", ErrUnknownBackend, name, strings.Join(Backends(), ", "))
 	}
-	// One operation at a time: run in parallel, matrix products that each hold a worker while they wait for another one
-	// can take all workers and stop for ever (seen with the pinned version). Each keeps the processors busy instead.
-	backend, err := compute.NewWithConfig(name + ":ops_sequential")
+	backend, err := open(config)
 	if err != nil {
 		return nil, fmt.Errorf("engine: open backend %q: %w", name, err)
 	}
 	return &Engine{Name: name, Params: model.NewStore(), backend: backend}, nil
 }
+
+// Describe returns the backend's own description, such as its instruction set and number of threads.
+func (e *Engine) Describe() string { return e.backend.Description() }
 
 // Fork returns an engine on the same backend with a copy of the parameters and its own counters.
 func (e *Engine) Fork() (*Engine, error) {
@@ -110,6 +137,12 @@ func (p *Program) Run(inputs ...any) ([]*tensors.Tensor, error) { return p.RunPa
 
 // RunPadded is Run on inputs of which only rows of total are wanted: only those count as network calls.
 func (p *Program) RunPadded(rows, total int, inputs ...any) ([]*tensors.Tensor, error) {
+	inputs = slices.Clone(inputs)
+	for i, x := range inputs {
+		if flat, ok := x.([]float32); ok { // GoMLX would look at every element for its shape
+			inputs[i] = tensors.FromFlatDataAndDimensions(flat, len(flat))
+		}
+	}
 	out, g, err := p.exec.CallWithGraph(inputs...)
 	if err != nil {
 		return nil, fmt.Errorf("engine: run: %w", err)
@@ -120,8 +153,8 @@ func (p *Program) RunPadded(rows, total int, inputs ...any) ([]*tensors.Tensor, 
 	return out, nil
 }
 
-// Each calls fn(0) … fn(n−1), several at a time: the stock backend runs one program on little more than one core, so
-// independent batches keep the others busy.
+// Each calls fn(0) … fn(n−1), several at a time: small programs and those of the stock backend keep little more than one
+// core busy, so independent batches take the others.
 func (e *Engine) Each(n int, fn func(i int)) {
 	var next atomic.Int64
 	var wait sync.WaitGroup

@@ -30,7 +30,9 @@ func Examine(ctx context.Context, backend, dir string) []Check {
 	add := func(name, finding string, err error) {
 		checks = append(checks, Check{Name: name, Finding: finding, Err: err})
 	}
-	finding, err := examineMethod(ctx, backend)
+	finding, err := describe(backend)
+	add("backend", finding, err)
+	finding, err = examineMethod(ctx, backend)
 	add("method", finding, err)
 	finding, err = examineSpeed(ctx, backend)
 	add("speed", finding, err)
@@ -41,6 +43,14 @@ func Examine(ctx context.Context, backend, dir string) []Check {
 	}
 	add("folder", fmt.Sprintf("%s can be written", dir), err)
 	return checks
+}
+
+func describe(backend string) (string, error) {
+	e, err := engine.Open(backend)
+	if err != nil {
+		return "", err
+	}
+	return e.Describe(), nil
 }
 
 // examineMethod estimates a log Z that is known in closed form, from guided paths: it fails if any of networks, sampler

@@ -9,7 +9,7 @@ import (
 )
 
 type doctorCommand struct {
-	Backend string `default:"go" help:"Tensor backend: ${backends}."`
+	Backend string `default:"${backend}" help:"Tensor backend: ${backends}."`
 	Dir     string `default:"." type:"existingdir" help:"Where runs would be kept."`
 }
 

@@ -22,7 +22,7 @@ type runFlags struct {
 	Set     []string `placeholder:"KEY=VALUE" sep:"none" help:"Set one configuration key, such as importance.iterations=20. Repeatable."`
 	Out     string   `placeholder:"DIR" help:"Run folder, new or empty. Default: runs/ and the time."`
 	Seed    *uint64  `help:"Seed of everything random. Default 1."`
-	Backend string   `default:"go" help:"Tensor backend: ${backends}."`
+	Backend string   `default:"${backend}" help:"Tensor backend: ${backends}."`
 	DryRun  bool     `help:"Print the plan (sizes, network calls, memory, disk, time) and stop."`
 	JSON    bool     `name:"json" help:"Events and the report as JSON lines on standard output."`
 }

@@ -13,7 +13,7 @@ type sampleCommand struct {
 	Seed    uint64 `default:"1" help:"Seed of the noise."`
 	Method  string `help:"What to sample: base or a fine-tuned method of the run. Default: importance."`
 	Out     string `short:"o" default:"samples.png" help:"Picture (.png) or numbers (.csv)."`
-	Backend string `default:"go" help:"Tensor backend: ${backends}."`
+	Backend string `default:"${backend}" help:"Tensor backend: ${backends}."`
 }
 
 func (c *sampleCommand) Run(ctx context.Context, t *terminal) error {

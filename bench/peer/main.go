@@ -1,0 +1,292 @@
+//go:build linux
+
+// Command peer times the works of package bench and the same works in PyTorch, in turns, and compares them.
+//
+//	go run ./bench/peer -python python3 -json results.json -markdown results.md
+//
+// -python is a Python with torch installed; empty times ours alone. Each side runs in a process of its own, one of the two at a
+// time, in batches of about 120 ms. Batches in which other processes took more than 12 % of the machine are discarded,
+// and a work is done when every side has 4 clean ones. PyTorch is quoted by the fastest of its variants.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/doob-diffusion/doob/bench"
+	"github.com/doob-diffusion/doob/internal/atomicfile"
+)
+
+type options struct {
+	python, backend string
+	works           *regexp.Regexp
+	json, markdown  string
+	rules           rules
+	times, memory   bool
+	script          string
+}
+
+func main() {
+	var o options
+	worker := flag.Bool("worker", false, "answer requests on standard input; used by the program itself")
+	works := flag.String("works", "", "regular expression for the names of the works; empty means all")
+	list := flag.Bool("list", false, "list the works and stop")
+	flag.StringVar(&o.python, "python", "python3", "a Python with torch installed; empty measures ours alone")
+	flag.StringVar(&o.backend, "backend", "", "backend of package engine; empty means its default")
+	flag.StringVar(&o.json, "json", "", "file for the results as JSON")
+	flag.StringVar(&o.markdown, "markdown", "", "file for the tables: a new one, or one with the lines "+begin+" and "+end)
+	flag.BoolVar(&o.times, "times", true, "measure times")
+	flag.BoolVar(&o.memory, "memory", true, "measure peak memory, each variant in a fresh process")
+	flag.DurationVar(&o.rules.Batch, "batch", 120*time.Millisecond, "length of a batch")
+	flag.IntVar(&o.rules.Clean, "clean", 4, "clean batches wanted of each side")
+	flag.Float64Var(&o.rules.Others, "others", 0.12, "share of the machine above which other processes spoil a batch")
+	flag.DurationVar(&o.rules.Limit, "limit", 2*time.Minute, "time for the batches of one work")
+	flag.Parse()
+	err := func() (err error) {
+		if *worker {
+			return serve(os.Stdin, os.Stdout, o.backend)
+		}
+		if o.works, err = regexp.Compile(*works); err != nil {
+			return fmt.Errorf("-works: %w", err)
+		}
+		if *list {
+			for _, w := range o.selected() {
+				fmt.Println(w.Name)
+			}
+			return nil
+		}
+		return o.compare()
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "peer:", err)
+		os.Exit(1)
+	}
+}
+
+func (o *options) selected() []bench.Work {
+	var works []bench.Work
+	for _, w := range bench.Works() {
+		if o.works.MatchString(w.Name) {
+			works = append(works, w)
+		}
+	}
+	return works
+}
+
+// compare measures all selected works and writes the report.
+func (o *options) compare() error {
+	works := o.selected()
+	if len(works) == 0 {
+		return fmt.Errorf("-works %q matches no work; -list shows their names", o.works)
+	}
+	scripts, err := os.MkdirTemp("", "peer-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scripts)
+	if err := os.CopyFS(scripts, bench.PyTorch); err != nil {
+		return err
+	}
+	o.script = filepath.Join(scripts, "pytorch", "peer.py")
+	o.rules.CPUs = runtime.NumCPU()
+	r := &report{Date: time.Now().Format(time.DateOnly), Rules: o.rules,
+		Machine: map[string]any{"cpu": processor(), "processors": o.rules.CPUs}}
+	if r.Ours, r.Peer, err = o.about(); err != nil {
+		return err
+	}
+	for _, w := range works {
+		if o.times {
+			v, err := o.time(w)
+			if err != nil {
+				return err
+			}
+			progress(v)
+			r.Results = append(r.Results, v)
+		}
+		if o.memory && w.Memory {
+			m, err := o.measureMemory(w)
+			if err != nil {
+				return err
+			}
+			r.Memory = append(r.Memory, m)
+		}
+		if err := o.save(r); err != nil {
+			return err
+		}
+	}
+	fmt.Print(r.markdown())
+	if o.markdown != "" {
+		return r.insert(o.markdown)
+	}
+	return nil
+}
+
+// save writes the results so far as JSON, if that is wanted.
+func (o *options) save(r *report) error {
+	if o.json == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(o.json, append(text, '\n'))
+}
+
+// ours and peer start the two kinds of workers.
+func (o *options) ours() (*worker, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return start(nil, self, "-worker", "-backend", o.backend)
+}
+
+func (o *options) peer(env ...string) (*worker, error) { return start(env, o.python, o.script) }
+
+// about asks each side what it is.
+func (o *options) about() (ours, peer map[string]any, err error) {
+	ask := func(w *worker, err error) (map[string]any, error) {
+		if err != nil {
+			return nil, err
+		}
+		defer w.close()
+		a, err := w.ask(request{Work: "about"})
+		return a.About, err
+	}
+	if ours, err = ask(o.ours()); err != nil || o.python == "" {
+		return ours, nil, err
+	}
+	if peer, err = ask(o.peer()); err != nil {
+		err = fmt.Errorf("%w; -python wants a Python with torch installed", err)
+	}
+	return ours, peer, err
+}
+
+// time compares one work in two fresh processes.
+func (o *options) time(w bench.Work) (result, error) {
+	ours, err := o.ours()
+	if err != nil {
+		return result{}, err
+	}
+	defer ours.close()
+	enter := func(on *worker, name string, w bench.Work) *contestant {
+		return &contestant{Name: name, run: func(seconds float64) (answer, error) {
+			return on.ask(request{Work: w.Kind, Variant: name, Args: w.Args, Seconds: seconds})
+		}}
+	}
+	contestants := []*contestant{enter(ours, "doob", w)}
+	if w.Flop > 0 {
+		contestants = append(contestants, enter(ours, "peak", bench.Peak))
+	}
+	if o.python != "" && len(w.Peers) > 0 {
+		peer, err := o.peer(allocator...)
+		if err != nil {
+			return result{}, err
+		}
+		defer peer.close()
+		for _, variant := range w.Peers {
+			c := enter(peer, variant, w)
+			c.Peer = true
+			contestants = append(contestants, c)
+		}
+	}
+	if err := alternate(contestants, o.rules); err != nil {
+		return result{}, err
+	}
+	v := result{Work: w, Ours: contestants[0].timing()}
+	for _, c := range contestants[1:] {
+		if t := c.timing(); c.Peer {
+			v.Peers = append(v.Peers, t)
+		} else {
+			v.Peak = t
+		}
+	}
+	return v, nil
+}
+
+// allocator is for the times of PyTorch: it lets the C library keep freed memory instead of handing it back to the system
+// after every operation and clearing it anew. Peak memory is measured without it.
+var allocator = []string{"MALLOC_MMAP_THRESHOLD_=1073741824", "MALLOC_TRIM_THRESHOLD_=4294967296"}
+
+// measureMemory runs a few iterations of every variant, each in a fresh process.
+func (o *options) measureMemory(w bench.Work) (memory, error) {
+	const iterations = 3
+	measure := func(on *worker, variant string) (usage, error) {
+		defer on.close()
+		u := usage{Name: variant}
+		a, err := on.ask(request{Work: "about"})
+		if err != nil {
+			return u, err
+		}
+		u.Idle = a.PeakRSS
+		for range iterations {
+			if a, err = on.ask(request{Work: w.Kind, Variant: variant, Args: w.Args}); err != nil {
+				return u, err
+			}
+			if a.Error != "" {
+				u.Fault = a.Error
+				return u, nil
+			}
+			u.Peak = a.PeakRSS
+		}
+		return u, nil
+	}
+	m := memory{Name: w.Name}
+	ours, err := o.ours()
+	if err != nil {
+		return m, err
+	}
+	if m.Ours, err = measure(ours, "doob"); err != nil || o.python == "" {
+		return m, err
+	}
+	for _, variant := range w.Peers {
+		peer, err := o.peer()
+		if err != nil {
+			return m, err
+		}
+		u, err := measure(peer, variant)
+		if err != nil {
+			return m, err
+		}
+		m.Peers = append(m.Peers, u)
+	}
+	return m, nil
+}
+
+// progress tells on standard error what was just measured.
+func progress(v result) {
+	line := []string{v.Name}
+	for _, t := range append([]timing{v.Ours, v.Peak}, v.Peers...) {
+		if t.Name == "" {
+			continue
+		}
+		s := fmt.Sprintf("%s %s (%d clean, %d not)", t.Name, duration(t), t.Clean, t.Dirty)
+		if t.Fault != "" {
+			s = t.Name + ": " + t.Fault
+		}
+		line = append(line, s)
+	}
+	fmt.Fprintln(os.Stderr, strings.Join(line, "; "))
+}
+
+// processor is the model of the machine's processor.
+func processor() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "unknown processor"
+	}
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown processor"
+}

@@ -1,0 +1,153 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/doob-diffusion/doob/bench"
+	"github.com/doob-diffusion/doob/internal/atomicfile"
+)
+
+// report is everything that one run of this program measured.
+type report struct {
+	Date    string         `json:"date"`
+	Machine map[string]any `json:"machine"`
+	Ours    map[string]any `json:"ours"`
+	Peer    map[string]any `json:"peer,omitempty"`
+	Rules   rules          `json:"rules"`
+	Results []result       `json:"results"`
+	Memory  []memory       `json:"memory,omitempty"`
+}
+
+// result is one work, timed.
+type result struct {
+	bench.Work
+	Ours  timing   `json:"ours"`
+	Peak  timing   `json:"peak"` // of the FMA loop, in turns with the rest
+	Peers []timing `json:"pytorch,omitempty"`
+}
+
+// memory is one work's peak of resident memory, bytes, each side in a fresh process.
+type memory struct {
+	Name  string  `json:"name"`
+	Ours  usage   `json:"ours"`
+	Peers []usage `json:"pytorch,omitempty"`
+}
+
+// usage is what one process needed: before the work, and at most.
+type usage struct {
+	Name  string `json:"name"`
+	Idle  int64  `json:"idle"`
+	Peak  int64  `json:"peak"`
+	Fault string `json:"fault,omitempty"`
+}
+
+// markdown writes the tables of docs/performance.md.
+func (r *report) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s. %s, %v processors; %v", r.Date, r.Machine["cpu"], r.Machine["processors"], r.Ours["go"])
+	fmt.Fprintf(&b, ", instruction set %v, %v threads", r.Ours["isa"], r.Ours["threads"])
+	if r.Peer != nil {
+		fmt.Fprintf(&b, "; PyTorch %v (%v), %v threads", r.Peer["torch"], r.Peer["capability"], r.Peer["threads"])
+	}
+	b.WriteString(".\n\n")
+	b.WriteString("| work | doob | GFLOP/s | of peak | PyTorch | GFLOP/s | its variant | ratio | clean batches |\n")
+	b.WriteString("|---|---:|---:|---:|---:|---:|---|---:|---|\n")
+	for _, v := range r.Results {
+		peer, ok := fastest(v.Peers)
+		cells := []string{v.Name, duration(v.Ours), rate(v.Flop, v.Ours), "—", duration(peer), rate(v.Flop, peer), "—", "—", fmt.Sprint(v.Ours.Clean)}
+		if v.Peak.Clean > 0 && v.Ours.Clean > 0 && v.Flop > 0 {
+			cells[3] = fmt.Sprintf("%.0f %%", 100*v.Flop/v.Ours.Seconds/(bench.Peak.Flop/v.Peak.Seconds))
+		}
+		if ok {
+			cells[6], cells[8] = peer.Name, fmt.Sprintf("%d / %d", v.Ours.Clean, peer.Clean)
+			if v.Ours.Clean > 0 {
+				cells[7] = fmt.Sprintf("%.2f", peer.Seconds/v.Ours.Seconds)
+			}
+		}
+		if v.Ours.Clean < r.Rules.Clean || ok && peer.Clean < r.Rules.Clean {
+			cells[8] += fmt.Sprintf(" of %d", r.Rules.Clean)
+		}
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
+	}
+	if len(r.Memory) > 0 {
+		b.WriteString("\n| work, in a fresh process | doob, MB | of it before the work | PyTorch, MB | of it before the work | its variant | ratio | ratio of the rest |\n")
+		b.WriteString("|---|---:|---:|---:|---:|---|---:|---:|\n")
+		for _, m := range r.Memory {
+			cells := []string{m.Name, megabytes(m.Ours.Peak), megabytes(m.Ours.Idle), "—", "—", "—", "—", "—"}
+			if p, ok := leanest(m.Peers); ok {
+				copy(cells[3:], []string{megabytes(p.Peak), megabytes(p.Idle), p.Name})
+				if m.Ours.Peak > 0 {
+					cells[6] = fmt.Sprintf("%.2f", float64(m.Ours.Peak)/float64(p.Peak))
+					cells[7] = fmt.Sprintf("%.2f", float64(m.Ours.Peak-m.Ours.Idle)/float64(p.Peak-p.Idle))
+				}
+			}
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
+		}
+	}
+	return b.String()
+}
+
+// begin and end enclose the tables in a document.
+const begin, end = "<!-- bench/peer -->", "<!-- end of bench/peer -->"
+
+// insert puts the tables into a document, in place of those between the two marks. A new file gets nothing else.
+func (r *report) insert(path string) error {
+	tables := begin + "\n" + r.markdown() + end
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return atomicfile.Write(path, []byte(tables+"\n"))
+	}
+	if err != nil {
+		return err
+	}
+	before, rest, opened := strings.Cut(string(text), begin)
+	_, after, closed := strings.Cut(rest, end)
+	if !opened || !closed {
+		return fmt.Errorf("%s has no lines %s and %s, between which the tables belong", path, begin, end)
+	}
+	return atomicfile.Write(path, []byte(before+tables+after))
+}
+
+func duration(t timing) string {
+	switch s := t.Seconds; {
+	case t.Clean == 0:
+		return "—"
+	case s < 1e-3:
+		return fmt.Sprintf("%.3g µs", s*1e6)
+	case s < 1:
+		return fmt.Sprintf("%.3g ms", s*1e3)
+	default:
+		return fmt.Sprintf("%.3g s", s)
+	}
+}
+
+func rate(flop float64, t timing) string {
+	if t.Clean == 0 || flop == 0 {
+		return "—"
+	}
+	return fmt.Sprintf("%.0f", flop/t.Seconds/1e9)
+}
+
+func megabytes(bytes int64) string {
+	if bytes == 0 {
+		return "—"
+	}
+	return fmt.Sprintf("%.0f", float64(bytes)/1e6)
+}
+
+// leanest returns the usage of lowest peak among those that worked.
+func leanest(usages []usage) (usage, bool) {
+	var best usage
+	for _, u := range usages {
+		if u.Fault == "" && (best.Peak == 0 || u.Peak < best.Peak) {
+			best = u
+		}
+	}
+	return best, best.Peak > 0
+}

@@ -1,0 +1,97 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/gmm"
+	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/nn"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/reward"
+)
+
+// importance is the importance fine-tuning run of "doob run toy", preset quick, with the samples that are drawn of the
+// result. The base model is trained once, before. Each iteration runs all of it, from a new h.
+func importance(backend string, args map[string]int) (func() error, error) {
+	const (
+		width, depth, octaves, scaleWidth = 64, 3, 5, 32
+		power, steps, rows                = 2, 50, 512
+	)
+	e, err := engine.Open(backend)
+	if err != nil {
+		return nil, err
+	}
+	prior, likelihood, err := toyMixtures()
+	if err != nil {
+		return nil, err
+	}
+	ctx, key, shape := context.Background(), noise.New(1), []int{2}
+	var schedule diffusion.Schedule
+	base := diffusion.Perceptron{MLP: nn.MLP{Scope: e.Scope("/base"), In: 2, Out: 2, Width: width, Depth: depth, Octaves: octaves,
+		Timed: true}.Init(key, 0, 0)}
+	pretraining := diffusion.Pretraining{Steps: args["pretraining"], Batch: rows, Optimizer: nn.Optimizer{LearningRate: 3e-3, EMA: 0.999}}
+	err = pretraining.Run(ctx, e, "/base", schedule, base, power, shape, key,
+		func(data []float32, step int) { copy(data, prior.Sample(rows, key.Sub("data").At(step))) }, nil)
+	if err != nil {
+		return nil, err
+	}
+	base.MLP = base.MLP.At(e.Scope(nn.Averaged("/base")))
+	r := reward.Mixture{Density: likelihood}
+
+	return func() error {
+		e, err := e.Fork()
+		if err != nil {
+			return err
+		}
+		h := htransform.NewRewardInformed(htransform.Network{Scope: e.Scope("/h"), Width: width, Depth: depth, Octaves: octaves,
+			ScaleWidth: scaleWidth}, r, 2, key)
+		sampler := &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(schedule, diffusion.Times(steps, power)),
+			Shape: shape, Base: base, Control: h, Batch: rows}
+		training := finetune.Training{Updates: args["updates"], Batch: args["batch"],
+			Optimizer: nn.Optimizer{LearningRate: 6e-3, EMA: 0.995, Decay: args["iterations"] * args["updates"]}}
+		objective, err := finetune.NewSupervised(sampler, h, "/h", training, power, 1e-4)
+		if err != nil {
+			return err
+		}
+		h.NN1 = h.NN1.At(e.Scope(nn.Averaged("/h/nn1")))
+		h.NN2 = h.NN2.At(e.Scope(nn.Averaged("/h/nn2")))
+		sampler.Control = h
+		run := finetune.FineTuning{Sampler: sampler, Reward: r, Selector: finetune.Relaxed{Rate: finetune.Rate{0.1, 0.3}},
+			Objective: objective, Buffer: &finetune.Buffer{Capacity: 4096, Dim: 2}, Iterations: args["iterations"],
+			Paths: args["paths"], Key: key}
+		if err := run.Run(ctx); err != nil {
+			return err
+		}
+		paths, err := sampler.Run(ctx, key.Sub("samples"), args["samples"], nil)
+		if err != nil {
+			return err
+		}
+		weighted, err := finetune.Weigh(ctx, paths, r)
+		if err != nil {
+			return err
+		}
+		if d := weighted.Diagnostics(); math.IsNaN(float64(d.LogZ)) {
+			return fmt.Errorf("bench: log Z is not a number; the run diverged")
+		}
+		return nil
+	}, nil
+}
+
+// toyMixtures returns the prior and the reward of the toy's presets.
+func toyMixtures() (prior, likelihood *gmm.Mixture, err error) {
+	var weights []float64
+	var means [][]float64
+	for i := range 25 {
+		weights, means = append(weights, 1), append(means, []float64{float64(i%5 - 2), float64(i/5 - 2)})
+	}
+	if prior, err = gmm.Isotropic(weights, means, 0.12); err != nil {
+		return nil, nil, err
+	}
+	likelihood, err = gmm.Isotropic([]float64{0.4, 0.3, 0.2, 0.1}, [][]float64{{-1, -1}, {1, -1}, {1, 1}, {-1, 1}}, 0.3)
+	return prior, likelihood, err
+}

@@ -1,0 +1,128 @@
+package cpu
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/gobackend"
+	"github.com/gomlx/compute/shapes"
+
+	"github.com/doob-diffusion/doob/cpu/kern"
+	"github.com/doob-diffusion/doob/cpu/pool"
+)
+
+// Name is the name with which the backend is registered.
+const Name = "cpu"
+
+func init() {
+	compute.Register(Name, func(config string) (compute.Backend, error) { return New(config) })
+}
+
+var _ compute.Backend = (*Backend)(nil)
+
+// Backend implements [compute.Backend].
+type Backend struct {
+	table     *kern.Table
+	pool      *pool.Pool
+	direct    bool
+	stock     compute.Backend // infers shapes and runs what has no kernel
+	memory    recycler
+	finalized bool
+}
+
+// New returns a backend with the given configuration, see the package's documentation.
+func New(config string) (*Backend, error) {
+	b := &Backend{}
+	workers := 0
+	for option := range strings.SplitSeq(config, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		var err error
+		switch key {
+		case "":
+		case "workers":
+			if workers, err = strconv.Atoi(value); err != nil || workers < 1 {
+				return nil, fmt.Errorf("cpu: workers=%s: a number of threads is wanted", value)
+			}
+		case "direct":
+			b.direct = true
+		default:
+			if b.table, err = kern.Named(option); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if b.table == nil {
+		var err error
+		if b.table, err = kern.Default(); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	// One operation at a time: its operations wait for each other's threads otherwise, sometimes for ever.
+	if b.stock, err = gobackend.New("ops_sequential"); err != nil {
+		return nil, fmt.Errorf("cpu: stock backend: %w", err)
+	}
+	b.pool = pool.New(workers)
+	return b, nil
+}
+
+// Name returns "cpu".
+func (b *Backend) Name() string { return Name }
+
+// String returns "cpu".
+func (b *Backend) String() string { return Name }
+
+// Description names the instruction set and the number of threads.
+func (b *Backend) Description() string {
+	return fmt.Sprintf("CPU backend in Go (%s, %d threads)", b.table.Name, b.pool.Workers())
+}
+
+// NumDevices returns 1.
+func (b *Backend) NumDevices() int { return 1 }
+
+// DeviceDescription describes the one device.
+func (b *Backend) DeviceDescription(compute.DeviceNum) string { return b.Description() }
+
+// Capabilities are those of the stock backend, without dynamic shapes.
+func (b *Backend) Capabilities() compute.Capabilities {
+	c := b.stock.Capabilities().Clone()
+	c.DynamicAxes = false
+	return c
+}
+
+// Builder starts a computation.
+func (b *Backend) Builder(name string) compute.Builder { return newBuilder(b, name) }
+
+// Finalize stops the threads.
+func (b *Backend) Finalize() {
+	if !b.finalized {
+		b.finalized = true
+		b.pool.Close()
+	}
+}
+
+// IsFinalized reports whether Finalize was called.
+func (b *Backend) IsFinalized() bool { return b.finalized }
+
+// HasSharedBuffers returns true: buffers are Go memory.
+func (b *Backend) HasSharedBuffers() bool { return true }
+
+// NewSharedBuffer returns a buffer and the flat slice that is its memory.
+func (b *Backend) NewSharedBuffer(device compute.DeviceNum, shape shapes.Shape) (compute.Buffer, any, error) {
+	if device != 0 {
+		return nil, nil, fmt.Errorf("cpu: device %d: there is only device 0", device)
+	}
+	buffer := b.newBuffer(shape)
+	return buffer, buffer.flat, nil
+}
+
+// BufferFromFlatData copies a flat slice into a new buffer.
+func (b *Backend) BufferFromFlatData(device compute.DeviceNum, flat any, shape shapes.Shape) (compute.Buffer, error) {
+	buffer, mine, err := b.NewSharedBuffer(device, shape)
+	if err != nil {
+		return nil, err
+	}
+	return buffer, copyFlat(mine, flat)
+}

@@ -1,0 +1,301 @@
+package conv
+
+import (
+	"github.com/doob-diffusion/doob/cpu/gemm"
+	"github.com/doob-diffusion/doob/cpu/kern"
+)
+
+// Conv is a prepared convolution, for one goroutine at a time.
+type Conv struct {
+	spec       Spec
+	outH, outW int
+	direct     *direct
+	winograd   *winograd
+}
+
+// Prepare returns the convolution of the given shape. It returns an error if the spec makes no sense.
+func Prepare(spec Spec) (*Conv, error) {
+	if err := spec.check(); err != nil {
+		return nil, err
+	}
+	c := &Conv{spec: spec}
+	c.outH, c.outW = spec.Out()
+	if c.empty() {
+		return c, nil
+	}
+	if spec.Method == Winograd || spec.Method == Auto && winogradPays(spec) {
+		c.winograd = newWinograd(spec)
+		return c, nil
+	}
+	var err error
+	c.direct, err = newDirect(spec)
+	return c, err
+}
+
+// empty reports whether no sum has a term.
+func (c *Conv) empty() bool {
+	s := &c.spec
+	return s.Batch == 0 || s.H*s.W*s.Ci == 0 || c.outH*c.outW*s.Co == 0
+}
+
+// Forward computes y = x∗w + bias + residual: y is Batch × OutH × OutW × Co, x is Batch × H × W × Ci, w is Kh × Kw × Ci ×
+// Co, bias has Co floats and residual the shape of y. bias and residual may be nil; residual may be y.
+func (c *Conv) Forward(ctx *kern.Context, y, x, w, bias, residual []float32) {
+	switch {
+	case c.empty():
+		fill(y[:c.spec.Batch*c.outH*c.outW*c.spec.Co], bias, residual)
+	case c.winograd != nil:
+		c.winograd.forward(ctx, y, x, w, bias, residual)
+	default:
+		c.direct.forward(ctx, y, x, w, bias, residual)
+	}
+}
+
+// InputGrad computes dx, the gradient of Σ y·dy with respect to x.
+func (c *Conv) InputGrad(ctx *kern.Context, dx, dy, w []float32) {
+	switch {
+	case c.empty():
+		clear(dx[:c.spec.Batch*c.spec.H*c.spec.W*c.spec.Ci])
+	case c.winograd != nil:
+		c.winograd.inputGrad(ctx, dx, dy, w)
+	default:
+		c.direct.inputGrad(ctx, dx, dy, w)
+	}
+}
+
+// KernelGrad computes dw, the gradient of Σ y·dy with respect to w.
+func (c *Conv) KernelGrad(ctx *kern.Context, dw, x, dy []float32) {
+	switch {
+	case c.empty():
+		clear(dw[:c.spec.Kh*c.spec.Kw*c.spec.Ci*c.spec.Co])
+	case c.winograd != nil:
+		c.winograd.kernelGrad(ctx, dw, x, dy)
+	default:
+		c.direct.kernelGrad(ctx, dw, x, dy)
+	}
+}
+
+// fill sets y to what a sum without terms leaves.
+func fill(y, bias, residual []float32) {
+	for i := range y {
+		v := float32(0)
+		if bias != nil {
+			v = bias[i%len(bias)]
+		}
+		if residual != nil {
+			v += residual[i]
+		}
+		y[i] = v
+	}
+}
+
+// direct computes a convolution as the sum that defines it.
+type direct struct {
+	spec    Spec
+	kernel  *kern.Gemm
+	workers int
+
+	// A convolution of single pixels is a product of matrices, and so are its gradients.
+	y, dx, dw *gemm.Gemm
+
+	forwards  []pass // one
+	gradients []pass // one per phase of the stride
+	sums      terms
+
+	ctx                     *kern.Context
+	passes                  []pass
+	to, from, w, bias, add  []float32
+	packed                  []float32
+	pack, part, term, merge func(part, worker int)
+}
+
+func newDirect(s Spec) (*direct, error) {
+	d := &direct{spec: s}
+	d.pack, d.part, d.term, d.merge = d.packPart, d.passPart, d.termPart, d.mergePart
+	if s.Kh == 1 && s.Kw == 1 && s.StrideH == 1 && s.StrideW == 1 && s.PadTop == 0 && s.PadBottom == 0 && s.PadLeft == 0 && s.PadRight == 0 {
+		pixels := s.Batch * s.H * s.W
+		var err error
+		prepare := func(spec gemm.Spec) (g *gemm.Gemm) {
+			if err == nil {
+				g, err = gemm.Prepare(spec)
+			}
+			return g
+		}
+		d.y = prepare(gemm.Spec{M: pixels, N: s.Co, K: s.Ci})
+		d.dx = prepare(gemm.Spec{M: pixels, N: s.Ci, K: s.Co, TransB: true})
+		d.dw = prepare(gemm.Spec{M: s.Ci, N: s.Co, K: pixels, TransA: true})
+		return d, err
+	}
+	d.forwards = []pass{forwardPass(s)}
+	d.gradients = gradientPasses(s)
+	d.sums.forward = forwardPass(s)
+	return d, nil
+}
+
+func forwardPass(s Spec) pass {
+	h, w := s.Out()
+	p := pass{
+		batch: s.Batch, h: s.H, w: s.W, c: s.Ci, rows: h, columns: w, stepH: s.StrideH, stepW: s.StrideW,
+		n: s.Co, image: h * w * s.Co, row: w * s.Co, column: s.Co,
+	}
+	for k := range s.Kh {
+		for l := range s.Kw {
+			p.taps = append(p.taps, tap{k*s.DilationH - s.PadTop, l*s.DilationW - s.PadLeft, k*s.Kw + l})
+		}
+	}
+	return p
+}
+
+// gradientPasses returns, for every phase (r, q) of the stride, the sum that makes the pixels dx[b, i·stride+r, j·stride+q]:
+// over the taps that reach them from dy, at dy[b, i + (r + pad − k·dilation)/stride, …] where that is whole.
+func gradientPasses(s Spec) []pass {
+	h, w := s.Out()
+	var list []pass
+	for r := range min(s.StrideH, s.H) {
+		for q := range min(s.StrideW, s.W) {
+			p := pass{
+				batch: s.Batch, h: h, w: w, c: s.Co,
+				rows: (s.H - r + s.StrideH - 1) / s.StrideH, columns: (s.W - q + s.StrideW - 1) / s.StrideW, stepH: 1, stepW: 1,
+				n: s.Ci, origin: (r*s.W + q) * s.Ci,
+				image: s.H * s.W * s.Ci, row: s.StrideH * s.W * s.Ci, column: s.StrideW * s.Ci,
+			}
+			for k := s.Kh - 1; k >= 0; k-- { // dy in memory order
+				for l := s.Kw - 1; l >= 0; l-- {
+					y, x := r+s.PadTop-k*s.DilationH, q+s.PadLeft-l*s.DilationW
+					if y%s.StrideH == 0 && x%s.StrideW == 0 {
+						p.taps = append(p.taps, tap{y / s.StrideH, x / s.StrideW, k*s.Kw + l})
+					}
+				}
+			}
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+func (d *direct) plan(ctx *kern.Context) {
+	if d.kernel == &ctx.Gemm && d.workers >= ctx.Pool.Workers() {
+		return
+	}
+	d.kernel, d.workers = &ctx.Gemm, ctx.Pool.Workers()
+	for i := range d.forwards {
+		d.forwards[i].plan(d.kernel, d.workers, 1)
+	}
+	for i := range d.gradients {
+		d.gradients[i].plan(d.kernel, d.workers, len(d.gradients))
+	}
+	d.sums.plan(d.kernel, d.workers)
+}
+
+func (d *direct) forward(ctx *kern.Context, y, x, w, bias, residual []float32) {
+	if d.y != nil {
+		d.y.Run(ctx, y, x, w, bias, residual)
+		return
+	}
+	d.plan(ctx)
+	d.run(ctx, d.forwards, y, x, w, bias, residual)
+}
+
+func (d *direct) inputGrad(ctx *kern.Context, dx, dy, w []float32) {
+	if d.dx != nil {
+		d.dx.Run(ctx, dx, dy, w, nil, nil)
+		return
+	}
+	d.plan(ctx)
+	d.run(ctx, d.gradients, dx, dy, w, nil, nil)
+}
+
+func (d *direct) kernelGrad(ctx *kern.Context, dw, x, dy []float32) {
+	if d.dw != nil {
+		d.dw.Run(ctx, dw, x, dy, nil, nil)
+		return
+	}
+	d.plan(ctx)
+	d.ctx, d.sums.ctx, d.to, d.from, d.add = ctx, ctx, dw, x, dy
+	d.packed = ctx.Shared(d.sums.outer.Partial())
+	d.dispatch(d.sums.outer.Parts(), d.term)
+	d.dispatch(d.sums.outer.Reductions(), d.merge)
+	d.release()
+}
+
+func (d *direct) run(ctx *kern.Context, passes []pass, to, from, w, bias, add []float32) {
+	d.ctx, d.passes, d.to, d.from, d.w, d.bias, d.add = ctx, passes, to, from, w, bias, add
+	panels, pieces, parts := 0, 0, 0
+	for i := range passes {
+		p := &passes[i]
+		p.ctx = ctx
+		panels += p.product.B.Len()
+		pieces += p.product.B.Count() * len(p.taps)
+		parts += p.product.Parts()
+	}
+	d.packed = ctx.Shared(panels)
+	d.dispatch(pieces, d.pack)
+	d.dispatch(parts, d.part)
+	d.release()
+}
+
+// dispatch runs small convolutions without help.
+func (d *direct) dispatch(parts int, part func(part, worker int)) {
+	const little = 4e6 // some 20 µs
+	h, w := d.spec.Out()
+	if 2*float64(d.spec.Batch*h*w)*float64(d.spec.Kh*d.spec.Kw)*float64(d.spec.Ci)*float64(d.spec.Co) < little {
+		for i := range parts {
+			part(i, 0)
+		}
+		return
+	}
+	d.ctx.Pool.Run(parts, part)
+}
+
+// release forgets the operands.
+func (d *direct) release() {
+	for i := range d.passes {
+		d.passes[i].ctx = nil
+	}
+	d.ctx, d.sums.ctx, d.passes = nil, nil, nil
+	d.to, d.from, d.w, d.bias, d.add, d.packed = nil, nil, nil, nil, nil, nil
+}
+
+// packPart packs one tap of one panel of the kernel.
+func (d *direct) packPart(part, _ int) {
+	packed := d.packed
+	for i := range d.passes {
+		p := &d.passes[i]
+		b := p.product.B
+		if n := b.Count() * len(p.taps); part >= n {
+			part -= n
+			packed = packed[b.Len():]
+			continue
+		}
+		j, t := part/len(p.taps), part%len(p.taps)
+		w := d.w[p.taps[t].kernel*d.spec.Ci*d.spec.Co:][:d.spec.Ci*d.spec.Co]
+		if &d.passes[0] == &d.forwards[0] {
+			b.Copy(d.kernel, packed, w, d.spec.Co, t*p.c, p.c, j, j+1)
+		} else {
+			b.Transpose(d.kernel, packed, w, d.spec.Co, t*p.c, p.c, j, j+1)
+		}
+		return
+	}
+}
+
+func (d *direct) passPart(part, worker int) {
+	packed := d.packed
+	for i := range d.passes {
+		p := &d.passes[i]
+		if n := p.product.Parts(); part >= n {
+			part -= n
+			packed = packed[p.product.B.Len():]
+			continue
+		}
+		p.product.Compute(part, worker, p, d.to, d.from, packed, d.bias, d.add)
+		return
+	}
+}
+
+func (d *direct) termPart(part, worker int) {
+	s := &d.sums
+	scratch := d.ctx.Scratch(worker, s.scratch())[:s.outer.Scratch()]
+	s.outer.Compute(part, worker, s, scratch, d.packed, d.to, d.from, d.add, nil, nil)
+}
+
+func (d *direct) mergePart(part, _ int) { d.sums.outer.Reduce(part, d.packed, d.to, nil, nil) }

@@ -1,0 +1,18 @@
+// Package cpu is a backend for GoMLX that makes training and sampling of convolutional networks fast on a bare CPU, in
+// pure Go with assembly for amd64. Importing it registers the backend "cpu" with compute:
+//
+//	import _ "github.com/doob-diffusion/doob/cpu"
+//	backend, err := compute.NewWithConfig("cpu")
+//
+// It records a graph ([Function]), plans it (package plan) and runs the plan (package exec) on kernels for matrix
+// products, convolutions and vectors (packages gemm, conv, vec and kern). Every operation works: the stock Go backend
+// infers all shapes, and runs, one operation at a time, what has no kernel here. Kernels are in float32.
+//
+// The configuration is a list of options separated by commas:
+//
+//	avx512, avx2, generic   instruction set (default: the environment's GOMLX_CPU_ISA, or the best there is)
+//	workers=N               threads (default: one per processor)
+//	direct                  no Winograd convolutions: slower, with errors four times smaller
+//
+// For a given instruction set the results are the same, bit for bit, with any number of workers.
+package cpu

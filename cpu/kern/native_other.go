@@ -1,0 +1,5 @@
+//go:build !amd64 || noasm
+
+package kern
+
+func native() []*Table { return nil }
