@@ -2,11 +2,11 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -159,7 +159,7 @@ func (w *weaver) fold(r *record, n *plan.Node) (bool, error) {
 // the bits of a float32; the last part only makes the name unique.
 func kernel(r *record) (plan.Named, bool) {
 	parts := strings.Split(r.callee.name, "__")
-	n := plan.Named{Name: parts[0], Ints: map[string]int{}, Floats: map[string]float32{}}
+	n := plan.Named{Name: parts[0], Ints: map[string]int{}, Floats: map[string]float64{}}
 	if len(parts) < 2 || !exec.Knows(n.Name) {
 		return n, false
 	}
@@ -168,8 +168,9 @@ func kernel(r *record) (plan.Named, bool) {
 			return n, false
 		}
 		if bits, err := strconv.ParseUint(p[1:], 16, 32); err == nil && len(p) == 9 {
-			u := uint32(bits)
-			n.Floats[p[:1]] = *(*float32)(unsafe.Pointer(&u))
+			// The shortest decimal is what was meant: 0.999, not the float32 next to it.
+			f := math.Float32frombits(uint32(bits))
+			n.Floats[p[:1]], _ = strconv.ParseFloat(strconv.FormatFloat(float64(f), 'g', -1, 32), 64)
 		} else if i, err := strconv.Atoi(p[1:]); err == nil {
 			n.Ints[p[:1]] = i
 		} else {

@@ -24,9 +24,14 @@ func open(t *testing.T) *engine.Engine {
 }
 
 func TestUnknownBackend(t *testing.T) {
-	for _, name := range []string{"xla:cuda", "gpu", "go:nonsense", "Go"} {
+	for _, name := range []string{"xla:cuda", "gpu", "Go"} {
 		if _, err := engine.Open(name); !errors.Is(err, engine.ErrUnknownBackend) {
 			t.Errorf("Open(%q): error %v, want ErrUnknownBackend", name, err)
+		}
+	}
+	for _, name := range []string{"go:nonsense", "cpu:nonsense", "cpu:workers=0"} {
+		if _, err := engine.Open(name); err == nil || errors.Is(err, engine.ErrUnknownBackend) {
+			t.Errorf("Open(%q): error %v, want one about the option", name, err)
 		}
 	}
 	for _, name := range append(engine.Backends(), "") {

@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/doob-diffusion/doob/engine"
 )
 
 // A folder that cannot be used is left as it was.
 func TestFolderInUse(t *testing.T) {
 	toy := tiny(t, "methods=[base]", "base=exact")
 	attempt := func(path string) error {
-		_, err := toy.Run(context.Background(), path, "go", func(Event) { t.Error("an event") })
+		_, err := toy.Run(context.Background(), path, engine.Default, func(Event) { t.Error("an event") })
 		if !errors.Is(err, ErrFolder) {
 			t.Errorf("%s: %v is no ErrFolder", path, err)
 		}
@@ -75,7 +77,7 @@ func TestFolderMayBeEmpty(t *testing.T) {
 func TestUnknownBackend(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run")
 	_, err := tiny(t).Run(context.Background(), path, "abacus", func(Event) {})
-	wantError(t, err, `"abacus"`, "this build has go")
+	wantError(t, err, `"abacus"`, "this build has cpu, go")
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Error("the run folder was made")
 	}
@@ -105,7 +107,7 @@ func TestCancelledRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	path := filepath.Join(t.TempDir(), "run")
 	toy := plainToy(t, "methods=[importance, cem]", "importance.iterations=1", "cem.iterations=1000000")
-	_, err := toy.Run(ctx, path, "go", func(ev Event) {
+	_, err := toy.Run(ctx, path, engine.Default, func(ev Event) {
 		if ev.Stage == "cem" && ev.Iteration != nil {
 			cancel()
 		}

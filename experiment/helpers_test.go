@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/doob-diffusion/doob/engine"
 )
 
 const tinyFile = "testdata/tiny.yaml"
@@ -37,7 +39,7 @@ func run(t *testing.T, toy *Toy, observe Observer) (folder string, report map[st
 	if observe == nil {
 		observe = func(Event) {}
 	}
-	if _, err := toy.Run(context.Background(), folder, "go", observe); err != nil {
+	if _, err := toy.Run(context.Background(), folder, engine.Default, observe); err != nil {
 		t.Fatal(err)
 	}
 	return folder, readJSON(t, filepath.Join(folder, "report.json"))
@@ -76,7 +78,7 @@ func sharedRun(t *testing.T) (folder string, events []Event) {
 			t.Fatal(err)
 		}
 		folder := filepath.Join(dir, "run")
-		if _, err := tiny(t).Run(context.Background(), folder, "go", func(ev Event) { shared.events = append(shared.events, ev) }); err != nil {
+		if _, err := tiny(t).Run(context.Background(), folder, engine.Default, func(ev Event) { shared.events = append(shared.events, ev) }); err != nil {
 			t.Fatal(err)
 		}
 		shared.folder = folder

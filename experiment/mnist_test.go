@@ -51,7 +51,7 @@ func tinyMNIST(t *testing.T, sets ...string) *MNIST {
 // runFake is MNIST.Run on images that are not the published ones, which the loader rightly refuses.
 func runFake(t *testing.T, m *MNIST, folder string) (*mnistRun, []Event) {
 	t.Helper()
-	e, err := engine.Open("go")
+	e, err := engine.Open("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestMNIST(t *testing.T) {
 
 // The plan's paths and calls are those of the run.
 func TestMNISTPlan(t *testing.T) {
-	plan, err := tinyMNIST(t).Plan(t.Context(), "go")
+	plan, err := tinyMNIST(t).Plan(t.Context(), engine.Default)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestMNISTData(t *testing.T) {
 			m := tinyMNIST(t)
 			m.From = dir
 			folder := filepath.Join(t.TempDir(), "run")
-			_, err := m.Run(t.Context(), folder, "go", func(Event) {})
+			_, err := m.Run(t.Context(), folder, engine.Default, func(Event) {})
 			wantError(t, err, append(c.words, dir)...)
 			if c.is != nil && !errors.Is(err, c.is) {
 				t.Errorf("%v is no %v", err, c.is)
@@ -254,6 +254,6 @@ func TestMNISTData(t *testing.T) {
 			}
 		})
 	}
-	_, err := tinyMNIST(t).Run(t.Context(), filepath.Join(t.TempDir(), "run"), "go", func(Event) {})
+	_, err := tinyMNIST(t).Run(t.Context(), filepath.Join(t.TempDir(), "run"), engine.Default, func(Event) {})
 	wantError(t, err, "--from") // nobody has said where the data is
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/doob-diffusion/doob/engine"
 )
 
 var (
@@ -28,7 +30,7 @@ func TestReportContract(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(report)); !cmp.Equal(got, []string{"backend", "base", "exact", "experiment", "floor", "methods", "seconds", "seed", "seeds", "version"}) {
 		t.Errorf("report has keys %v", got)
 	}
-	for key, want := range map[string]any{"experiment": "toy", "seed": 1.0, "seeds": 1.0, "base": "learned", "backend": "go"} {
+	for key, want := range map[string]any{"experiment": "toy", "seed": 1.0, "seeds": 1.0, "base": "learned", "backend": engine.Default} {
 		if report[key] != want {
 			t.Errorf("%s = %v, want %v", key, report[key], want)
 		}
@@ -113,7 +115,7 @@ func TestNetworkCallsWithoutPadding(t *testing.T) {
 func TestPlanMatchesRun(t *testing.T) {
 	folder, _ := sharedRun(t)
 	report := readJSON(t, filepath.Join(folder, "report.json"))
-	plan, err := tiny(t).Plan(t.Context(), "go")
+	plan, err := tiny(t).Plan(t.Context(), engine.Default)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +152,7 @@ func TestPlanMatchesRun(t *testing.T) {
 // A plan of steps that VarGrad does not have must not count them.
 func TestPlanCapsVarGradSteps(t *testing.T) {
 	calls := func(steps int) float64 {
-		plan, err := tiny(t, "methods=[vargrad]", "base=exact", fmt.Sprint("vargrad.steps=", steps)).Plan(t.Context(), "go")
+		plan, err := tiny(t, "methods=[vargrad]", "base=exact", fmt.Sprint("vargrad.steps=", steps)).Plan(t.Context(), engine.Default)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -121,7 +121,7 @@ func TestCheckpointIsWhatWasMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"base", "importance", "online", "vargrad"} {
-		e, err := engine.Open("go")
+		e, err := engine.Open("")
 		if err != nil {
 			t.Fatal(err)
 		}

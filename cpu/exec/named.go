@@ -53,8 +53,8 @@ func (i *Instance) named(op plan.Named, s *plan.Step) (func() error, error) {
 		}
 		return func() error { f.Backward(i.ctx, out(0), in(0)); return nil }, nil
 	case "adamw":
-		f, err := vec.PrepareAdamW(vec.AdamWSpec{Size: s.Out[0].Size(), Beta1: float64(op.Floats["p"]), Beta2: float64(op.Floats["q"]),
-			Epsilon: float64(op.Floats["e"]), Decay: float64(op.Floats["w"])})
+		f, err := vec.PrepareAdamW(vec.AdamWSpec{Size: s.Out[0].Size(), Beta1: op.Floats["p"], Beta2: op.Floats["q"],
+			Epsilon: op.Floats["e"], Decay: op.Floats["w"]})
 		if err != nil {
 			return nil, err
 		}
@@ -109,7 +109,7 @@ func (i *Instance) groupNorm(op plan.Named, in, out func(int) []float32) (func()
 	}
 	embedding := op.Ints["a"] == 1
 	f, err := vec.PrepareGroupNorm(vec.GroupNormSpec{Batch: x[0], Spatial: spatial, Channels: channels,
-		Groups: op.Ints["g"], Epsilon: float64(op.Floats["e"]), SiLU: op.Ints["s"] == 1, Embedding: embedding})
+		Groups: op.Ints["g"], Epsilon: op.Floats["e"], SiLU: op.Ints["s"] == 1, Embedding: embedding})
 	if err != nil {
 		return nil, err
 	}

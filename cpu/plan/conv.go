@@ -16,7 +16,11 @@ import (
 // the channels are.
 func (l *lowering) conv(n *Node) {
 	a, out := n.Attr.(Conv), n.Out[0]
-	if len(a.Axes.InputSpatial) != 2 || a.ChannelGroups > 1 || a.BatchGroups > 1 || out.Size() == 0 || n.In[0].Size() == 0 {
+	if out.Size() == 0 || n.In[0].Size() == 0 || n.In[1].Size() == 0 {
+		l.zeros(n)
+		return
+	}
+	if len(a.Axes.InputSpatial) != 2 || a.ChannelGroups > 1 || a.BatchGroups > 1 {
 		l.external(n)
 		return
 	}

@@ -41,7 +41,7 @@ type (
 		Name string
 		Ints map[string]int
 		// Floats are the numbers written as eight hexadecimal digits.
-		Floats map[string]float32
+		Floats map[string]float64
 		// In and Out are the dimensions of operands and results, which a step's values may have in another shape.
 		In, Out [][]int
 	}

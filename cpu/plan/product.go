@@ -30,7 +30,7 @@ func (g group) single() (n, stride int, ok bool) {
 func (l *lowering) dot(n *Node) {
 	attr, out := n.Attr.(Dot), n.Out[0]
 	if out.Size() == 0 || n.In[0].Size() == 0 {
-		l.external(n)
+		l.zeros(n)
 		return
 	}
 	var sides [2]side
@@ -57,6 +57,11 @@ func (l *lowering) dot(n *Node) {
 		c *= batch[i]
 	}
 	l.step(p, n.Out, a.view.Base, b.view.Base)
+}
+
+// zeros lowers a product that has no terms: the stock backend does not run one.
+func (l *lowering) zeros(n *Node) {
+	l.step(&Copy{Fill: &Operand{}}, n.Out, &Value{DType: dtypes.Float32, Const: []float32{0}})
 }
 
 // side is one operand of a product with its axes sorted by what they do.
