@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -24,7 +23,7 @@ import (
 type MNIST struct {
 	Experiment string                `yaml:"experiment"` // "mnist"
 	Seed       uint64                `yaml:"seed"`
-	From       string                `yaml:"from"` // folder with the four files
+	From       string                `yaml:"from"` // folder with the four files; "" means that of the store, see [data.Dir]
 	Class      int                   `yaml:"class"`
 	Scale      float64               `yaml:"scale"` // of the log probability
 	Process    Process               `yaml:"process"`
@@ -128,10 +127,16 @@ func (m *MNIST) Run(ctx context.Context, folder, backend string, observe Observe
 	if err != nil {
 		return nil, err
 	}
-	if m.From == "" {
-		return nil, fmt.Errorf("%w: from is empty: name the folder with the MNIST files by --from DIR", ErrConfig)
+	dir := m.From
+	if dir == "" {
+		if dir, err = data.Dir("mnist"); err != nil {
+			return nil, err
+		}
 	}
-	images, err := data.LoadMNIST(m.From)
+	images, err := data.LoadMNIST(dir)
+	if errors.Is(err, data.ErrMissing) {
+		return nil, fmt.Errorf("%w; doob data get mnist fetches them, --from DIR names another folder", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -330,7 +335,7 @@ func (r *mnistRun) progress(stage string, steps int) func(step int, loss float64
 }
 
 func (m *MNIST) metadata() map[string]string {
-	return map[string]string{"experiment": "mnist", "seed": fmt.Sprint(m.Seed), "version": Version(), "data": filepath.Base(m.From)}
+	return map[string]string{"experiment": "mnist", "seed": fmt.Sprint(m.Seed), "version": Version(), "data": "mnist"}
 }
 
 func (m *MNIST) priorModel(e *engine.Engine, path string, key noise.Key) diffusion.Perceptron {

@@ -254,6 +254,9 @@ func TestMNISTData(t *testing.T) {
 			}
 		})
 	}
+	// Nobody has said where the data are, and the store is empty.
+	store := t.TempDir()
+	t.Setenv("DOOB_DATA", store)
 	_, err := tinyMNIST(t).Run(t.Context(), filepath.Join(t.TempDir(), "run"), engine.Default, func(Event) {})
-	wantError(t, err, "--from") // nobody has said where the data is
+	wantError(t, err, filepath.Join(store, "mnist"), "doob data get mnist", "--from")
 }

@@ -35,7 +35,7 @@ func (s *stage) block(width int, color bool) string {
 	for _, f := range s.Fields {
 		fields = append(fields, fit(f.part()))
 	}
-	rate := fit(part{{formatRate(s.rate()), dim}})
+	rate := fit(part{{formatRate(s.rate(), s.unit()), dim}})
 
 	var shown []string
 	for _, p := range append(append([]part{name, bar, count}, fields...), rate, eta) {

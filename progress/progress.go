@@ -27,6 +27,7 @@ type Update struct {
 	Stage  string  // such as "importance · seed 1/3"
 	Done   int     // units of work finished
 	Total  int     // units of work in the stage; 0 when unknown, which leaves out bar and ETA
+	Unit   string  // of work, in the rate; "" means it, for iterations
 	Fields []Field // in order of importance: a narrow terminal drops the last ones first
 	Rate   float64 // units per second; 0 lets the display measure it
 }

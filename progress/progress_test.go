@@ -218,7 +218,7 @@ func TestFormat(t *testing.T) {
 		}
 	}
 	for rate, want := range map[float64]string{0: "", -1: "", 0.05: "20.0 s/it", 0.5: "2.0 s/it", 3.14: "3.1 it/s", 1234.5: "1234 it/s"} {
-		if got := formatRate(rate); got != want {
+		if got := formatRate(rate, "it"); got != want {
 			t.Errorf("formatRate(%g) = %q, want %q", rate, got, want)
 		}
 	}

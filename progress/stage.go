@@ -10,7 +10,7 @@ import (
 
 // cleaned returns a printable copy of u that shares nothing with the caller.
 func (u Update) cleaned() Update {
-	u.Stage = clean(u.Stage)
+	u.Stage, u.Unit = clean(u.Stage), clean(u.Unit)
 	u.Fields = slices.Clone(u.Fields)
 	for i, f := range u.Fields {
 		u.Fields[i] = Field{clean(f.Name), clean(f.Value)}
@@ -89,7 +89,7 @@ func (s *stage) line(last bool) string {
 	for _, f := range s.Fields {
 		parts = append(parts, f.part().render(false))
 	}
-	parts = append(parts, formatRate(s.rate()))
+	parts = append(parts, formatRate(s.rate(), s.unit()))
 	if last || s.complete() {
 		parts = append(parts, s.elapsed())
 	} else {
@@ -98,16 +98,24 @@ func (s *stage) line(last bool) string {
 	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), "  ")
 }
 
-func formatRate(rate float64) string {
+// unit is what the rate counts.
+func (s *stage) unit() string {
+	if s.Unit == "" {
+		return "it"
+	}
+	return s.Unit
+}
+
+func formatRate(rate float64, unit string) string {
 	switch {
 	case rate <= 0 || math.IsInf(rate, 0) || math.IsNaN(rate):
 		return ""
 	case rate >= 99.95: // not 100: the next line would round up to 100.0
-		return fmt.Sprintf("%.0f it/s", rate)
+		return fmt.Sprintf("%.0f %s/s", rate, unit)
 	case rate >= 1:
-		return fmt.Sprintf("%.1f it/s", rate)
+		return fmt.Sprintf("%.1f %s/s", rate, unit)
 	}
-	return fmt.Sprintf("%.1f s/it", 1/rate)
+	return fmt.Sprintf("%.1f s/%s", 1/rate, unit)
 }
 
 // formatDuration gives "8s", "1m05s", "2h03m", "3d04h": two units at most.

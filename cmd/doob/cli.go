@@ -31,6 +31,7 @@ type terminal struct {
 type cli struct {
 	Run    runCommand    `cmd:"" help:"Run an experiment of the paper."`
 	Sample sampleCommand `cmd:"" help:"Draw samples from what a run has learned."`
+	Data   dataCommand   `cmd:"" help:"Fetch and check data sets."`
 	Doctor doctorCommand `cmd:"" help:"Check this machine and build: backend, speed, memory, disk."`
 
 	Version versionFlag `help:"Print the version and exit."`
@@ -64,6 +65,9 @@ func Main(ctx context.Context, args []string, out io.Writer, stderr *os.File) in
 	switch err := command.Run(); {
 	case err == nil:
 		return 0
+	case errors.Is(err, context.Canceled) && strings.HasPrefix(command.Command(), "data "):
+		fmt.Fprintln(stderr, "doob: interrupted; the same command continues where this one ended")
+		return exitInterrupted
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "doob: interrupted; what was finished is in the run folder, without report.json")
 		return exitInterrupted

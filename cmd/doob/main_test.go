@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(e.WorkDir, "tiny.yaml"), tiny, 0o666)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"transcript": transcript, "jsonlines": jsonlines, "lines": countLines, "prefix": prefix, "tree": listTree,
+			"transcript": transcript, "jsonlines": jsonlines, "lines": countLines, "prefix": prefix, "tree": listTree, "flowers": plantFlowers,
 		},
 	})
 }
