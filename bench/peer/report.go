@@ -56,8 +56,10 @@ func (r *report) markdown() string {
 		fmt.Fprintf(&b, "; PyTorch %v (%v), %v threads", r.Peer["torch"], r.Peer["capability"], r.Peer["threads"])
 	}
 	b.WriteString(".\n\n")
-	b.WriteString("| work | doob | GFLOP/s | of peak | PyTorch | GFLOP/s | its variant | ratio | clean batches |\n")
-	b.WriteString("|---|---:|---:|---:|---:|---:|---|---:|---|\n")
+	if len(r.Results) > 0 {
+		b.WriteString("| work | doob | GFLOP/s | of peak | PyTorch | GFLOP/s | its variant | ratio | clean batches |\n")
+		b.WriteString("|---|---:|---:|---:|---:|---:|---|---:|---|\n")
+	}
 	for _, v := range r.Results {
 		peer, ok := fastest(v.Peers)
 		cells := []string{v.Name, duration(v.Ours), rate(v.Flop, v.Ours), "—", duration(peer), rate(v.Flop, peer), "—", "—", fmt.Sprint(v.Ours.Clean)}
