@@ -39,13 +39,13 @@ func New(config string) (*Backend, error) {
 	for option := range strings.SplitSeq(config, ",") {
 		key, value, _ := strings.Cut(option, "=")
 		var err error
-		switch key {
-		case "":
-		case "workers":
+		switch {
+		case option == "":
+		case key == "workers":
 			if workers, err = strconv.Atoi(value); err != nil || workers < 1 {
 				return nil, fmt.Errorf("cpu: workers=%s: a number of threads is wanted", value)
 			}
-		case "direct":
+		case option == "direct":
 			b.direct = true
 		default:
 			if b.table, err = kern.Named(option); err != nil {

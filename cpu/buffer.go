@@ -22,6 +22,7 @@ type buffer struct {
 	shape   shapes.Shape
 	flat    any       // a slice of the element type; nil after Finalize
 	memory  []float32 // what flat is a part of
+	donated bool      // see shared
 }
 
 // newBuffer returns a buffer with undefined contents.
@@ -103,8 +104,8 @@ func copyFlat(dst, src any) error {
 		}
 	}
 	d, s := reflect.ValueOf(dst), reflect.ValueOf(src)
-	if d.Kind() != reflect.Slice || d.Type() != s.Type() || d.Len() != s.Len() {
-		return fmt.Errorf("cpu: copy of %s with %d elements to %s with %d", s.Type(), length(s), d.Type(), length(d))
+	if d.Kind() != reflect.Slice || s.Kind() != reflect.Slice || d.Type() != s.Type() || d.Len() != s.Len() {
+		return fmt.Errorf("cpu: copy of %T with %d elements to %T with %d", src, length(s), dst, length(d))
 	}
 	reflect.Copy(d, s)
 	return nil

@@ -246,6 +246,9 @@ func (e *executable) Execute(inputs []compute.Buffer, donate []bool, device comp
 		}
 		given[i], params[i] = b, exec.Of(b.flat)
 	}
+	if i := shared(given, donate); i >= 0 {
+		return nil, fmt.Errorf("cpu: input %d (%s) is a donated buffer that is another input too", i, e.names[i])
+	}
 
 	e.mutex.Lock()
 	if e.program == nil {
@@ -292,4 +295,28 @@ func (e *executable) Execute(inputs []compute.Buffer, donate []bool, device comp
 		results[i] = b
 	}
 	return results, nil
+}
+
+// shared returns an input that is the same buffer as a donated one, whose memory it would lose, or −1.
+func shared(given []*buffer, donate []bool) int {
+	twice := -1
+	for i, b := range given {
+		if donate[i] {
+			if b.donated {
+				twice = i
+			}
+			b.donated = true
+		}
+	}
+	for i, b := range given {
+		if !donate[i] && b.donated {
+			twice = i
+		}
+	}
+	for i, b := range given {
+		if donate[i] {
+			b.donated = false
+		}
+	}
+	return twice
 }

@@ -217,7 +217,7 @@ func (f *function) Call(callee compute.Function, inputs ...compute.Value) ([]com
 		}
 		return c.inline(g, in)
 	})
-	if err == nil {
+	if err == nil && len(out) > 0 {
 		f.records[len(f.records)-1].callee = c
 	}
 	return out, err

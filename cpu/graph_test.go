@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/compute"
@@ -19,6 +20,7 @@ import (
 // script is a random program: it can be built on any backend, with the same result every time.
 type script struct {
 	seed   uint64
+	large  bool           // tensors are so large that work on them is divided
 	shapes []shapes.Shape // of the parameters
 	log    []string
 }
@@ -44,11 +46,21 @@ func (s *script) build(f compute.Function) ([]compute.Value, error) {
 		values = append(values, v)
 		s.log = append(s.log, fmt.Sprintf("%s -> %s", name, shape(v)))
 	}
-	side := func() int { return [...]int{1, 1, 2, 3, 4, 5, 7, 8, 17, 33}[r.IntN(10)] }
+	sides, most := []int{1, 1, 2, 3, 4, 5, 7, 8, 17, 33}, 1<<30
+	if s.large {
+		sides, most = []int{3, 32, 33, 48, 64, 100}, 1<<19
+	}
+	side := func() int { return sides[r.IntN(len(sides))] }
 	for i := range 2 + r.IntN(3) {
 		dims := make([]int, r.IntN(4)+boolInt(i == 0))
+		if s.large && i == 0 {
+			dims = make([]int, 3+r.IntN(2))
+		}
 		for k := range dims {
 			dims[k] = side()
+		}
+		for size(dims) > most {
+			dims[r.IntN(len(dims))] = 2
 		}
 		p := shapes.Make(dtypes.Float32, dims...)
 		s.shapes = append(s.shapes, p)
@@ -60,7 +72,10 @@ func (s *script) build(f compute.Function) ([]compute.Value, error) {
 		x := pick()
 		sx := shape(x)
 		rank := sx.Rank()
-		switch r.IntN(14) {
+		if sx.Size() > most {
+			continue
+		}
+		switch r.IntN(16) {
 		case 0:
 			unary := []func(compute.Value) (compute.Value, error){f.Abs, f.Neg, f.Sin, f.Cos, f.Logistic, f.Tanh, f.Erf, f.Identity}
 			y, err := unary[r.IntN(len(unary))](x)
@@ -222,6 +237,42 @@ func (s *script) build(f compute.Function) ([]compute.Value, error) {
 			y, err := f.DotGeneral(x, contract, batch, z, theirs, theirBatch, compute.DotGeneralConfig{})
 			keep(fmt.Sprintf("dot %v %v with %v: %v %v", contract, batch, dims, theirs, theirBatch), y, err)
 			tanh(y)
+		case 14, 15: // an image convolution in the form of a forward pass or of one of the gradients
+			dims := slices.Clone(sx.Dimensions)
+			if rank > 4 || rank == 0 || sx.Size() > 1<<14 && !s.large {
+				continue
+			}
+			for len(dims) < 4 {
+				dims = slices.Insert(dims, r.IntN(len(dims)+1), 1)
+			}
+			x, err := f.Reshape(x, dims...)
+			keep("reshape", x, err)
+			c, backwards := layer(r, dims)
+			w := numbers(r, c.kernel)
+			for i := range w {
+				w[i] /= float32(math.Sqrt(float64(1 + size(c.kernel)/c.kernel[c.axes.KernelOutputChannels])))
+			}
+			k, err := f.Constant(w, c.kernel...)
+			keep("constant", k, err)
+			if backwards {
+				k, err = f.Reverse(k, c.axes.KernelSpatial...)
+				keep("reverse", k, err)
+			}
+			y, err := f.ConvGeneral(x, k, c.axes, c.strides, c.paddings, c.inDilations, c.kDilations, 1, 1)
+			keep(fmt.Sprintf("convolution %+v", c), y, err)
+			if r.IntN(2) == 0 {
+				bias, err := f.Constant(numbers(r, c.kernel[c.axes.KernelOutputChannels:][:1]), c.kernel[c.axes.KernelOutputChannels])
+				keep("constant", bias, err)
+				b, err := f.BroadcastInDim(bias, shape(y), []int{c.axes.OutputChannels})
+				keep("broadcast", b, err)
+				y, err = f.Add(y, b)
+				keep("bias", y, err)
+			}
+			if r.IntN(2) == 0 && c.strides[0]*c.strides[1] == 1 && shape(y).Equal(shape(x)) {
+				y, err = f.Add(y, x)
+				keep("residual", y, err)
+			}
+			tanh(y)
 		}
 	}
 	outs := []compute.Value{values[len(values)-1]}
@@ -229,6 +280,50 @@ func (s *script) build(f compute.Function) ([]compute.Value, error) {
 		outs = append(outs, pick())
 	}
 	return outs, nil
+}
+
+// layer draws a convolution of an input of the given dimensions that is a forward pass, or one of the gradients, of some
+// layer, and reports whether the kernel is read backwards.
+func layer(r *rand.Rand, in []int) (c convolution, backwards bool) {
+	for {
+		c = usual(1, 1, in[3], 0, 0, 1, 0)
+		c.in = in
+		channels := []int{1, 2, 3, 8, 17}[r.IntN(5)]
+		extent := func() int { return 1 + r.IntN(4) }
+		for i := range 2 {
+			c.paddings[i] = [2]int{r.IntN(5) - 1, r.IntN(5) - 1}
+		}
+		steps := []int{1, 1}
+		if r.IntN(3) == 0 {
+			steps = []int{1 + r.IntN(3), 1 + r.IntN(3)}
+		}
+		switch a := &c.axes; r.IntN(4) {
+		case 0, 1:
+			c.kernel, c.strides = []int{extent(), extent(), in[3], channels}, steps
+			if r.IntN(4) == 0 {
+				c.kDilations = []int{1 + r.IntN(2), 1 + r.IntN(2)}
+			}
+		case 2:
+			a.KernelInputChannels, a.KernelOutputChannels, backwards = 3, 2, true
+			c.kernel, c.inDilations = []int{extent(), extent(), channels, in[3]}, steps
+		case 3:
+			a.InputBatch, a.InputChannels = 3, 0
+			a.KernelSpatial, a.KernelInputChannels = []int{1, 2}, 0
+			a.OutputBatch, a.OutputSpatial = 2, []int{0, 1}
+			c.kernel, c.kDilations = []int{in[0], 1 + r.IntN(in[1]), 1 + r.IntN(in[2]), channels}, steps
+		}
+		if dims := c.dims(); dims != nil && size(dims)*size(c.kernel) < 1<<27 {
+			return c, backwards
+		}
+	}
+}
+
+func size(dims []int) int {
+	n := 1
+	for _, d := range dims {
+		n *= d
+	}
+	return n
 }
 
 func boolInt(b bool) int {
@@ -240,11 +335,7 @@ func boolInt(b bool) int {
 
 // numbers are random numbers in (−1, 1), never equal.
 func numbers(r *rand.Rand, dims []int) []float32 {
-	n := 1
-	for _, d := range dims {
-		n *= d
-	}
-	out := make([]float32, n)
+	out := make([]float32, size(dims))
 	for i := range out {
 		out[i] = 2*r.Float32() - 1
 	}
@@ -295,7 +386,7 @@ func (s *script) run(b compute.Backend, inputs uint64) (out [][]float32, err err
 }
 
 // compare runs a script on the stock backend and on ours.
-func compare(t *testing.T, stock compute.Backend, ours *cpu.Backend, seed uint64) {
+func compare(t *testing.T, stock compute.Backend, ours *cpu.Backend, seed uint64, tolerance float64) {
 	t.Helper()
 	s := &script{seed: seed}
 	want, err := s.run(stock, seed)
@@ -308,8 +399,8 @@ func compare(t *testing.T, stock compute.Backend, ours *cpu.Backend, seed uint64
 	}
 	for k := range want {
 		for i := range want[k] {
-			if d := math.Abs(float64(got[k][i] - want[k][i])); !(d <= 2e-5*(1+math.Abs(float64(want[k][i])))) {
-				t.Fatalf("seed %d: output %d[%d] = %g, the stock backend says %g\n%v", seed, k, i, got[k][i], want[k][i], s.log)
+			if d := math.Abs(float64(got[k][i] - want[k][i])); !(d <= tolerance*(1+math.Abs(float64(want[k][i])))) {
+				t.Fatalf("seed %d: output %d[%d] = %g, the stock backend says %g\n%v", seed, k, i, got[k][i], want[k][i], strings.Join(s.log, "\n"))
 			}
 		}
 	}
@@ -334,14 +425,20 @@ func open(t testing.TB, config string) *cpu.Backend {
 	return b
 }
 
-// Random programs of views, elementwise operations, reductions and products give what the stock backend gives.
+// Random programs of views, elementwise operations, reductions, products and convolutions give what the stock backend
+// gives. Winograd's convolutions are less exact.
 func TestRandomPrograms(t *testing.T) {
 	stock := stockBackend(t)
 	for _, table := range kern.Tables() {
-		ours := open(t, table.Name+",workers=2")
 		t.Run(table.Name, func(t *testing.T) {
+			direct, winograd := open(t, table.Name+",workers=2,direct"), open(t, table.Name+",workers=2")
 			for seed := range uint64(300) {
-				t.Run(fmt.Sprint(seed), func(t *testing.T) { compare(t, stock, ours, seed) })
+				t.Run(fmt.Sprint(seed), func(t *testing.T) {
+					compare(t, stock, direct, seed, 2e-5)
+					if seed%5 == 0 {
+						compare(t, stock, winograd, seed, 3e-4)
+					}
+				})
 			}
 		})
 	}
@@ -351,6 +448,6 @@ func FuzzPrograms(f *testing.F) {
 	for seed := range uint64(10) {
 		f.Add(1000 + seed)
 	}
-	stock, ours := stockBackend(f), open(f, "")
-	f.Fuzz(func(t *testing.T, seed uint64) { compare(t, stock, ours, seed) })
+	stock, ours := stockBackend(f), open(f, "direct")
+	f.Fuzz(func(t *testing.T, seed uint64) { compare(t, stock, ours, seed, 2e-5) })
 }

@@ -102,16 +102,16 @@ type direct struct {
 	gradients []pass // one per phase of the stride
 	sums      terms
 
-	ctx                     *kern.Context
-	passes                  []pass
-	to, from, w, bias, add  []float32
-	packed                  []float32
-	pack, part, term, merge func(part, worker int)
+	ctx                          *kern.Context
+	passes                       []pass
+	to, from, w, bias, add       []float32
+	packed, spread               []float32
+	pack, part, sum, term, merge func(part, worker int)
 }
 
 func newDirect(s Spec) (*direct, error) {
 	d := &direct{spec: s}
-	d.pack, d.part, d.term, d.merge = d.packPart, d.passPart, d.termPart, d.mergePart
+	d.pack, d.part, d.sum, d.term, d.merge = d.packPart, d.passPart, d.sumPart, d.termPart, d.mergePart
 	if s.Kh == 1 && s.Kw == 1 && s.StrideH == 1 && s.StrideW == 1 && s.PadTop == 0 && s.PadBottom == 0 && s.PadLeft == 0 && s.PadRight == 0 {
 		pixels := s.Batch * s.H * s.W
 		var err error
@@ -128,7 +128,7 @@ func newDirect(s Spec) (*direct, error) {
 	}
 	d.forwards = []pass{forwardPass(s)}
 	d.gradients = gradientPasses(s)
-	d.sums.forward = forwardPass(s)
+	d.sums = newTerms(s)
 	return d, nil
 }
 
@@ -211,26 +211,45 @@ func (d *direct) kernelGrad(ctx *kern.Context, dw, x, dy []float32) {
 		return
 	}
 	d.plan(ctx)
-	d.ctx, d.sums.ctx, d.to, d.from, d.add = ctx, ctx, dw, x, dy
-	d.packed = ctx.Shared(d.sums.outer.Partial())
+	d.ctx, d.sums.ctx, d.sums.walk.ctx = ctx, ctx, ctx
+	partial, swap := d.sums.outer.Partial(), 0
+	if d.sums.swapped {
+		swap = d.sums.outer.M * d.sums.outer.N
+	}
+	shared := ctx.Shared(partial + swap)
+	d.packed, d.to, d.from, d.add = shared[:partial], dw, x, dy
+	if d.sums.swapped {
+		d.to, d.from, d.add = shared[partial:], dy, x
+	}
 	d.dispatch(d.sums.outer.Parts(), d.term)
 	d.dispatch(d.sums.outer.Reductions(), d.merge)
+	if d.sums.swapped {
+		d.sums.unswap(dw, d.to)
+	}
 	d.release()
 }
 
 func (d *direct) run(ctx *kern.Context, passes []pass, to, from, w, bias, add []float32) {
 	d.ctx, d.passes, d.to, d.from, d.w, d.bias, d.add = ctx, passes, to, from, w, bias, add
-	panels, pieces, parts := 0, 0, 0
+	panels, pieces, parts, spread := 0, 0, 0, 0
 	for i := range passes {
 		p := &passes[i]
 		p.ctx = ctx
 		panels += p.product.B.Len()
-		pieces += p.product.B.Count() * len(p.taps)
+		spread += p.spreadLen()
+		pieces += groups(p.product.B) * len(p.taps)
 		parts += p.product.Parts()
 	}
-	d.packed = ctx.Shared(panels)
-	d.dispatch(pieces, d.pack)
-	d.dispatch(parts, d.part)
+	shared := ctx.Shared(panels + spread)
+	d.packed, d.spread = shared[:panels], shared[panels:]
+	if spread > 0 { // there is one pass then
+		passes[0].packSpread(d.packed, w, d.backwards())
+		d.dispatch(parts, d.part)
+		d.dispatch(passes[0].combineParts(), d.sum)
+	} else {
+		d.dispatch(pieces, d.pack)
+		d.dispatch(parts, d.part)
+	}
 	d.release()
 }
 
@@ -252,31 +271,40 @@ func (d *direct) release() {
 	for i := range d.passes {
 		d.passes[i].ctx = nil
 	}
-	d.ctx, d.sums.ctx, d.passes = nil, nil, nil
-	d.to, d.from, d.w, d.bias, d.add, d.packed = nil, nil, nil, nil, nil, nil
+	d.ctx, d.sums.ctx, d.sums.walk.ctx, d.passes = nil, nil, nil, nil
+	d.to, d.from, d.w, d.bias, d.add, d.packed, d.spread = nil, nil, nil, nil, nil, nil, nil
 }
 
-// packPart packs one tap of one panel of the kernel.
+// packPart packs one tap of some panels of the kernel.
 func (d *direct) packPart(part, _ int) {
 	packed := d.packed
 	for i := range d.passes {
 		p := &d.passes[i]
 		b := p.product.B
-		if n := b.Count() * len(p.taps); part >= n {
+		if n := groups(b) * len(p.taps); part >= n {
 			part -= n
 			packed = packed[b.Len():]
 			continue
 		}
-		j, t := part/len(p.taps), part%len(p.taps)
+		panel, t := part/len(p.taps)*packPanels, part%len(p.taps)
+		end := min(panel+packPanels, b.Count())
 		w := d.w[p.taps[t].kernel*d.spec.Ci*d.spec.Co:][:d.spec.Ci*d.spec.Co]
-		if &d.passes[0] == &d.forwards[0] {
-			b.Copy(d.kernel, packed, w, d.spec.Co, t*p.c, p.c, j, j+1)
+		if d.backwards() {
+			b.Transpose(d.kernel, packed, w, d.spec.Co, t*p.c, p.c, panel, end)
 		} else {
-			b.Transpose(d.kernel, packed, w, d.spec.Co, t*p.c, p.c, j, j+1)
+			b.Copy(d.kernel, packed, w, d.spec.Co, t*p.c, p.c, panel, end)
 		}
 		return
 	}
 }
+
+// backwards reports whether the passes are those of the input gradient, which read the kernel transposed.
+func (d *direct) backwards() bool { return &d.passes[0] != &d.forwards[0] }
+
+// packPanels is how many panels are packed as one part: rows of the kernel are read in long stretches.
+const packPanels = 4
+
+func groups(b gemm.Panels) int { return (b.Count() + packPanels - 1) / packPanels }
 
 func (d *direct) passPart(part, worker int) {
 	packed := d.packed
@@ -287,10 +315,16 @@ func (d *direct) passPart(part, worker int) {
 			packed = packed[p.product.B.Len():]
 			continue
 		}
-		p.product.Compute(part, worker, p, d.to, d.from, packed, d.bias, d.add)
+		if p.spread {
+			p.product.Compute(part, worker, p, d.spread, d.from, packed, nil, nil)
+		} else {
+			p.product.Compute(part, worker, p, d.to, d.from, packed, d.bias, d.add)
+		}
 		return
 	}
 }
+
+func (d *direct) sumPart(part, _ int) { d.passes[0].combine(part, d.to, d.spread, d.bias, d.add) }
 
 func (d *direct) termPart(part, worker int) {
 	s := &d.sums

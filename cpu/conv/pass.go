@@ -22,6 +22,7 @@ type pass struct {
 
 	byPixel bool  // neighbours in a tile are images, not pixels of one image, see plan
 	runs    []run // if taps are copied to one row per pixel, what is adjacent; else nil
+	spread  bool  // the product makes a column per tap and channel, see spread.go
 
 	product *gemm.Product
 	offset  []int // of the taps of a pixel, from the tap at (0, 0)
@@ -44,7 +45,7 @@ const narrow = 16
 
 // plan divides the pass, which is one of several.
 func (p *pass) plan(k *kern.Gemm, workers, several int) {
-	p.offset, p.runs, p.byPixel, p.lanes = nil, nil, false, k.MR
+	p.offset, p.runs, p.byPixel, p.spread, p.lanes = nil, nil, false, false, k.MR
 	for i, t := range p.taps {
 		p.offset = append(p.offset, (t.dh*p.w+t.dw)*p.c)
 		if i == 0 {
@@ -65,6 +66,10 @@ func (p *pass) plan(k *kern.Gemm, workers, several int) {
 		return
 	}
 	p.runs = nil
+	if p.spread = several == 1 && p.spreads(k.NR); p.spread {
+		p.product = gemm.NewProduct(k, workers, p.batch*p.h*p.w, 1, p.c, len(p.taps)*p.n, several)
+		return
+	}
 	p.product = gemm.NewProduct(k, workers, pixels, len(p.taps), p.c, p.n, several)
 	// A tile of one pixel in many images has all of its taps inside or outside of the image, and leaves the latter out.
 	// That pays if there are many of them: the rows of such a tile are far apart.
@@ -126,6 +131,12 @@ func (p *pass) next(c *cursor) {
 
 // Place implements [gemm.Source].
 func (p *pass) Place(c []int, first int) {
+	if p.spread {
+		for i := range c {
+			c[i] = (first + i) * len(p.taps) * p.n
+		}
+		return
+	}
 	at := p.at(first)
 	for i := range c {
 		c[i] = p.origin + at.b*p.image + at.i*p.row + at.j*p.column
@@ -135,6 +146,15 @@ func (p *pass) Place(c []int, first int) {
 
 // Point implements [gemm.Source].
 func (p *pass) Point(rows []*float32, used []uint64, first, count int, chunk gemm.Chunk, worker int, x []float32) {
+	if p.spread {
+		for i := range count {
+			rows[i] = &x[(first+i)*p.c+chunk.From]
+		}
+		for i := count; i%p.lanes != 0; i++ {
+			rows[i] = rows[count-1]
+		}
+		return
+	}
 	if p.runs != nil {
 		p.gather(rows, first, count, chunk, worker, x)
 		return

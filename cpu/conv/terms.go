@@ -10,8 +10,13 @@ import (
 //	dw[t,c,o] = Σ_p x[p + tap t, c]·dy[p, o]
 //
 // over the output pixels p of all images in memory order. Pixels whose tap is padding are left out.
+//
+// With few output channels the roles are swapped: the sum is over the input pixels q, with the taps of dy side by side,
+//
+//	dwᵀ[(t,o),c] = Σ_q dy[q − tap t, o]·x[q, c]
 type terms struct {
-	forward pass // the forward pass without a product: which input pixel a tap reads
+	walk    pass // a pass without a product, over the pixels p or q: what a tap reads
+	swapped bool // it is the pass of the input gradient
 	outer   gemm.Outer
 	left    []int // per tap, the columns of the grid whose tap is inside: left[t] ≤ j < right[t]
 	right   []int
@@ -19,15 +24,22 @@ type terms struct {
 	ctx     *kern.Context
 }
 
+func newTerms(s Spec) terms {
+	if s.Co < narrow && s.Co < s.Ci && s.StrideH == 1 && s.StrideW == 1 && s.Kh*s.Kw > 1 {
+		return terms{walk: gradientPasses(s)[0], swapped: true}
+	}
+	return terms{walk: forwardPass(s)}
+}
+
 func (s *terms) plan(k *kern.Gemm, workers int) {
-	f := &s.forward
+	f := &s.walk
 	f.plan(k, 0, 1)
 	s.gather = f.runs != nil
 	s.outer = gemm.Outer{Terms: f.batch * f.rows * f.columns, Taps: len(f.taps), M: f.c, N: f.n, LDY: f.n, LDC: f.n}
 	if s.gather {
 		s.outer.Taps, s.outer.M = 1, len(f.taps)*f.c
 	}
-	f.byPixel = false
+	f.byPixel, f.spread = false, false
 	s.outer.Plan(k, workers, 1)
 	s.left, s.right = nil, nil
 	for _, t := range f.taps {
@@ -51,7 +63,7 @@ func (s *terms) scratch() int {
 
 // Pairs implements [gemm.Pairs].
 func (s *terms) Pairs(at []int32, first, count, tap, stride, worker int, x []float32) (int, []float32) {
-	f := &s.forward
+	f := &s.walk
 	if s.gather {
 		area := s.ctx.Scratch(worker, s.scratch())[s.outer.Scratch():]
 		f.copyTaps(area, first, count, x)
@@ -86,4 +98,16 @@ func (s *terms) Pairs(at []int32, first, count, tap, stride, worker int, x []flo
 		}
 	}
 	return n, x[base:]
+}
+
+// unswap brings the result of swapped roles, a row per tap and output channel, into the order of the kernel.
+func (s *terms) unswap(dw, result []float32) {
+	f := &s.walk
+	for t, tap := range f.taps {
+		for o := range f.c {
+			for c, v := range result[(t*f.c+o)*f.n:][:f.n] {
+				dw[(tap.kernel*f.n+c)*f.c+o] = v
+			}
+		}
+	}
 }

@@ -10,19 +10,18 @@ type winogradGrad struct {
 	tiles   tiling
 	in, out picture
 
-	table      *kern.Table
-	block      int // tiles
-	shares     int // parts of the transform of x, and as many of dy
-	bands      int // parts of the product along the input channels
-	panels     int // and along the output channels
-	vrow, zrow int // strides of the tiles, of the points, of the rows of a sum
-	vpoint     int
-	zpoint     int
-	srow       int
-	spoint     int
-	pairs      []int32 // where the rows of V and Z lie, for the product
+	table         *kern.Table
+	block         int  // tiles
+	shares        int  // parts of the transform of x, and as many of dy
+	bands, panels int  // parts of the product along the input and the output channels
+	alone         bool // the work is too little to share
 
-	alone        bool // the work is too little to share
+	vrow, vpoint int           // strides of V: of the tiles, of the points
+	zrow, zpoint int           // of Z
+	srow, spoint int           // of the sums: of the input channels, of the points
+	pairs        []int32       // where the rows of V and Z lie, for the product
+	rows         []rowPointers // of each worker
+
 	ctx          *kern.Context
 	dw, x, dy    []float32
 	v, z, s      []float32
@@ -58,6 +57,7 @@ func (p *winogradGrad) plan(ctx *kern.Context) {
 	p.vpoint, p.zpoint = p.block*p.vrow+lineFloats, p.block*p.zrow+lineFloats
 	p.srow = roundUp(p.out.c, ctx.Gemm.NR)
 	p.spoint = roundUp(p.in.c, ctx.Gemm.OR)*p.srow + lineFloats
+	p.rows = make([]rowPointers, ctx.Pool.Workers())
 	p.pairs = make([]int32, 2*tilesAtOnce)
 	for t := range tilesAtOnce {
 		p.pairs[2*t], p.pairs[2*t+1] = int32(t*p.vrow), int32(t*p.zrow)
@@ -69,7 +69,7 @@ func (p *winogradGrad) plan(ctx *kern.Context) {
 func oddLines(c int) int { return ceil(c, lineFloats)/2*2*lineFloats + lineFloats }
 
 func (p *winogradGrad) run(ctx *kern.Context, dw, x, dy []float32) {
-	if p.table != ctx.Table {
+	if p.table != ctx.Table || len(p.rows) != ctx.Pool.Workers() {
 		p.plan(ctx)
 	}
 	p.ctx, p.dw, p.x, p.dy = ctx, dw, x, dy
@@ -87,13 +87,13 @@ func (p *winogradGrad) run(ctx *kern.Context, dw, x, dy []float32) {
 }
 
 // transformPart transforms some tiles of x, or of dy.
-func (p *winogradGrad) transformPart(part, _ int) {
+func (p *winogradGrad) transformPart(part, worker int) {
 	at := part / 2 * shareTiles
 	count := min(shareTiles, p.count-at)
 	if part%2 == 0 {
-		p.in.transform(&p.ctx.Wino, p.tiles, p.v[at*p.vrow:], p.vpoint, p.vrow, p.x, p.first+at, count)
+		p.in.transform(&p.ctx.Wino, &p.rows[worker], p.tiles, p.v[at*p.vrow:], p.vpoint, p.vrow, p.x, p.first+at, count)
 	} else {
-		p.out.transform(&p.ctx.Wino, p.tiles, p.z[at*p.zrow:], p.zpoint, p.zrow, p.dy, p.first+at, count)
+		p.out.transform(&p.ctx.Wino, &p.rows[worker], p.tiles, p.z[at*p.zrow:], p.zpoint, p.zrow, p.dy, p.first+at, count)
 	}
 }
 

@@ -31,15 +31,16 @@ type winogradPass struct {
 	ctx                *kern.Context
 	y, x, w, bias, add []float32
 	u                  []float32
-	lists              []pointerList
+	pointers           []blockPointers // of each worker
 	weights, blocks    func(part, worker int)
 }
 
-// pointerList has the rows of a worker's transformed block, point after point, as the product reads them. It is right for
-// the memory that begins at of.
-type pointerList struct {
-	rows []*float32
-	of   *float32
+// blockPointers are what the kernels read of one worker's block: the rows of a tile, and the rows of the transformed block,
+// point after point, which are right for the memory that begins at of.
+type blockPointers struct {
+	tile  rowPointers
+	block []*float32
+	of    *float32
 }
 
 const (
@@ -58,26 +59,30 @@ func newWinogradPass(images int, in picture, oh, ow, co int, adjoint bool) *wino
 
 // plan fits the division into parts to an instruction set and a number of workers.
 func (p *winogradPass) plan(ctx *kern.Context) {
-	const partsPerWorker = 4
+	workers := ctx.Pool.Workers()
 	p.table = ctx.Table
 	p.panels = gemm.Panels{K: p.in.c, N: p.co, NR: ctx.Gemm.NR}
 	p.columns = min(columnsAtOnce, roundUp(p.co, ctx.Gemm.NR))
-	enough := partsPerWorker * ctx.Pool.Workers()
-	if p.block = blockTiles; ceil(p.tiles.count(), p.block) < enough {
+	// Smaller blocks read the weights more often, and every split transforms its block again: both only to keep all
+	// workers busy to the end.
+	if p.block = blockTiles; ceil(p.tiles.count(), p.block) < 8*workers {
 		p.block /= 2
 	}
-	p.splits = min(ceil(p.co, p.columns), ceil(enough, ceil(p.tiles.count(), p.block)))
+	p.splits = min(ceil(p.co, p.columns), ceil(2*workers, ceil(p.tiles.count(), p.block)))
 	p.pieces = ceil(p.in.c, weightRows)
 
 	if p.row = roundUp(p.in.c, lineFloats); p.row%512 == 0 {
 		p.row += lineFloats // at a distance of 2 KiB rows compete for the same cache lines
 	}
 	p.vpoint, p.mpoint, p.upoint = p.block*p.row+lineFloats, p.block*p.columns+lineFloats, p.panels.Len()+lineFloats
-	p.lists = make([]pointerList, ctx.Pool.Workers())
+	p.pointers = make([]blockPointers, workers)
+	for i := range p.pointers {
+		p.pointers[i].block = make([]*float32, tilePoints*p.block)
+	}
 }
 
 func (p *winogradPass) run(ctx *kern.Context, y, x, w, bias, add []float32) {
-	if p.table != ctx.Table || len(p.lists) != ctx.Pool.Workers() {
+	if p.table != ctx.Table || len(p.pointers) != ctx.Pool.Workers() {
 		p.plan(ctx)
 	}
 	if bias == nil {
@@ -116,8 +121,8 @@ func (p *winogradPass) blockPart(part, worker int) {
 	count := min(p.block, p.tiles.count()-first)
 	scratch := p.ctx.Scratch(worker, tilePoints*(p.vpoint+p.mpoint))
 	v, m := scratch[:tilePoints*p.vpoint], scratch[tilePoints*p.vpoint:]
-	p.in.transform(&p.ctx.Wino, p.tiles, v, p.vpoint, p.row, p.x, first, count)
-	rows := p.list(worker, v)
+	p.in.transform(&p.ctx.Wino, &p.pointers[worker].tile, p.tiles, v, p.vpoint, p.row, p.x, first, count)
+	rows := p.pointers[worker].rows(p, v)
 	groups := ceil(p.co, p.columns)
 	for group := split * groups / p.splits; group < (split+1)*groups/p.splits; group++ {
 		channel := group * p.columns
@@ -164,17 +169,13 @@ func (p *winogradPass) output(m []float32, channel, first, count int) {
 	}
 }
 
-// list returns the pointers to the rows of v. They stay the same as long as the worker's scratch memory does.
-func (p *winogradPass) list(worker int, v []float32) []*float32 {
-	l := &p.lists[worker]
-	if of := unsafe.SliceData(v); l.of != of {
-		if l.rows == nil {
-			l.rows = make([]*float32, tilePoints*p.block)
+// rows returns the pointers to the rows of v. They stay the same as long as the worker's scratch memory does.
+func (b *blockPointers) rows(p *winogradPass, v []float32) []*float32 {
+	if of := unsafe.SliceData(v); b.of != of {
+		for i := range b.block {
+			b.block[i] = &v[i/p.block*p.vpoint+i%p.block*p.row]
 		}
-		for i := range l.rows {
-			l.rows[i] = &v[i/p.block*p.vpoint+i%p.block*p.row]
-		}
-		l.of = of
+		b.of = of
 	}
-	return l.rows
+	return b.block
 }

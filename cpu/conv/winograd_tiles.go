@@ -35,13 +35,15 @@ type picture struct {
 	zero                     []float32
 }
 
+// rowPointers is room for the rows of a tile; on the stack it would escape through the kernel.
+type rowPointers [inputSide]*float32
+
 // transform writes the points of count tiles to v, by the kernel made for tiles of that side.
-func (p *picture) transform(kernel *kern.Wino, t tiling, v []float32, point, row int, x []float32, first, count int) {
+func (p *picture) transform(kernel *kern.Wino, rows *rowPointers, t tiling, v []float32, point, row int, x []float32, first, count int) {
 	f := kernel.Input
 	if p.side == tileSide {
 		f = kernel.OutputGrad
 	}
-	var rows [inputSide]*float32
 	for at := 0; at < count; {
 		image, i, j, n := t.run(first+at, count-at)
 		for r := range p.side {

@@ -8,6 +8,7 @@ const OuterTerms = 512
 // What one part of an [Outer] product covers.
 const (
 	outerArea   = 96 * 1024 // floats of C: they stay in the second-level cache
+	outerSplit  = 1024      // terms of a partial sum, at least
 	outerTaps   = 4         // panels times taps that X is read for, if there are as many
 	outerShared = 4 << 20   // floats of all partial sums
 )
@@ -27,7 +28,7 @@ type Pairs interface {
 type Outer struct {
 	Terms, Taps, M, N int
 	TransY            bool // Y is stored as N rows of Terms floats
-	LDY, LDC          int
+	LDX, LDY, LDC     int  // X is a matrix with rows of stride LDX; or LDX is 0, and a [Pairs] finds the rows
 
 	kernel *kern.Gemm
 	panels Panels // of one partial C: K is Taps·M, rounded up to whole tiles
@@ -62,7 +63,7 @@ func (o *Outer) Plan(k *kern.Gemm, workers, several int) {
 	flops := 2 * float64(units*k.OR) * float64(o.N) * float64(o.Terms)
 	parts := func() int { return ceil(units, o.units) * ceil(panels, o.group) * several }
 	most := max(1, min(enoughParts, int(flops*float64(several)/partFlops)))
-	o.splits = max(1, min(ceil(most, parts()), o.Terms/(4*OuterTerms), outerShared/(o.panels.Len()*several)))
+	o.splits = max(1, min(ceil(most, parts()), o.Terms/outerSplit, outerShared/(o.panels.Len()*several)))
 	for parts()*o.splits < most && (o.units > 1 || o.group > 1) {
 		if o.group > 1 && (o.group*k.NR >= o.units*k.OR || o.units == 1) {
 			o.group = ceil(o.group, 2)
@@ -132,6 +133,15 @@ func (o *Outer) Compute(part, worker int, s Pairs, scratch, partial, c, x, y, bi
 		for unit := unit0; unit < unit1; {
 			tap := unit / o.blocks
 			end := min((tap+1)*o.blocks, unit1)
+			if o.LDX > 0 {
+				each := k.NR / k.OR
+				end = min(unit/each*each+each, unit1)
+				o.packX(found, x, first, count, unit/each*k.NR)
+				for ; unit < end; unit++ {
+					o.column(state, unit, panel0, panel1, split, count, sum, state.pairs, found, unit%each*k.OR, packed, partial, c)
+				}
+				continue
+			}
 			n, found := s.Pairs(state.pairs, first, count, tap, k.NR, worker, x)
 			for ; unit < end; unit++ {
 				block := unit % o.blocks
@@ -248,5 +258,19 @@ func (o *Outer) Reduce(unit int, partial, c, bias, add []float32) {
 			}
 			scatter(c[to:][:columns], sum, row, add, to)
 		}
+	}
+}
+
+// scatter writes a row of a tile that the kernel could not write itself.
+func scatter(c, tile, bias, add []float32, at int) {
+	for j := range c {
+		v := tile[j]
+		if bias != nil {
+			v += bias[j]
+		}
+		if add != nil {
+			v += add[at+j]
+		}
+		c[j] = v
 	}
 }

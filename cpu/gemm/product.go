@@ -2,6 +2,7 @@ package gemm
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"github.com/doob-diffusion/doob/cpu/kern"
 )
@@ -10,15 +11,16 @@ import (
 // it has all their terms.
 type Chunk struct{ Tap, Taps, From, Depth int }
 
-// Tile rows that one part computes at most, in tiles, and panels likewise: A of a part and a chunk should stay in the
-// second-level cache (8·12 rows of 384 floats are 147 KB), and parts should be many enough to share among 16 workers.
+// How a product is divided. A chunk of A for all tiles of a part should stay in the second-level cache (16·12 rows of 512
+// floats are 400 KB) together with a panel's chunk of B (64 KB).
 const (
-	blockTiles  = 16
-	groupPanels = 16
-	chunkDepth  = 512
-	enoughParts = 48
-	partFlops   = 4e6 // some 20 µs
-	touched     = 8   // cache lines of a row that are fetched before their tile is begun
+	blockTiles  = 16  // tiles that are under each other in a part, at most
+	groupPanels = 16  // panels of a part, at most
+	chunkDepth  = 512 // terms of a chunk, about
+	enoughParts = 48  // parts that 16 workers can share evenly
+	partFlops   = 4e6 // less is not worth a part: some 20 µs
+	line        = 16  // floats in a cache line
+	touched     = 8   // lines of a row that are fetched before their tile is begun
 )
 
 // Source tells a [Product] where the rows of A and C are.
@@ -34,8 +36,8 @@ type Source interface {
 // Product is the plan of C = Σ_t A_t·B_t (+ bias) (+ add) over Taps taps, each a product of depth Depth, where row r of A_t
 // is any Depth adjacent floats and C is Rows×N. B is packed with K = Taps·Depth.
 //
-// The sum is formed in chunks of about 384 terms, each from zero, added up in C: that is half of the error of one long
-// sum, and B's chunk stays in the first-level cache.
+// The sum is formed in chunks of about 512 terms, each from zero, which are added up in C. That has a smaller error than
+// one long sum, and what a chunk needs stays in the cache.
 type Product struct {
 	Rows, Taps, Depth int
 	B                 Panels
@@ -54,7 +56,8 @@ type state struct {
 	rows []*float32
 	c    []int
 	used []uint64
-	tile []float32
+	tile []float32 // for tiles that C has no room for
+	bias []float32
 }
 
 // NewProduct plans a product. It is one of several of equal shape that are to be computed.
@@ -89,7 +92,7 @@ func NewProduct(k *kern.Gemm, workers, rows, taps, depth, n, several int) *Produ
 			rows: make([]*float32, p.tiles*longest*k.MR),
 			c:    make([]int, p.tiles*k.MR),
 			used: make([]uint64, p.tiles),
-			tile: kern.Aligned(k.MR * k.NR),
+			tile: kern.Aligned(k.MR * k.NR), bias: kern.Aligned(k.NR),
 		}
 	}
 	return p
@@ -104,8 +107,7 @@ func split(taps, depth int) []Chunk {
 	}
 	var chunks []Chunk
 	if pieces := ceil(depth, chunkDepth+chunkDepth/3); pieces > 1 {
-		const multiple = 16 // a cache line
-		piece := ceil(ceil(depth, pieces), multiple) * multiple
+		piece := ceil(ceil(depth, pieces), line) * line
 		for t := range taps {
 			for k := 0; k < depth; k += piece {
 				chunks = append(chunks, Chunk{Tap: t, Taps: 1, From: k, Depth: min(piece, depth-k)})
@@ -152,56 +154,91 @@ func (p *Product) Compute(part, worker int, source Source, c, a, b, bias, add []
 func (p *Product) panel(s *state, j, count int, chunk Chunk, c, b, bias, add []float32) {
 	k := p.kernel
 	width, columns := p.B.Width(j), p.B.Columns(j)
-	kernel := k.Tile
-	if width < k.NR {
-		kernel = k.Half
+	b = b[p.B.Start(j)+(chunk.Tap*p.Depth+chunk.From)*width:]
+	accumulates := add != nil && &add[0] == &c[0]
+	c = c[j*k.NR:]
+	if add != nil {
+		add = add[j*k.NR:]
 	}
+	var biasp *float32
 	if bias != nil {
-		bias = bias[j*k.NR:][:columns]
+		clear(s.bias[copy(s.bias, bias[j*k.NR:][:columns]):])
+		biasp = &s.bias[0]
 	}
-	begin := p.B.Start(j) + (chunk.Tap*p.Depth+chunk.From)*width
-	for t := 0; t*k.MR < count; t++ {
-		if p.Taps == 1 && j%p.group == 0 && (t+1)*k.MR < count {
-			k.Touch(k.MR, &s.rows[(t+1)*chunk.Taps*k.MR], touched)
+	for t := range ceil(count, k.MR) {
+		next := p.ahead(s, t, j, count, chunk, b)
+		if s.used[t] == 0 && bias == nil && accumulates {
+			continue // nothing to add
 		}
 		at := s.c[t*k.MR : min((t+1)*k.MR, count)]
-		stride, even := spacing(at)
-		direct := even && len(at) == k.MR && columns == width
-		to, ld := &s.tile[0], k.NR
-		var addp, biasp *float32
-		if direct {
-			to, ld = &c[at[0]+j*k.NR], stride
+		if stride, even := spacing(at); even && len(at) == k.MR && columns == width {
+			var addp *float32
 			if add != nil {
-				addp = &add[at[0]+j*k.NR]
+				addp = &add[at[0]]
 			}
-			if bias != nil {
-				biasp = &bias[0]
+			p.tile(s, t, chunk, width, b, &c[at[0]], stride, addp, biasp, next)
+			continue
+		}
+		var addp *float32
+		if add != nil {
+			addp = &s.tile[0]
+			for i, row := range at {
+				copy(s.tile[i*k.NR:], add[row:][:columns])
 			}
 		}
-		// One call per run of adjacent taps; without taps the kernel still writes what is to be added.
-		for used := s.used[t]; ; {
-			from := bits.TrailingZeros64(used)
-			taps := bits.TrailingZeros64(^(used >> from))
-			if used == 0 {
-				if addp == to && biasp == nil {
-					break
-				}
-				kernel(0, 0, nil, nil, 0, to, ld, addp, ld, biasp)
-				break
-			}
-			kernel(taps, chunk.Depth, &s.rows[(t*chunk.Taps+from)*k.MR], &b[begin+from*chunk.Depth*width], width, to, ld, addp, ld, biasp)
-			if used &^= (1<<taps - 1) << from; used == 0 {
-				break
-			}
-			addp, biasp = to, nil
-		}
+		p.tile(s, t, chunk, width, b, &s.tile[0], k.NR, addp, biasp, next)
 		for i, row := range at {
-			if direct {
-				break
-			}
-			scatter(c[row+j*k.NR:][:columns], s.tile[i*k.NR:][:columns], bias, add, row+j*k.NR)
+			copy(c[row:][:columns], s.tile[i*k.NR:])
 		}
 	}
+}
+
+// tile computes a chunk of the sum for one tile: a call of the kernel per run of adjacent taps.
+func (p *Product) tile(s *state, t int, chunk Chunk, width int, b []float32, c *float32, ldc int, add, bias, next *float32) {
+	k := p.kernel
+	kernel := k.Tile
+	if width < k.NR {
+		kernel, next = k.Half, nil
+	}
+	used := s.used[t]
+	if used == 0 { // what is to be added is written all the same
+		kernel(0, 0, nil, nil, 0, c, ldc, add, ldc, bias)
+		return
+	}
+	for used != 0 {
+		from := bits.TrailingZeros64(used)
+		taps := bits.TrailingZeros64(^(used >> from))
+		used &^= (1<<taps - 1) << from
+		rows, b := &s.rows[(t*chunk.Taps+from)*k.MR], &b[from*chunk.Depth*width]
+		if next != nil {
+			k.Stream(taps, chunk.Depth, rows, b, width, c, ldc, add, ldc, bias, next)
+		} else {
+			kernel(taps, chunk.Depth, rows, b, width, c, ldc, add, ldc, bias)
+		}
+		add, bias = c, nil
+	}
+}
+
+// ahead asks the memory for what comes after tile t of panel j: the next tile's rows of A, which later panels find in the
+// cache, and at last the next panel. It returns from where on the kernel is to do that.
+func (p *Product) ahead(s *state, t, j, count int, chunk Chunk, b []float32) *float32 {
+	k := p.kernel
+	left := ceil(count, k.MR) - t - 1
+	terms := chunk.Taps * chunk.Depth
+	if j%p.group == 0 && left > 0 && terms > 0 {
+		row := s.rows[(t+1)*chunk.Taps*k.MR:]
+		if p.Taps == 1 && uintptr(unsafe.Pointer(row[1]))-uintptr(unsafe.Pointer(row[0])) == uintptr(4*chunk.Depth) {
+			return row[0]
+		}
+		k.Touch(chunk.Taps*k.MR, &row[0], min(touched, ceil(chunk.Depth, line)))
+	}
+	// A step of the kernel takes NR floats of a panel and fetches a line: as many as there are take NR/line tiles.
+	if calls := k.NR / line; left < calls && (j+1)%p.group != 0 && j+1 < p.B.Count() {
+		if at := p.B.Start(1) + (calls-1-left)*terms*line; at < len(b) {
+			return &b[at]
+		}
+	}
+	return nil
 }
 
 // spacing returns the distance between offsets if it is the same everywhere.
@@ -216,18 +253,4 @@ func spacing(at []int) (stride int, even bool) {
 		}
 	}
 	return stride, true
-}
-
-// scatter writes a row of a tile that the kernel could not write itself.
-func scatter(c, tile, bias, add []float32, at int) {
-	for j := range c {
-		v := tile[j]
-		if bias != nil {
-			v += bias[j]
-		}
-		if add != nil {
-			v += add[at+j]
-		}
-		c[j] = v
-	}
 }

@@ -21,6 +21,10 @@ type Gemm struct {
 	// which accumulates. The sum is formed in one accumulator per element, from zero, in the order of t and k.
 	Tile, Half func(taps, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32)
 
+	// Stream is Tile, and asks the memory for a cache line from next on with every step of k: the rows of the next tile, if
+	// rows are adjacent.
+	Stream func(taps, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias, next *float32)
+
 	// Outer sets, for i < OR and j < NR,
 	//
 	//	C[i,j] = Σ_p x[at[2p]+i]·y[at[2p+1]+j] (+ C[i,j] if add ≠ 0)   (p < n)
@@ -31,17 +35,18 @@ type Gemm struct {
 	// Transpose sets dst[j,i] = src[i,j] for i < NR/2 and j < blocks·NR/2, with row strides lds and ldd.
 	Transpose func(blocks int, src *float32, lds int, dst *float32, ldd int)
 
-	// Pack copies panels > 0 times NR columns: dst[j·ldd + r·NR + i] = src[r·lds + j·NR + i] for j < panels, r < rows, i < NR.
+	// Pack copies panels of NR columns: dst[j·ldd + r·NR + i] = src[r·lds + j·NR + i] for j < panels, r < rows, i < NR.
 	Pack func(panels, rows int, src *float32, lds int, dst *float32, ldd int)
 
-	// Touch asks for the beginnings of n > 0 rows that will be read soon.
+	// Touch asks the memory for the first cache lines, of 64 bytes, of n rows that will be read soon.
 	Touch func(n int, rows **float32, lines int)
 }
 
 var genericGemm = Gemm{
 	MR: genericRows, NR: 2 * genericHalf, OR: genericRows,
 	Tile: genericTile, Half: genericHalfTile,
-	Outer: genericOuter, OuterHalf: genericOuterHalf,
+	Stream: genericStream,
+	Outer:  genericOuter, OuterHalf: genericOuterHalf,
 	Transpose: genericTranspose, Pack: genericPack, Touch: func(int, **float32, int) {},
 }
 
@@ -89,6 +94,10 @@ func genericHalfTile(taps, kc int, a **float32, b *float32, ldb int, c *float32,
 		}
 		*(*[genericHalf]float32)(unsafe.Pointer(at(c, i*ldc))) = [genericHalf]float32{s0, s1, s2, s3}
 	}
+}
+
+func genericStream(taps, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias, _ *float32) {
+	genericTile(taps, kc, a, b, ldb, c, ldc, add, ldadd, bias)
 }
 
 func genericOuter(n int, offsets *int32, x, y, c *float32, ldc, add int) {

@@ -6,7 +6,7 @@
 
 // func gemmTileAVX512(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·gemmTileAVX512(SB), NOSPLIT, $24-80
+TEXT ·gemmTileAVX512(SB), NOSPLIT, $32-80
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
 	PREFETCHT0 (AX)
@@ -50,9 +50,10 @@ TEXT ·gemmTileAVX512(SB), NOSPLIT, $24-80
 	MOVQ       R14, 8(SP)
 	MOVQ       kc+8(FP), R14
 	MOVQ       R14, 16(SP)
+	MOVQ       ldb+32(FP), R14
+	SHLQ       $0x02, R14
+	MOVQ       R14, 24(SP)
 	MOVQ       b+24(FP), R15
-	MOVQ       ldb+32(FP), BP
-	SHLQ       $0x02, BP
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -115,7 +116,7 @@ tap:
 k:
 	VMOVUPS      (R15), Z24
 	VMOVUPS      64(R15), Z25
-	ADDQ         BP, R15
+	ADDQ         24(SP), R15
 	VBROADCASTSS (AX)(R14*4), Z26
 	VFMADD231PS  Z26, Z24, Z0
 	VFMADD231PS  Z26, Z25, Z1
@@ -273,7 +274,7 @@ write:
 
 // func gemmHalfAVX512(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·gemmHalfAVX512(SB), NOSPLIT, $24-80
+TEXT ·gemmHalfAVX512(SB), NOSPLIT, $32-80
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
 	PREFETCHT0 (AX)
@@ -305,9 +306,10 @@ TEXT ·gemmHalfAVX512(SB), NOSPLIT, $24-80
 	MOVQ       R14, 8(SP)
 	MOVQ       kc+8(FP), R14
 	MOVQ       R14, 16(SP)
+	MOVQ       ldb+32(FP), R14
+	SHLQ       $0x02, R14
+	MOVQ       R14, 24(SP)
 	MOVQ       b+24(FP), R15
-	MOVQ       ldb+32(FP), BP
-	SHLQ       $0x02, BP
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -357,7 +359,7 @@ tap:
 
 k:
 	VMOVUPS      (R15), Z12
-	ADDQ         BP, R15
+	ADDQ         24(SP), R15
 	VBROADCASTSS (AX)(R14*4), Z13
 	VFMADD231PS  Z13, Z12, Z0
 	VBROADCASTSS (CX)(R14*4), Z13
@@ -461,6 +463,277 @@ write:
 	VMOVUPS Z10, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z11, (AX)
+	VZEROUPPER
+	RET
+
+// func gemmStreamAVX512(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32, next *float32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·gemmStreamAVX512(SB), NOSPLIT, $32-88
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       taps+0(FP), R14
+	MOVQ       R14, (SP)
+	MOVQ       a+16(FP), R14
+	MOVQ       R14, 8(SP)
+	MOVQ       kc+8(FP), R14
+	MOVQ       R14, 16(SP)
+	MOVQ       ldb+32(FP), R14
+	SHLQ       $0x02, R14
+	MOVQ       R14, 24(SP)
+	MOVQ       b+24(FP), R15
+	MOVQ       next+80(FP), BP
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+
+tap:
+	CMPQ (SP), $0x00
+	JE   store
+	DECQ (SP)
+	MOVQ 8(SP), R13
+	MOVQ 16(SP), R14
+	MOVQ (R13), AX
+	LEAQ (AX)(R14*4), AX
+	MOVQ 8(R13), CX
+	LEAQ (CX)(R14*4), CX
+	MOVQ 16(R13), DX
+	LEAQ (DX)(R14*4), DX
+	MOVQ 24(R13), BX
+	LEAQ (BX)(R14*4), BX
+	MOVQ 32(R13), SI
+	LEAQ (SI)(R14*4), SI
+	MOVQ 40(R13), DI
+	LEAQ (DI)(R14*4), DI
+	MOVQ 48(R13), R8
+	LEAQ (R8)(R14*4), R8
+	MOVQ 56(R13), R9
+	LEAQ (R9)(R14*4), R9
+	MOVQ 64(R13), R10
+	LEAQ (R10)(R14*4), R10
+	MOVQ 72(R13), R11
+	LEAQ (R11)(R14*4), R11
+	MOVQ 80(R13), R12
+	LEAQ (R12)(R14*4), R12
+	MOVQ 88(R13), R13
+	LEAQ (R13)(R14*4), R13
+	ADDQ $0x60, 8(SP)
+	NEGQ R14
+	JZ   tap
+
+k:
+	VMOVUPS      (R15), Z24
+	VMOVUPS      64(R15), Z25
+	ADDQ         24(SP), R15
+	PREFETCHT0   (BP)
+	ADDQ         $0x40, BP
+	VBROADCASTSS (AX)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (CX)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS (DX)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS (BX)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS (SI)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (DI)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS (R8)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS (R9)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS (R10)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (R11)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS (R12)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS (R13)(R14*4), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	INCQ         R14
+	JNZ          k
+	JMP          tap
+
+store:
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	MOVQ    add+56(FP), DX
+	MOVQ    ldadd+64(FP), BX
+	SHLQ    $0x02, CX
+	SHLQ    $0x02, BX
+	MOVQ    bias+72(FP), SI
+	TESTQ   SI, SI
+	JZ      unbiased
+	VMOVUPS (SI), Z24
+	VADDPS  Z24, Z0, Z0
+	VADDPS  Z24, Z2, Z2
+	VADDPS  Z24, Z4, Z4
+	VADDPS  Z24, Z6, Z6
+	VADDPS  Z24, Z8, Z8
+	VADDPS  Z24, Z10, Z10
+	VADDPS  Z24, Z12, Z12
+	VADDPS  Z24, Z14, Z14
+	VADDPS  Z24, Z16, Z16
+	VADDPS  Z24, Z18, Z18
+	VADDPS  Z24, Z20, Z20
+	VADDPS  Z24, Z22, Z22
+	VMOVUPS 64(SI), Z24
+	VADDPS  Z24, Z1, Z1
+	VADDPS  Z24, Z3, Z3
+	VADDPS  Z24, Z5, Z5
+	VADDPS  Z24, Z7, Z7
+	VADDPS  Z24, Z9, Z9
+	VADDPS  Z24, Z11, Z11
+	VADDPS  Z24, Z13, Z13
+	VADDPS  Z24, Z15, Z15
+	VADDPS  Z24, Z17, Z17
+	VADDPS  Z24, Z19, Z19
+	VADDPS  Z24, Z21, Z21
+	VADDPS  Z24, Z23, Z23
+
+unbiased:
+	TESTQ  DX, DX
+	JZ     write
+	VADDPS (DX), Z0, Z0
+	VADDPS 64(DX), Z1, Z1
+	ADDQ   BX, DX
+	VADDPS (DX), Z2, Z2
+	VADDPS 64(DX), Z3, Z3
+	ADDQ   BX, DX
+	VADDPS (DX), Z4, Z4
+	VADDPS 64(DX), Z5, Z5
+	ADDQ   BX, DX
+	VADDPS (DX), Z6, Z6
+	VADDPS 64(DX), Z7, Z7
+	ADDQ   BX, DX
+	VADDPS (DX), Z8, Z8
+	VADDPS 64(DX), Z9, Z9
+	ADDQ   BX, DX
+	VADDPS (DX), Z10, Z10
+	VADDPS 64(DX), Z11, Z11
+	ADDQ   BX, DX
+	VADDPS (DX), Z12, Z12
+	VADDPS 64(DX), Z13, Z13
+	ADDQ   BX, DX
+	VADDPS (DX), Z14, Z14
+	VADDPS 64(DX), Z15, Z15
+	ADDQ   BX, DX
+	VADDPS (DX), Z16, Z16
+	VADDPS 64(DX), Z17, Z17
+	ADDQ   BX, DX
+	VADDPS (DX), Z18, Z18
+	VADDPS 64(DX), Z19, Z19
+	ADDQ   BX, DX
+	VADDPS (DX), Z20, Z20
+	VADDPS 64(DX), Z21, Z21
+	ADDQ   BX, DX
+	VADDPS (DX), Z22, Z22
+	VADDPS 64(DX), Z23, Z23
+
+write:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, 64(AX)
 	VZEROUPPER
 	RET
 
@@ -878,6 +1151,8 @@ row:
 	MOVQ  AX, R11
 
 panel:
+	TESTQ      R11, R11
+	JZ         next
 	VMOVUPS    (R8), Z0
 	VMOVUPS    64(R8), Z1
 	PREFETCHT0 (R10)
@@ -888,11 +1163,13 @@ panel:
 	ADDQ       $+128, R10
 	ADDQ       DI, R9
 	DECQ       R11
-	JNZ        panel
-	ADDQ       BX, DX
-	ADDQ       $+128, SI
-	DECQ       CX
-	JMP        row
+	JMP        panel
+
+next:
+	ADDQ BX, DX
+	ADDQ $+128, SI
+	DECQ CX
+	JMP  row
 
 done:
 	VZEROUPPER
@@ -900,7 +1177,7 @@ done:
 
 // func gemmTileAVX2(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·gemmTileAVX2(SB), NOSPLIT, $24-80
+TEXT ·gemmTileAVX2(SB), NOSPLIT, $32-80
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
 	PREFETCHT0 (AX)
@@ -920,9 +1197,10 @@ TEXT ·gemmTileAVX2(SB), NOSPLIT, $24-80
 	MOVQ       R8, 8(SP)
 	MOVQ       kc+8(FP), R8
 	MOVQ       R8, 16(SP)
+	MOVQ       ldb+32(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       R8, 24(SP)
 	MOVQ       b+24(FP), R9
-	MOVQ       ldb+32(FP), R10
-	SHLQ       $0x02, R10
 	VPXOR      Y0, Y0, Y0
 	VPXOR      Y1, Y1, Y1
 	VPXOR      Y2, Y2, Y2
@@ -961,7 +1239,7 @@ tap:
 k:
 	VMOVUPS      (R9), Y12
 	VMOVUPS      32(R9), Y13
-	ADDQ         R10, R9
+	ADDQ         24(SP), R9
 	VBROADCASTSS (AX)(R8*4), Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
@@ -1053,7 +1331,7 @@ write:
 
 // func gemmHalfAVX2(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·gemmHalfAVX2(SB), NOSPLIT, $24-80
+TEXT ·gemmHalfAVX2(SB), NOSPLIT, $32-80
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
 	PREFETCHT0 (AX)
@@ -1073,9 +1351,10 @@ TEXT ·gemmHalfAVX2(SB), NOSPLIT, $24-80
 	MOVQ       R8, 8(SP)
 	MOVQ       kc+8(FP), R8
 	MOVQ       R8, 16(SP)
+	MOVQ       ldb+32(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       R8, 24(SP)
 	MOVQ       b+24(FP), R9
-	MOVQ       ldb+32(FP), R10
-	SHLQ       $0x02, R10
 	VPXOR      Y0, Y0, Y0
 	VPXOR      Y1, Y1, Y1
 	VPXOR      Y2, Y2, Y2
@@ -1107,7 +1386,7 @@ tap:
 
 k:
 	VMOVUPS      (R9), Y6
-	ADDQ         R10, R9
+	ADDQ         24(SP), R9
 	VBROADCASTSS (AX)(R8*4), Y7
 	VFMADD231PS  Y7, Y6, Y0
 	VBROADCASTSS (CX)(R8*4), Y7
@@ -1169,6 +1448,163 @@ write:
 	VMOVUPS Y4, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Y5, (AX)
+	VZEROUPPER
+	RET
+
+// func gemmStreamAVX2(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32, next *float32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·gemmStreamAVX2(SB), NOSPLIT, $32-88
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	PREFETCHT0 (AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	LEAQ       (AX)(CX*4), AX
+	PREFETCHT0 (AX)
+	MOVQ       taps+0(FP), R8
+	MOVQ       R8, (SP)
+	MOVQ       a+16(FP), R8
+	MOVQ       R8, 8(SP)
+	MOVQ       kc+8(FP), R8
+	MOVQ       R8, 16(SP)
+	MOVQ       ldb+32(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       R8, 24(SP)
+	MOVQ       b+24(FP), R9
+	MOVQ       next+80(FP), R10
+	VPXOR      Y0, Y0, Y0
+	VPXOR      Y1, Y1, Y1
+	VPXOR      Y2, Y2, Y2
+	VPXOR      Y3, Y3, Y3
+	VPXOR      Y4, Y4, Y4
+	VPXOR      Y5, Y5, Y5
+	VPXOR      Y6, Y6, Y6
+	VPXOR      Y7, Y7, Y7
+	VPXOR      Y8, Y8, Y8
+	VPXOR      Y9, Y9, Y9
+	VPXOR      Y10, Y10, Y10
+	VPXOR      Y11, Y11, Y11
+
+tap:
+	CMPQ (SP), $0x00
+	JE   store
+	DECQ (SP)
+	MOVQ 8(SP), DI
+	MOVQ 16(SP), R8
+	MOVQ (DI), AX
+	LEAQ (AX)(R8*4), AX
+	MOVQ 8(DI), CX
+	LEAQ (CX)(R8*4), CX
+	MOVQ 16(DI), DX
+	LEAQ (DX)(R8*4), DX
+	MOVQ 24(DI), BX
+	LEAQ (BX)(R8*4), BX
+	MOVQ 32(DI), SI
+	LEAQ (SI)(R8*4), SI
+	MOVQ 40(DI), DI
+	LEAQ (DI)(R8*4), DI
+	ADDQ $0x30, 8(SP)
+	NEGQ R8
+	JZ   tap
+
+k:
+	VMOVUPS      (R9), Y12
+	VMOVUPS      32(R9), Y13
+	ADDQ         24(SP), R9
+	PREFETCHT0   (R10)
+	ADDQ         $0x40, R10
+	VBROADCASTSS (AX)(R8*4), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (CX)(R8*4), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (DX)(R8*4), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (BX)(R8*4), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (SI)(R8*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (DI)(R8*4), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	INCQ         R8
+	JNZ          k
+	JMP          tap
+
+store:
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	MOVQ    add+56(FP), DX
+	MOVQ    ldadd+64(FP), BX
+	SHLQ    $0x02, CX
+	SHLQ    $0x02, BX
+	MOVQ    bias+72(FP), SI
+	TESTQ   SI, SI
+	JZ      unbiased
+	VMOVUPS (SI), Y12
+	VADDPS  Y12, Y0, Y0
+	VADDPS  Y12, Y2, Y2
+	VADDPS  Y12, Y4, Y4
+	VADDPS  Y12, Y6, Y6
+	VADDPS  Y12, Y8, Y8
+	VADDPS  Y12, Y10, Y10
+	VMOVUPS 32(SI), Y12
+	VADDPS  Y12, Y1, Y1
+	VADDPS  Y12, Y3, Y3
+	VADDPS  Y12, Y5, Y5
+	VADDPS  Y12, Y7, Y7
+	VADDPS  Y12, Y9, Y9
+	VADDPS  Y12, Y11, Y11
+
+unbiased:
+	TESTQ  DX, DX
+	JZ     write
+	VADDPS (DX), Y0, Y0
+	VADDPS 32(DX), Y1, Y1
+	ADDQ   BX, DX
+	VADDPS (DX), Y2, Y2
+	VADDPS 32(DX), Y3, Y3
+	ADDQ   BX, DX
+	VADDPS (DX), Y4, Y4
+	VADDPS 32(DX), Y5, Y5
+	ADDQ   BX, DX
+	VADDPS (DX), Y6, Y6
+	VADDPS 32(DX), Y7, Y7
+	ADDQ   BX, DX
+	VADDPS (DX), Y8, Y8
+	VADDPS 32(DX), Y9, Y9
+	ADDQ   BX, DX
+	VADDPS (DX), Y10, Y10
+	VADDPS 32(DX), Y11, Y11
+
+write:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y10, (AX)
+	VMOVUPS Y11, 32(AX)
 	VZEROUPPER
 	RET
 
@@ -1418,6 +1854,8 @@ row:
 	MOVQ  AX, R11
 
 panel:
+	TESTQ      R11, R11
+	JZ         next
 	VMOVUPS    (R8), Y0
 	VMOVUPS    32(R8), Y1
 	PREFETCHT0 (R10)
@@ -1427,11 +1865,13 @@ panel:
 	ADDQ       $+64, R10
 	ADDQ       DI, R9
 	DECQ       R11
-	JNZ        panel
-	ADDQ       BX, DX
-	ADDQ       $+64, SI
-	DECQ       CX
-	JMP        row
+	JMP        panel
+
+next:
+	ADDQ BX, DX
+	ADDQ $+64, SI
+	DECQ CX
+	JMP  row
 
 done:
 	VZEROUPPER
@@ -1445,15 +1885,20 @@ TEXT ·gemmTouch(SB), NOSPLIT, $0-24
 	MOVQ lines+16(FP), DX
 
 row:
-	MOVQ (CX), BX
-	MOVQ DX, SI
+	TESTQ AX, AX
+	JZ    done
+	DECQ  AX
+	MOVQ  (CX), BX
+	ADDQ  $0x08, CX
+	MOVQ  DX, SI
 
 line:
+	TESTQ      SI, SI
+	JZ         row
 	PREFETCHT0 (BX)
 	ADDQ       $0x40, BX
 	DECQ       SI
-	JNZ        line
-	ADDQ       $0x08, CX
-	DECQ       AX
-	JNZ        row
+	JMP        line
+
+done:
 	RET

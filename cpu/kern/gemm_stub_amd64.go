@@ -8,6 +8,8 @@ func gemmTileAVX512(taps int, kc int, a **float32, b *float32, ldb int, c *float
 
 func gemmHalfAVX512(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32)
 
+func gemmStreamAVX512(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32, next *float32)
+
 func gemmOuterAVX512(n int, at *int32, x *float32, y *float32, c *float32, ldc int, add int)
 
 func gemmOuterHalfAVX512(n int, at *int32, x *float32, y *float32, c *float32, ldc int, add int)
@@ -19,6 +21,8 @@ func gemmPackAVX512(panels int, rows int, src *float32, lds int, dst *float32, l
 func gemmTileAVX2(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32)
 
 func gemmHalfAVX2(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32)
+
+func gemmStreamAVX2(taps int, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32, next *float32)
 
 func gemmOuterAVX2(n int, at *int32, x *float32, y *float32, c *float32, ldc int, add int)
 

@@ -45,7 +45,11 @@ func Named(name string) (*Table, error) {
 // Default returns the table that the environment asks for, or else the fastest. It is chosen once.
 var Default = sync.OnceValues(func() (*Table, error) {
 	if name := os.Getenv(Environment); name != "" {
-		return Named(name)
+		table, err := Named(name)
+		if err != nil {
+			return nil, fmt.Errorf("%w; %s asks for it", err, Environment)
+		}
+		return table, nil
 	}
 	return Tables()[0], nil
 })

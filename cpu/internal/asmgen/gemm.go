@@ -9,8 +9,9 @@ import (
 func init() {
 	sets["gemm"] = func() {
 		for _, s := range []simd{avx512, avx2} {
-			tile(s, "gemmTile", s.tileRows, 2)
-			tile(s, "gemmHalf", s.tileRows, 1)
+			tile(s, "gemmTile", s.tileRows, 2, false)
+			tile(s, "gemmHalf", s.tileRows, 1, false)
+			tile(s, "gemmStream", s.tileRows, 2, true)
 			outer(s, "gemmOuter", s.outerRows, 2)
 			outer(s, "gemmOuterHalf", s.outerRows, 1)
 			transpose(s)
@@ -56,10 +57,14 @@ func (s simd) zero(v reg.VecVirtual) {
 //
 // One index runs from -kc to 0 and addresses all rows, so that a step of k costs two loads of B, a broadcast per row and
 // one or two FMAs per broadcast, and nothing else but the two additions and the branch of the loop.
-func tile(s simd, name string, rows, width int) {
-	TEXT(name+s.name, NOSPLIT, "func(taps, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32)")
+func tile(s simd, name string, rows, width int, stream bool) {
+	args := "taps, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32"
+	if stream {
+		args += ", next *float32"
+	}
+	TEXT(name+s.name, NOSPLIT, "func("+args+")")
 	acc := s.vectors(rows * width)
-	tapsLeft, list, depth := AllocLocal(8), AllocLocal(8), AllocLocal(8)
+	tapsLeft, list, depth, step := AllocLocal(8), AllocLocal(8), AllocLocal(8), AllocLocal(8)
 
 	row := make([]reg.GPVirtual, rows)
 	for i := range row {
@@ -83,8 +88,13 @@ func tile(s simd, name string, rows, width int) {
 	MOVQ(k, list)
 	Load(Param("kc"), k)
 	MOVQ(k, depth)
-	b, stride := Load(Param("b"), GP64()), Load(Param("ldb"), GP64())
-	SHLQ(Imm(2), stride)
+	Load(Param("ldb"), k)
+	SHLQ(Imm(2), k)
+	MOVQ(k, step)
+	b, next := Load(Param("b"), GP64()), GP64()
+	if stream {
+		Load(Param("next"), next)
+	}
 	for _, v := range acc {
 		s.zero(v)
 	}
@@ -111,7 +121,11 @@ func tile(s simd, name string, rows, width int) {
 	for j, v := range bv {
 		VMOVUPS(Mem{Base: b, Disp: j * s.bytes}, v)
 	}
-	ADDQ(stride, b)
+	ADDQ(step, b)
+	if stream {
+		PREFETCHT0(Mem{Base: next})
+		ADDQ(Imm(64), next)
+	}
 	for i := range row {
 		VBROADCASTSS(Mem{Base: row[i], Index: k, Scale: 4}, scalar[i%2])
 		for j, v := range bv {
@@ -234,16 +248,20 @@ func touch() {
 	n, rows, lines := Load(Param("n"), GP64()), Load(Param("rows"), GP64()), Load(Param("lines"), GP64())
 	row, left := GP64(), GP64()
 	Label("row")
+	TESTQ(n, n)
+	JZ(LabelRef("done"))
+	DECQ(n)
 	MOVQ(Mem{Base: rows}, row)
+	ADDQ(Imm(8), rows)
 	MOVQ(lines, left)
 	Label("line")
+	TESTQ(left, left)
+	JZ(LabelRef("row"))
 	PREFETCHT0(Mem{Base: row})
 	ADDQ(Imm(64), row)
 	DECQ(left)
-	JNZ(LabelRef("line"))
-	ADDQ(Imm(8), rows)
-	DECQ(n)
-	JNZ(LabelRef("row"))
+	JMP(LabelRef("line"))
+	Label("done")
 	RET()
 }
 
@@ -266,6 +284,8 @@ func pack(s simd) {
 	LEAQ(Mem{Base: src, Index: lds, Scale: ahead}, far)
 	MOVQ(panels, left)
 	Label("panel")
+	TESTQ(left, left)
+	JZ(LabelRef("next"))
 	for i, r := range v {
 		VMOVUPS(Mem{Base: from, Disp: i * s.bytes}, r)
 	}
@@ -280,7 +300,8 @@ func pack(s simd) {
 	ADDQ(I32(int32(s.bytes*2)), far)
 	ADDQ(ldd, to)
 	DECQ(left)
-	JNZ(LabelRef("panel"))
+	JMP(LabelRef("panel"))
+	Label("next")
 	ADDQ(lds, src)
 	ADDQ(I32(int32(s.bytes*2)), dst)
 	DECQ(rows)
