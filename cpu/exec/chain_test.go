@@ -380,3 +380,25 @@ func TestChains(t *testing.T) {
 		}
 	})
 }
+
+// Parts of one tensor that differ only in where they begin are different operands.
+func TestChainOfParts(t *testing.T) {
+	const n = 2100
+	r := rand.New(rand.NewPCG(1, 8))
+	flat := whole(r, n+2)
+	onEveryTable(t, func(t *testing.T, table *kern.Table) {
+		g := &graph{}
+		x := g.floats(flat, n+2)
+		part := func(start int) *plan.Value {
+			return g.node(compute.OpTypeSlice, plan.Slice{Start: []int{start}, Stride: []int{1}}, tensor(n), x)
+		}
+		y := g.node(compute.OpTypeAdd, nil, tensor(n), part(0), part(2))
+		y = g.node(compute.OpTypeSub, nil, tensor(n), y, part(1))
+		y = g.node(compute.OpTypeSub, nil, tensor(n), y, part(1))
+		want := make([]float64, n)
+		for i := range want {
+			want[i] = float64(flat[i] - 2*flat[i+1] + flat[i+2])
+		}
+		near(t, "second difference", g.run(t, table, y)[0].([]float32), want, 0)
+	})
+}

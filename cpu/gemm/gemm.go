@@ -75,7 +75,7 @@ func (g *Gemm) plan(ctx *kern.Context) {
 	s := &g.spec
 	g.kernel, g.workers = &ctx.Gemm, ctx.Pool.Workers()
 	if s.TransA && (s.M > 1 || s.LDA > 1) {
-		g.outer = &Outer{Terms: s.K, Taps: 1, M: s.M, N: s.N, TransY: s.TransB, LDY: s.LDB, LDC: s.LDC}
+		g.outer = &Outer{Terms: s.K, Taps: 1, M: s.M, N: s.N, TransY: s.TransB, LDX: s.LDA, LDY: s.LDB, LDC: s.LDC}
 		g.outer.Plan(g.kernel, g.workers, g.batches)
 		return
 	}
@@ -125,7 +125,7 @@ func (g *Gemm) outerPart(part, worker int) {
 	parts := g.outer.Parts()
 	a, b, c := g.spec.origin(part / parts)
 	partial := g.packed[part/parts*g.outer.Partial():]
-	g.outer.Compute(part%parts, worker, g, g.ctx.Scratch(worker, g.outer.Scratch()), partial, g.c[c:], g.a[a:], g.b[b:], g.bias, after(g.add, c))
+	g.outer.Compute(part%parts, worker, nil, g.ctx.Scratch(worker, g.outer.Scratch()), partial, g.c[c:], g.a[a:], g.b[b:], g.bias, after(g.add, c))
 }
 
 func (g *Gemm) mergePart(part, _ int) {
@@ -158,15 +158,4 @@ func (g *Gemm) Point(rows []*float32, _ []uint64, first, count int, chunk Chunk,
 	for i := count; i%g.kernel.MR != 0; i++ {
 		rows[i] = rows[count-1]
 	}
-}
-
-// Pairs implements [Pairs].
-func (g *Gemm) Pairs(at []int32, first, count, _, stride, _ int, x []float32) (int, []float32) {
-	for p := range count {
-		at[2*p], at[2*p+1] = int32(p*g.spec.LDA), int32(p*stride)
-	}
-	if count == 0 {
-		return 0, nil
-	}
-	return count, x[first*g.spec.LDA:]
 }

@@ -3,13 +3,15 @@ package gemm
 import "github.com/doob-diffusion/doob/cpu/kern"
 
 // OuterTerms is the number of terms between two visits of C: as many rows of Y are packed at a time.
-const OuterTerms = 512
+const OuterTerms = 256
 
 // What one part of an [Outer] product covers.
 const (
 	outerArea   = 96 * 1024 // floats of C: they stay in the second-level cache
 	outerSplit  = 1024      // terms of a partial sum, at least
-	outerTaps   = 4         // panels times taps that X is read for, if there are as many
+	outerReads  = 8         // panels times taps that a row of X is read for, if there are as many
+	outerCopied = 4         // panels of X that are packed at a time
+	outerParts  = 16        // parts that are worth partial sums
 	outerShared = 4 << 20   // floats of all partial sums
 )
 
@@ -36,14 +38,27 @@ type Outer struct {
 	units  int    // (tap, block) pairs per part
 	group  int    // panels per part
 	splits int
-	each   int // terms per split
+	each   int     // terms per split
+	terms  int     // between two visits of C
+	same   []int32 // the pairs of packed rows
 	state  []outerState
 }
 
+// outerState is what one worker needs besides scratch floats.
 type outerState struct {
 	pairs []int32
-	edge  []int32 // pairs of the rows of X that had to be copied
+	edge  []int32    // pairs of the rows of X that had to be copied
+	x     []*float32 // where the rows of X of each unit of a run begin
+	at    []*int32   // and the pairs of that unit
 	tile  []float32
+}
+
+// visit is what a part does in one range of terms: it adds packed panels of Y to C, or to a partial C.
+type visit struct {
+	panel0, panel1 int
+	packed         []float32
+	partial, c     []float32
+	sum            int // whether a tile adds to what is there
 }
 
 // Plan divides the product, one of several of equal shape.
@@ -57,12 +72,16 @@ func (o *Outer) Plan(k *kern.Gemm, workers, several int) {
 		return
 	}
 	area := k.OR * k.NR
-	o.group = min(panels, ceil(outerTaps, o.Taps))
+	o.group = min(panels, ceil(outerReads, o.Taps))
 	o.units = min(units, max(1, outerArea/(area*o.group)))
 	o.group = min(panels, max(o.group, outerArea/(area*o.units)))
+	o.terms = OuterTerms
+	if o.LDX > 0 {
+		o.terms = OuterTerms / 2 // there are two packed matrices then
+	}
 	flops := 2 * float64(units*k.OR) * float64(o.N) * float64(o.Terms)
 	parts := func() int { return ceil(units, o.units) * ceil(panels, o.group) * several }
-	most := max(1, min(enoughParts, int(flops*float64(several)/partFlops)))
+	most := max(1, min(outerParts, int(flops*float64(several)/partFlops)))
 	o.splits = max(1, min(ceil(most, parts()), o.Terms/outerSplit, outerShared/(o.panels.Len()*several)))
 	for parts()*o.splits < most && (o.units > 1 || o.group > 1) {
 		if o.group > 1 && (o.group*k.NR >= o.units*k.OR || o.units == 1) {
@@ -71,13 +90,18 @@ func (o *Outer) Plan(k *kern.Gemm, workers, several int) {
 			o.units = ceil(o.units, 2)
 		}
 	}
-	o.each = max(1, ceil(ceil(o.Terms, OuterTerms), o.splits)) * OuterTerms
+	o.each = max(1, ceil(ceil(o.Terms, o.terms), o.splits)) * o.terms
 	o.splits = max(1, ceil(o.Terms, o.each))
+	o.same = make([]int32, 2*OuterTerms)
+	for p := range OuterTerms {
+		o.same[2*p], o.same[2*p+1] = int32(p*k.NR), int32(p*k.NR)
+	}
+	run := max(o.blocks, outerCopied*k.NR/k.OR)
 	o.state = make([]outerState, workers)
 	for i := range o.state {
 		o.state[i] = outerState{
 			pairs: make([]int32, 2*OuterTerms), edge: make([]int32, 2*OuterTerms),
-			tile: kern.Aligned(k.OR * k.NR),
+			x: make([]*float32, run), at: make([]*int32, run), tile: kern.Aligned(k.OR * k.NR),
 		}
 	}
 }
@@ -99,7 +123,7 @@ func (o *Outer) Partial() int {
 }
 
 // Scratch returns the floats that a worker needs.
-func (o *Outer) Scratch() int { return OuterTerms * (o.group*o.kernel.NR + o.kernel.OR) }
+func (o *Outer) Scratch() int { return o.terms * (o.group + outerCopied) * o.kernel.NR }
 
 // Compute computes one part. partial has Partial() floats, and [Outer.Reduce] is to follow if these are any; else c gets
 // the result at once.
@@ -110,97 +134,122 @@ func (o *Outer) Compute(part, worker int, s Pairs, scratch, partial, c, x, y, bi
 	split, rest := part/(groups*ranges), part%(groups*ranges)
 	unit0, panel0 := rest/groups*o.units, rest%groups*o.group
 	unit1, panel1 := min(unit0+o.units, o.Taps*o.blocks), min(panel0+o.group, o.panels.Count())
-	packed, edge := scratch[:o.group*OuterTerms*k.NR], scratch[o.group*OuterTerms*k.NR:]
-
-	sum := 0 // whether a tile adds to what is there
-	if o.splits == 1 && (bias != nil || add != nil) {
+	v := visit{panel0: panel0, panel1: panel1, packed: scratch[:o.group*o.terms*k.NR], c: c}
+	copied := scratch[o.group*o.terms*k.NR:]
+	if o.splits > 1 {
+		v.partial = partial[split*o.panels.Len():]
+	} else if bias != nil || add != nil {
 		o.initialise(unit0, unit1, panel0, panel1, c, bias, add)
-		sum = 1
+		v.sum = 1
 	}
 	last := min((split+1)*o.each, o.Terms)
-	for first := split * o.each; first < last || first == 0; first += OuterTerms {
-		count := min(OuterTerms, last-first)
-		for j := panel0; j < panel1 && count > 0; j++ {
-			dst := packed[(j-panel0)*OuterTerms*k.NR:]
-			if o.TransY {
-				packColumns(k, dst, k.NR, y[j*k.NR*o.LDY+first:], o.LDY, count, o.panels.Columns(j))
-			} else if o.panels.Columns(j) == k.NR {
-				k.Pack(1, count, &y[first*o.LDY+j*k.NR], o.LDY, &dst[0], 0)
-			} else {
-				packRows(dst, k.NR, y[first*o.LDY+j*k.NR:], o.LDY, count, o.panels.Columns(j))
+	for first := split * o.each; first < last || first == 0; first += o.terms {
+		count := min(o.terms, last-first)
+		if o.TransY {
+			for j := panel0; j < panel1 && count > 0; j++ {
+				packColumns(k, v.packed[(j-panel0)*o.terms*k.NR:], k.NR, y[j*k.NR*o.LDY+first:], o.LDY, count, o.panels.Columns(j))
 			}
+		} else {
+			o.pack(v.packed, y, o.LDY, o.N, first, count, panel0, panel1)
 		}
 		for unit := unit0; unit < unit1; {
-			tap := unit / o.blocks
-			end := min((tap+1)*o.blocks, unit1)
 			if o.LDX > 0 {
-				each := k.NR / k.OR
-				end = min(unit/each*each+each, unit1)
-				o.packX(found, x, first, count, unit/each*k.NR)
-				for ; unit < end; unit++ {
-					o.column(state, unit, panel0, panel1, split, count, sum, state.pairs, found, unit%each*k.OR, packed, partial, c)
-				}
-				continue
-			}
-			n, found := s.Pairs(state.pairs, first, count, tap, k.NR, worker, x)
-			for ; unit < end; unit++ {
-				block := unit % o.blocks
-				at, from, pairs := block*k.OR, found, state.pairs
-				// A tile reads OR floats of every row of X. Those beyond the row are harmless, unless they are beyond the slice.
-				if n > 0 && at+int(pairs[2*n-2])+k.OR > len(found) {
-					o.copyEdge(state, edge, found, at, n, min(k.OR, o.M-block*k.OR))
-					at, from, pairs = 0, edge, state.edge
-				}
-				o.column(state, unit, panel0, panel1, split, n, sum, pairs, from, at, packed, partial, c)
+				unit = o.dense(state, &v, copied, x, first, count, unit, unit1)
+			} else {
+				unit = o.found(state, &v, copied, x, s, first, count, unit, unit1, worker)
 			}
 		}
-		sum = 1
+		v.sum = 1
 	}
 }
 
-// column computes one row of tiles for the panels of a part.
-func (o *Outer) column(s *outerState, unit, panel0, panel1, split, n, sum int, pairs []int32, x []float32, at int, packed, partial, c []float32) {
+// dense adds the terms for some units from the given one on, with packed rows of X. It returns the next unit.
+func (o *Outer) dense(s *outerState, v *visit, copied, x []float32, first, count, unit, end int) int {
 	k := o.kernel
-	tap, block := unit/o.blocks, unit%o.blocks
-	rows := min(k.OR, o.M-block*k.OR)
-	var xp *float32
-	if n > 0 {
-		xp = &x[at]
+	each := k.NR / k.OR // units per panel of X
+	panel := unit / each
+	end = min((panel+outerCopied)*each, end)
+	o.pack(copied, x, o.LDX, o.M, first, count, panel, ceil(end, each))
+	for u := unit; u < end; u++ {
+		s.x[u-unit], s.at[u-unit] = &copied[(u/each-panel)*o.terms*k.NR+u%each*k.OR], &o.same[0]
 	}
-	for j := panel0; j < panel1; j++ {
-		yp := &packed[(j-panel0)*OuterTerms*k.NR]
+	o.tiles(s, v, count, unit, end)
+	return end
+}
+
+// found does the same for the units of one tap, with the rows of X that are not zero there.
+func (o *Outer) found(s *outerState, v *visit, copied, x []float32, source Pairs, first, count, unit, end, worker int) int {
+	k := o.kernel
+	tap := unit / o.blocks
+	end = min((tap+1)*o.blocks, end)
+	n, rows := source.Pairs(s.pairs, first, count, tap, k.NR, worker, x)
+	for u := unit; u < end; u++ {
+		at := u % o.blocks * k.OR
+		switch {
+		case n == 0:
+			s.x[u-unit], s.at[u-unit] = nil, nil
+		case at+int(s.pairs[2*n-2])+k.OR > len(rows):
+			// A tile reads OR floats of every row. Those beyond the row are harmless, unless they are beyond the slice.
+			for p := range n {
+				copy(copied[p*k.OR:][:min(k.OR, o.M-at)], rows[at+int(s.pairs[2*p]):])
+				s.edge[2*p], s.edge[2*p+1] = int32(p*k.OR), s.pairs[2*p+1]
+			}
+			s.x[u-unit], s.at[u-unit] = &copied[0], &s.edge[0]
+		default:
+			s.x[u-unit], s.at[u-unit] = &rows[at], &s.pairs[0]
+		}
+	}
+	o.tiles(s, v, n, unit, end)
+	return end
+}
+
+// tiles adds n terms to the tiles of some units.
+func (o *Outer) tiles(s *outerState, v *visit, n, unit0, unit1 int) {
+	k := o.kernel
+	for j := v.panel0; j < v.panel1; j++ {
+		y := &v.packed[(j-v.panel0)*o.terms*k.NR]
 		width, columns := o.panels.Width(j), o.panels.Columns(j)
 		kernel := k.Outer
 		if width < k.NR {
 			kernel = k.OuterHalf
 		}
-		if o.splits > 1 {
-			to := split*o.panels.Len() + o.panels.Start(j) + unit*k.OR*width
-			kernel(n, &pairs[0], xp, yp, &partial[to], width, sum)
-			continue
-		}
-		to := (tap*o.M+block*k.OR)*o.LDC + j*k.NR
-		if rows == k.OR && columns == width {
-			kernel(n, &pairs[0], xp, yp, &c[to], o.LDC, sum)
-			continue
-		}
-		kernel(n, &pairs[0], xp, yp, &s.tile[0], k.NR, 0)
-		for i := range rows {
-			var before []float32
-			if sum != 0 {
-				before = c
+		for unit := unit0; unit < unit1; unit++ {
+			at, x := s.at[unit-unit0], s.x[unit-unit0]
+			if v.partial != nil {
+				kernel(n, at, x, y, &v.partial[o.panels.Start(j)+unit*k.OR*width], width, v.sum)
+				continue
 			}
-			scatter(c[to+i*o.LDC:][:columns], s.tile[i*k.NR:], nil, before, to+i*o.LDC)
+			tap, block := unit/o.blocks, unit%o.blocks
+			rows := min(k.OR, o.M-block*k.OR)
+			to := (tap*o.M+block*k.OR)*o.LDC + j*k.NR
+			if rows == k.OR && columns == width {
+				kernel(n, at, x, y, &v.c[to], o.LDC, v.sum)
+				continue
+			}
+			kernel(n, at, x, y, &s.tile[0], k.NR, 0)
+			for i := range rows {
+				var before []float32
+				if v.sum != 0 {
+					before = v.c
+				}
+				scatter(v.c[to+i*o.LDC:][:columns], s.tile[i*k.NR:], nil, before, to+i*o.LDC)
+			}
 		}
 	}
 }
 
-// copyEdge copies the floats of X that a tile needs to where more can be read.
-func (o *Outer) copyEdge(s *outerState, edge, x []float32, at, n, rows int) {
-	width := o.kernel.OR
-	for p := range n {
-		copy(edge[p*width:][:rows], x[at+int(s.pairs[2*p]):])
-		s.edge[2*p], s.edge[2*p+1] = int32(p*width), s.pairs[2*p+1]
+// pack copies count rows of the given panels of a matrix with n columns; all panels get the full width.
+func (o *Outer) pack(dst, src []float32, stride, n, first, count, panel, end int) {
+	k := o.kernel
+	if count == 0 {
+		return
+	}
+	whole := min(end, n/k.NR) - panel
+	if whole > 0 {
+		k.Pack(whole, count, &src[first*stride+panel*k.NR], stride, &dst[0], o.terms*k.NR)
+	}
+	if j := panel + whole; j < end {
+		packRows(dst[whole*o.terms*k.NR:], k.NR, src[first*stride+j*k.NR:], stride, count, n-j*k.NR)
 	}
 }
 

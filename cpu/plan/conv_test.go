@@ -253,3 +253,25 @@ func TestConvolutionPasses(t *testing.T) {
 		}
 	}
 }
+
+// A gradient that is a part of a tensor, as that of a concatenation is, or a kernel that is one, is copied first.
+func TestConvolutionOfParts(t *testing.T) {
+	s := passes{b: 2, h: 8, w: 9, ci: 3, co: 4, k: [2]int{3, 3}, stride: [2]int{2, 2}, dilation: [2]int{1, 1}, pad: [2][2]int{{1, 1}, {1, 1}}}
+	zero, one := make([]int, 4), []int{1, 1, 1, 1}
+	part := func(g *graph, axis, start, more int, dims ...int) *Value {
+		whole, from := slices.Clone(dims), slices.Clone(zero)
+		whole[axis], from[axis] = dims[axis]+start+more, start
+		return g.slice(g.param(whole...), from, one, dims)
+	}
+	for axis := range 4 {
+		for _, start := range []int{0, 1} { // the first rows alone look like a whole tensor
+			g := &graph{}
+			dy := part(g, axis, start, 1, s.dy()...)
+			w, x := g.param(3, 3, 3, 4), g.param(2, 8, 9, 3)
+			steps(t, g.lower(g.conv(dy, g.reverse(w, 0, 1), s.input())), "Copy", "input gradient")
+			steps(t, g.lower(g.conv(x, dy, s.kernel())), "Copy", "kernel gradient")
+			steps(t, g.lower(g.conv(part(g, axis, start, 2, 2, 8, 9, 3), w, s.forward())), "Copy", "forward")
+			steps(t, g.lower(g.conv(x, part(g, axis, start, 2, 3, 3, 3, 4), s.forward())), "Copy", "forward")
+		}
+	}
+}

@@ -104,6 +104,12 @@ func TestChainsJoin(t *testing.T) {
 		y := g.mul(x, g.broadcast(g.unary(compute.OpTypeExp, v), []int{1}, 4, 6))
 		steps(t, g.lower(y), "chain of 1", "chain of 1")
 	})
+	t.Run("not through reversals", func(t *testing.T) {
+		g := &graph{}
+		x := g.param(4, 6)
+		y := g.unary(compute.OpTypeExp, g.reverse(g.unary(compute.OpTypeSin, x), 0))
+		steps(t, g.lower(y), "chain of 1", "chain of 1")
+	})
 	t.Run("what others need is kept", func(t *testing.T) {
 		g := &graph{}
 		x := g.param(3, 5)

@@ -80,7 +80,7 @@ func Arrange(p *Program, donated []bool) *Layout {
 	blocks := map[*Value]*block{}
 	var arena []*block
 	for i, v := range p.Params {
-		if i < len(donated) && donated[i] && !slices.Contains(p.Outs, v) {
+		if i < len(donated) && donated[i] {
 			blocks[v] = &block{bytes: bytes(v), end: end, place: l.Places[v], last: v}
 		}
 	}
@@ -93,10 +93,9 @@ func Arrange(p *Program, donated []bool) *Layout {
 				}
 			}
 		}
-		taken := map[*block]bool{}
 		for _, v := range s.Out {
 			k, isOut := out[v]
-			b := s.overwritten(v, last, blocks, taken)
+			b := s.overwritten(v, last, blocks)
 			switch {
 			case b == nil:
 				b = &block{bytes: bytes(v), begin: s.position}
@@ -109,7 +108,6 @@ func Arrange(p *Program, donated []bool) *Layout {
 			case isOut && b.place.Kind == Arena:
 				b.place = Place{Kind: Out, Index: k}
 			}
-			taken[b] = true
 			b.last, b.end = v, last[v]
 			blocks[v] = b
 		}
@@ -132,10 +130,10 @@ func Arrange(p *Program, donated []bool) *Layout {
 func bytes(v *Value) int { return v.Size() * v.DType.Size() }
 
 // overwritten returns the block of an operand that nobody needs after this step and in whose place the step may write v.
-func (s *Step) overwritten(v *Value, last map[*Value]int, blocks map[*Value]*block, taken map[*block]bool) *block {
+func (s *Step) overwritten(v *Value, last map[*Value]int, blocks map[*Value]*block) *block {
 	for i, u := range s.In {
 		b := blocks[u]
-		if b == nil || b.last != u || taken[b] || last[u] != s.position || b.place.Kind == Out || b.bytes != bytes(v) || v.DType != u.DType {
+		if b == nil || b.last != u || last[u] != s.position || b.bytes != bytes(v) || v.DType != u.DType {
 			continue
 		}
 		if s.inPlace(i, u, v) {

@@ -173,7 +173,7 @@ func simulate(t failer, p *Program, donated []bool) *Layout {
 // randomProgram draws a graph with operations of all kinds.
 func randomProgram(t *rapid.T) *Program {
 	g := &graph{}
-	shapes := [][]int{{}, {1}, {4}, {3, 4}, {4, 3}, {12}, {2, 3, 4}, {1, 4}, {3, 1}, {0, 4}}
+	shapes := [][]int{{}, {1}, {4}, {3, 4}, {4, 3}, {12}, {2, 3, 4}, {1, 4}, {3, 1}, {0, 4}, {9, 4}, {4, 4}, {50}}
 	values := []*Value{constant(1), constant(2, 4), constant(3, 3, 4)}
 	for range rapid.IntRange(1, 5).Draw(t, "parameters") {
 		values = append(values, g.param(rapid.SampledFrom(shapes).Draw(t, "shape")...))
@@ -293,6 +293,37 @@ func TestArrange(t *testing.T) {
 	if inPlace < 100 || donors < 100 || shared < 100 {
 		t.Errorf("%d results in place, %d in donated memory, %d programs in which values share memory: the test is too easy", inPlace, donors, shared)
 	}
+}
+
+// Blocks that are needed at the same time are at different places, however their sizes and lifetimes are interleaved.
+func TestPack(t *testing.T) {
+	check(t, func(t *rapid.T) {
+		var blocks []*block
+		total := 0
+		for range rapid.IntRange(0, 30).Draw(t, "blocks") {
+			b := &block{bytes: rapid.IntRange(0, 500).Draw(t, "bytes"), begin: rapid.IntRange(0, 20).Draw(t, "begin")}
+			b.end = b.begin + rapid.IntRange(0, 8).Draw(t, "life")
+			blocks = append(blocks, b)
+			total += (b.bytes + align - 1) / align * align
+		}
+		outside := &block{bytes: 1000, end: 30, place: Place{Kind: Out}}
+		var l Layout
+		l.pack(append(blocks, outside))
+		if l.Bytes > total || outside.place != (Place{Kind: Out}) {
+			t.Fatalf("%d bytes for blocks of %d; an output is at %+v", l.Bytes, total, outside.place)
+		}
+		for i, a := range blocks {
+			from, to := a.place.Offset, a.place.Offset+a.bytes
+			if from%align != 0 || to > l.Bytes {
+				t.Fatalf("[%d, %d) of %d bytes", from, to, l.Bytes)
+			}
+			for _, b := range blocks[:i] {
+				if a.begin <= b.end && b.begin <= a.end && from < b.place.Offset+b.bytes && b.place.Offset < to {
+					t.Fatalf("%+v and %+v overlap", *a, *b)
+				}
+			}
+		}
+	})
 }
 
 func place(t *testing.T, l *Layout, v *Value) Place {
