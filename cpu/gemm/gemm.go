@@ -61,6 +61,8 @@ func (g *Gemm) Run(ctx *kern.Context, c, a, b, bias, residual []float32) {
 		g.packed = ctx.Shared(g.batches * g.outer.Partial())
 		run(g.batches*g.outer.Parts(), g.turn)
 		run(g.batches*g.outer.Reductions(), g.merge)
+	case g.product.LDB > 0:
+		run(g.batches*g.product.Parts(), g.part)
 	case g.private:
 		run(g.batches, g.whole)
 	default:
@@ -81,6 +83,10 @@ func (g *Gemm) plan(ctx *kern.Context) {
 	}
 	g.product = NewProduct(g.kernel, g.workers, s.M, 1, s.K, s.N, g.batches)
 	g.pieces = g.product.B.Pieces()
+	if s.M <= g.kernel.MR && s.N%g.kernel.NR == 0 && !s.TransB {
+		g.product.LDB = s.LDB // to pack it would take longer than the product
+		return
+	}
 	// Few products are shared among the workers, many are given out whole.
 	const privateFloats = 96 * 1024
 	g.private = g.batches >= enoughParts/2 && g.product.B.Len() <= privateFloats
@@ -103,9 +109,12 @@ func (g *Gemm) packPiece(dst, b []float32, piece int) {
 // productPart computes a part of one product.
 func (g *Gemm) productPart(part, worker int) {
 	parts := g.product.Parts()
-	a, _, c := g.spec.origin(part / parts)
-	packed := g.packed[part/parts*g.product.B.Len():]
-	g.product.Compute(part%parts, worker, g, g.c[c:], g.a[a:], packed, g.bias, after(g.add, c))
+	a, b, c := g.spec.origin(part / parts)
+	panels := g.b[b:]
+	if g.product.LDB == 0 {
+		panels = g.packed[part/parts*g.product.B.Len():]
+	}
+	g.product.Compute(part%parts, worker, g, g.c[c:], g.a[a:], panels, g.bias, after(g.add, c))
 }
 
 // wholePart packs the B of one product and computes it.

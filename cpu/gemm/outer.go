@@ -2,7 +2,8 @@ package gemm
 
 import "github.com/doob-diffusion/doob/cpu/kern"
 
-// OuterTerms is the number of terms between two visits of C: as many rows of Y are packed at a time.
+// OuterTerms is the number of terms between two visits of C. As many rows of Y are packed at a time: a panel of them stays
+// in the first-level cache.
 const OuterTerms = 256
 
 // What one part of an [Outer] product covers.
@@ -39,7 +40,6 @@ type Outer struct {
 	group  int    // panels per part
 	splits int
 	each   int     // terms per split
-	terms  int     // between two visits of C
 	same   []int32 // the pairs of packed rows
 	state  []outerState
 }
@@ -75,10 +75,6 @@ func (o *Outer) Plan(k *kern.Gemm, workers, several int) {
 	o.group = min(panels, ceil(outerReads, o.Taps))
 	o.units = min(units, max(1, outerArea/(area*o.group)))
 	o.group = min(panels, max(o.group, outerArea/(area*o.units)))
-	o.terms = OuterTerms
-	if o.LDX > 0 {
-		o.terms = OuterTerms / 2 // there are two packed matrices then
-	}
 	flops := 2 * float64(units*k.OR) * float64(o.N) * float64(o.Terms)
 	parts := func() int { return ceil(units, o.units) * ceil(panels, o.group) * several }
 	most := max(1, min(outerParts, int(flops*float64(several)/partFlops)))
@@ -90,7 +86,7 @@ func (o *Outer) Plan(k *kern.Gemm, workers, several int) {
 			o.units = ceil(o.units, 2)
 		}
 	}
-	o.each = max(1, ceil(ceil(o.Terms, o.terms), o.splits)) * o.terms
+	o.each = max(1, ceil(ceil(o.Terms, OuterTerms), o.splits)) * OuterTerms
 	o.splits = max(1, ceil(o.Terms, o.each))
 	o.same = make([]int32, 2*OuterTerms)
 	for p := range OuterTerms {
@@ -123,7 +119,7 @@ func (o *Outer) Partial() int {
 }
 
 // Scratch returns the floats that a worker needs.
-func (o *Outer) Scratch() int { return o.terms * (o.group + outerCopied) * o.kernel.NR }
+func (o *Outer) Scratch() int { return OuterTerms * (o.group + outerCopied) * o.kernel.NR }
 
 // Compute computes one part. partial has Partial() floats, and [Outer.Reduce] is to follow if these are any; else c gets
 // the result at once.
@@ -134,8 +130,8 @@ func (o *Outer) Compute(part, worker int, s Pairs, scratch, partial, c, x, y, bi
 	split, rest := part/(groups*ranges), part%(groups*ranges)
 	unit0, panel0 := rest/groups*o.units, rest%groups*o.group
 	unit1, panel1 := min(unit0+o.units, o.Taps*o.blocks), min(panel0+o.group, o.panels.Count())
-	v := visit{panel0: panel0, panel1: panel1, packed: scratch[:o.group*o.terms*k.NR], c: c}
-	copied := scratch[o.group*o.terms*k.NR:]
+	v := visit{panel0: panel0, panel1: panel1, packed: scratch[:o.group*OuterTerms*k.NR], c: c}
+	copied := scratch[o.group*OuterTerms*k.NR:]
 	if o.splits > 1 {
 		v.partial = partial[split*o.panels.Len():]
 	} else if bias != nil || add != nil {
@@ -143,11 +139,11 @@ func (o *Outer) Compute(part, worker int, s Pairs, scratch, partial, c, x, y, bi
 		v.sum = 1
 	}
 	last := min((split+1)*o.each, o.Terms)
-	for first := split * o.each; first < last || first == 0; first += o.terms {
-		count := min(o.terms, last-first)
+	for first := split * o.each; first < last || first == 0; first += OuterTerms {
+		count := min(OuterTerms, last-first)
 		if o.TransY {
 			for j := panel0; j < panel1 && count > 0; j++ {
-				packColumns(k, v.packed[(j-panel0)*o.terms*k.NR:], k.NR, y[j*k.NR*o.LDY+first:], o.LDY, count, o.panels.Columns(j))
+				packColumns(k, v.packed[(j-panel0)*OuterTerms*k.NR:], k.NR, y[j*k.NR*o.LDY+first:], o.LDY, count, o.panels.Columns(j))
 			}
 		} else {
 			o.pack(v.packed, y, o.LDY, o.N, first, count, panel0, panel1)
@@ -171,7 +167,7 @@ func (o *Outer) dense(s *outerState, v *visit, copied, x []float32, first, count
 	end = min((panel+outerCopied)*each, end)
 	o.pack(copied, x, o.LDX, o.M, first, count, panel, ceil(end, each))
 	for u := unit; u < end; u++ {
-		s.x[u-unit], s.at[u-unit] = &copied[(u/each-panel)*o.terms*k.NR+u%each*k.OR], &o.same[0]
+		s.x[u-unit], s.at[u-unit] = &copied[(u/each-panel)*OuterTerms*k.NR+u%each*k.OR], &o.same[0]
 	}
 	o.tiles(s, v, count, unit, end)
 	return end
@@ -207,7 +203,7 @@ func (o *Outer) found(s *outerState, v *visit, copied, x []float32, source Pairs
 func (o *Outer) tiles(s *outerState, v *visit, n, unit0, unit1 int) {
 	k := o.kernel
 	for j := v.panel0; j < v.panel1; j++ {
-		y := &v.packed[(j-v.panel0)*o.terms*k.NR]
+		y := &v.packed[(j-v.panel0)*OuterTerms*k.NR]
 		width, columns := o.panels.Width(j), o.panels.Columns(j)
 		kernel := k.Outer
 		if width < k.NR {
@@ -246,10 +242,10 @@ func (o *Outer) pack(dst, src []float32, stride, n, first, count, panel, end int
 	}
 	whole := min(end, n/k.NR) - panel
 	if whole > 0 {
-		k.Pack(whole, count, &src[first*stride+panel*k.NR], stride, &dst[0], o.terms*k.NR)
+		k.Pack(whole, count, &src[first*stride+panel*k.NR], stride, &dst[0], OuterTerms*k.NR)
 	}
 	if j := panel + whole; j < end {
-		packRows(dst[whole*o.terms*k.NR:], k.NR, src[first*stride+j*k.NR:], stride, count, n-j*k.NR)
+		packRows(dst[whole*OuterTerms*k.NR:], k.NR, src[first*stride+j*k.NR:], stride, count, n-j*k.NR)
 	}
 }
 

@@ -3,7 +3,8 @@ package gemm
 import "github.com/doob-diffusion/doob/cpu/kern"
 
 // Panels is the order in which the kernels read a K×N matrix B: panels of NR columns, each of K rows of NR adjacent
-// floats. If NR/2 columns hold what remains, the last panel has that width. Columns beyond N are zero.
+// floats. If NR/2 columns hold what remains, the last panel has that width. What is in columns beyond N
+// does not matter.
 type Panels struct{ K, N, NR int }
 
 // Count returns the number of panels.
@@ -82,8 +83,7 @@ func (p Panels) Transpose(k *kern.Gemm, dst, b []float32, stride, first, rows, p
 // packRows copies rows of which the first columns count to rows of the given width.
 func packRows(dst []float32, width int, src []float32, stride, rows, columns int) {
 	for r := range rows {
-		row := dst[r*width:][:width]
-		clear(row[copy(row, src[r*stride:][:columns]):])
+		copy(dst[r*width:][:width], src[r*stride:][:columns])
 	}
 }
 
@@ -109,6 +109,5 @@ func packColumns(k *kern.Gemm, dst []float32, width int, src []float32, stride, 
 		for c := first; c < columns; c++ {
 			row[c] = src[c*stride+r]
 		}
-		clear(row[columns:])
 	}
 }

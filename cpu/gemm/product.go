@@ -41,6 +41,7 @@ type Source interface {
 type Product struct {
 	Rows, Taps, Depth int
 	B                 Panels
+	LDB               int // if not 0, B is not packed but has rows of this stride, and N is a multiple of NR
 
 	kernel *kern.Gemm
 	tiles  int // per block of rows
@@ -154,7 +155,13 @@ func (p *Product) Compute(part, worker int, source Source, c, a, b, bias, add []
 func (p *Product) panel(s *state, j, count int, chunk Chunk, c, b, bias, add []float32) {
 	k := p.kernel
 	width, columns := p.B.Width(j), p.B.Columns(j)
-	b = b[p.B.Start(j)+(chunk.Tap*p.Depth+chunk.From)*width:]
+	row, ldb := chunk.Tap*p.Depth+chunk.From, width
+	if p.LDB > 0 {
+		ldb = p.LDB
+		b = b[min(j*k.NR+row*ldb, len(b)):]
+	} else {
+		b = b[p.B.Start(j)+row*width:]
+	}
 	accumulates := add != nil && &add[0] == &c[0]
 	c = c[j*k.NR:]
 	if add != nil {
@@ -176,7 +183,7 @@ func (p *Product) panel(s *state, j, count int, chunk Chunk, c, b, bias, add []f
 			if add != nil {
 				addp = &add[at[0]]
 			}
-			p.tile(s, t, chunk, width, b, &c[at[0]], stride, addp, biasp, next)
+			p.tile(s, t, chunk, width, b, ldb, &c[at[0]], stride, addp, biasp, next)
 			continue
 		}
 		var addp *float32
@@ -186,7 +193,7 @@ func (p *Product) panel(s *state, j, count int, chunk Chunk, c, b, bias, add []f
 				copy(s.tile[i*k.NR:], add[row:][:columns])
 			}
 		}
-		p.tile(s, t, chunk, width, b, &s.tile[0], k.NR, addp, biasp, next)
+		p.tile(s, t, chunk, width, b, ldb, &s.tile[0], k.NR, addp, biasp, next)
 		for i, row := range at {
 			copy(c[row:][:columns], s.tile[i*k.NR:])
 		}
@@ -194,7 +201,7 @@ func (p *Product) panel(s *state, j, count int, chunk Chunk, c, b, bias, add []f
 }
 
 // tile computes a chunk of the sum for one tile: a call of the kernel per run of adjacent taps.
-func (p *Product) tile(s *state, t int, chunk Chunk, width int, b []float32, c *float32, ldc int, add, bias, next *float32) {
+func (p *Product) tile(s *state, t int, chunk Chunk, width int, b []float32, ldb int, c *float32, ldc int, add, bias, next *float32) {
 	k := p.kernel
 	kernel := k.Tile
 	if width < k.NR {
@@ -209,11 +216,11 @@ func (p *Product) tile(s *state, t int, chunk Chunk, width int, b []float32, c *
 		from := bits.TrailingZeros64(used)
 		taps := bits.TrailingZeros64(^(used >> from))
 		used &^= (1<<taps - 1) << from
-		rows, b := &s.rows[(t*chunk.Taps+from)*k.MR], &b[from*chunk.Depth*width]
+		rows, b := &s.rows[(t*chunk.Taps+from)*k.MR], &b[from*chunk.Depth*ldb]
 		if next != nil {
-			k.Stream(taps, chunk.Depth, rows, b, width, c, ldc, add, ldc, bias, next)
+			k.Stream(taps, chunk.Depth, rows, b, ldb, c, ldc, add, ldc, bias, next)
 		} else {
-			kernel(taps, chunk.Depth, rows, b, width, c, ldc, add, ldc, bias)
+			kernel(taps, chunk.Depth, rows, b, ldb, c, ldc, add, ldc, bias)
 		}
 		add, bias = c, nil
 	}
@@ -233,7 +240,7 @@ func (p *Product) ahead(s *state, t, j, count int, chunk Chunk, b []float32) *fl
 		k.Touch(chunk.Taps*k.MR, &row[0], min(touched, ceil(chunk.Depth, line)))
 	}
 	// A step of the kernel takes NR floats of a panel and fetches a line: as many as there are take NR/line tiles.
-	if calls := k.NR / line; left < calls && (j+1)%p.group != 0 && j+1 < p.B.Count() {
+	if calls := k.NR / line; left < calls && p.LDB == 0 && (j+1)%p.group != 0 && j+1 < p.B.Count() {
 		if at := p.B.Start(1) + (calls-1-left)*terms*line; at < len(b) {
 			return &b[at]
 		}

@@ -28,7 +28,11 @@ func gemmWithin(t *testing.T, what string, got float32, want, magnitude float64,
 func TestTile(t *testing.T) {
 	for _, table := range Tables() {
 		g := &table.Gemm
-		for half, tile := range []func(int, int, **float32, *float32, int, *float32, int, *float32, int, *float32){g.Tile, g.Half} {
+		stream := func(taps, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32) {
+			g.Stream(taps, kc, a, b, ldb, c, ldc, add, ldadd, bias, b)
+		}
+		for i, tile := range []func(int, int, **float32, *float32, int, *float32, int, *float32, int, *float32){g.Tile, stream, g.Half} {
+			half := i / 2
 			width := g.NR / (1 + half)
 			for _, taps := range []int{0, 1, 2, 9} {
 				for _, kc := range []int{0, 1, 2, 3, 17, 64} {
@@ -142,6 +146,44 @@ func TestTranspose(t *testing.T) {
 						t.Fatalf("%s, %d blocks: dst[%d,%d] is %v, expected %v", table.Name, blocks, j, i, dst[j*ldd+i], want)
 					}
 				}
+			}
+		}
+	}
+}
+
+func TestPack(t *testing.T) {
+	for _, table := range Tables() {
+		g := &table.Gemm
+		for _, rows := range []int{0, 1, 2, 19} {
+			for panels := range 4 {
+				lds, ldd := panels*g.NR+3, rows*g.NR+5
+				r := rand.New(rand.NewPCG(1, 2))
+				src, dst := gemmInput(r, rows*lds+1), gemmInput(r, (panels+1)*ldd+g.NR)
+				want := append([]float32(nil), dst...)
+				for i := range rows {
+					for j := range panels {
+						copy(want[j*ldd+i*g.NR:][:g.NR], src[i*lds+j*g.NR:])
+					}
+				}
+				g.Pack(panels, rows, &src[0], lds, &dst[0], ldd)
+				for i := range want {
+					if dst[i] != want[i] {
+						t.Fatalf("%s, %d panels, %d rows: float %d is %v, expected %v", table.Name, panels, rows, i, dst[i], want[i])
+					}
+				}
+			}
+		}
+	}
+}
+
+// Touch has no result; it must not fault, whatever it is asked for.
+func TestTouch(t *testing.T) {
+	x := make([]float32, 100)
+	rows := []*float32{&x[0], &x[99], &x[5]}
+	for _, table := range Tables() {
+		for n := range len(rows) + 1 {
+			for lines := range 9 {
+				table.Gemm.Touch(n, &rows[0], lines)
 			}
 		}
 	}
