@@ -206,6 +206,38 @@ func TestBuilderErrors(t *testing.T) {
 	}
 }
 
+// What the stock backend panics with is the error of the execution too, here a division by zero.
+func TestPanicOfStockBackend(t *testing.T) {
+	b := open(t, "workers=2")
+	builder := b.Builder("divide")
+	f := recorder{builder.Main()}
+	shape := shapes.Make(dtypes.Int32, 2)
+	x, y := must(f.Parameter("x", shape, nil)), must(f.Parameter("y", shape, nil))
+	if err := f.Return([]compute.Value{must(f.Div(x, y))}, nil); err != nil {
+		t.Fatal(err)
+	}
+	program, err := builder.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, divisor := range []int32{2, 0, 3} {
+		in := []compute.Buffer{must(b.BufferFromFlatData(0, []int32{6, 12}, shape)), must(b.BufferFromFlatData(0, []int32{divisor, 1}, shape))}
+		out, err := program.Execute(in, nil, 0)
+		if divisor == 0 {
+			if err == nil || !strings.Contains(err.Error(), "divide") {
+				t.Errorf("6/0 has error %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := must(out[0].Data()).([]int32); got[0] != 6/divisor || got[1] != 12 {
+			t.Errorf("6/%d and 12/1 are %v", divisor, got)
+		}
+	}
+}
+
 // Programs still run after the threads have ended, on the caller's.
 func TestFinalizedBackend(t *testing.T) {
 	b, err := cpu.New("workers=4")

@@ -48,6 +48,9 @@ type record struct {
 	closures []*function // of While, If and Sort
 }
 
+// String names the operation in errors.
+func (r *record) String() string { return r.op.String() }
+
 // Name returns the function's name, "" for a closure.
 func (f *function) Name() string {
 	if f == f.builder.main {

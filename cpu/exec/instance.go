@@ -2,6 +2,7 @@ package exec
 
 import (
 	"fmt"
+	"strings"
 	"unsafe"
 
 	"github.com/gomlx/compute/dtypes"
@@ -85,8 +86,11 @@ func name(s *plan.Step) string {
 		return fmt.Sprintf("chain of %d", len(op.Code))
 	case *plan.Convolution:
 		return [...]string{"convolution", "convolution's input gradient", "convolution's kernel gradient"}[op.Pass]
+	case plan.External:
+		return fmt.Sprint(op.Record)
 	default:
-		return fmt.Sprintf("%T", op)[len("*plan."):]
+		kind := fmt.Sprintf("%T", op)
+		return kind[strings.LastIndexByte(kind, '.')+1:]
 	}
 }
 

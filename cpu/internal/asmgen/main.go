@@ -7,7 +7,9 @@ package main
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	. "github.com/mmcloughlin/avo/build"
@@ -16,10 +18,7 @@ import (
 var sets = map[string]func(){}
 
 func main() {
-	var names []string
-	for name := range sets {
-		names = append(names, name)
-	}
+	names := slices.Sorted(maps.Keys(sets))
 	kernels := flag.String("kernels", "", "which kernels to write: "+strings.Join(names, ", "))
 	flag.Parse()
 	generate, ok := sets[*kernels]
