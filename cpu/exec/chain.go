@@ -209,7 +209,6 @@ type allocation struct {
 	at   map[plan.Ref]int // register of a value
 	last map[plan.Ref]int // last instruction that reads it
 	free []int
-	link []*int // uses of registers, to be renumbered
 }
 
 func (b *allocation) register() int {
@@ -316,9 +315,7 @@ func (b *allocation) allocate() error {
 		if i.unary == nil && i.binary == nil && i.scalar == nil && !i.choose {
 			return fmt.Errorf("no kernel for %s of %d operands", code.Op, len(code.Args))
 		}
-		for _, r := range temporary {
-			b.free = append(b.free, r)
-		}
+		b.free = append(b.free, temporary...)
 		for n, ref := range code.Args {
 			seen := false
 			for _, before := range code.Args[:n] {

@@ -18,7 +18,7 @@ type Gemm struct {
 	//
 	// A_ti, the pointer a[t·MR+i], is a row of kc adjacent floats: A is read where it lies, and the rows need no common
 	// stride. B has rows of stride ldb (NR when packed), C has ldc, add has ldadd. bias and add may be nil; add may be c,
-	// which accumulates. The sum is formed in one accumulator per element, from zero, in the order of t and k.
+	// which accumulates; without terms, a and b may be nil. The sum is formed in one accumulator per element, from zero, in the order of t and k.
 	Tile, Half func(taps, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32)
 
 	// Stream is Tile, and asks the memory for a cache line from next on with every step of k: the rows of the next tile, if
@@ -64,7 +64,10 @@ func genericTile(taps, kc int, a **float32, b *float32, ldb int, c *float32, ldc
 	if bias != nil {
 		bias = at(bias, genericHalf)
 	}
-	genericHalfTile(taps, kc, a, at(b, genericHalf), ldb, at(c, genericHalf), ldc, add, ldadd, bias)
+	if b != nil { // else there are no terms
+		b = at(b, genericHalf)
+	}
+	genericHalfTile(taps, kc, a, b, ldb, at(c, genericHalf), ldc, add, ldadd, bias)
 }
 
 func genericHalfTile(taps, kc int, a **float32, b *float32, ldb int, c *float32, ldc int, add *float32, ldadd int, bias *float32) {

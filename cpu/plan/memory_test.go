@@ -17,7 +17,6 @@ type machine struct {
 	arena  []*Value
 	params [][]*Value
 	outs   [][]*Value
-	consts map[*Value]bool
 }
 
 // bytesOf returns the bytes in which a value lives, and where they are.
