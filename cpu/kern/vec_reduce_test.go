@@ -187,7 +187,8 @@ func TestAdamWKernel(t *testing.T) {
 				what := fmt.Sprintf("%s n=%d i=%d ", table.Name, n, i)
 				within(t, what+"m", m[i], m1, math.Abs(float64(m0[i]))+math.Abs(float64(grad[i])))
 				within(t, what+"v", v[i], v1, v1)
-				within(t, what+"p", p[i], p1, 1+math.Abs(float64(p0[i])))
+				// The step itself is off by a few rounding errors, each relative to it.
+				within(t, what+"p", p[i], p1, 1+math.Abs(float64(p0[i]))+3*math.Abs(p1-float64(p0[i])))
 			}
 		}
 	}
