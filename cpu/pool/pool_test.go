@@ -165,10 +165,11 @@ func TestEnter(t *testing.T) {
 	p.Enter()
 	within(t, func() { meet(p) }) // alone inside: workers help
 	p.Enter()
-	p.Run(100, func(_, worker int) {
+	p.Run(20, func(_, worker int) {
 		if worker != 0 {
 			t.Errorf("a part ran on worker %d while two series are in progress", worker)
 		}
+		time.Sleep(100 * time.Microsecond) // so that another worker would have the time to take one
 	})
 	p.Leave()
 	within(t, func() { meet(p) })
@@ -234,6 +235,19 @@ func TestPanicInWorker(t *testing.T) {
 		r = caught(func() { p.Run(1000, func(part, _ int) { panic(part) }) })
 		if failure, ok := r.(*pool.Panic); !ok || failure.Value.(int) >= 3 {
 			t.Errorf("Run panicked with %v; of three workers, each ends at its first part", r)
+		}
+		// What nobody has begun is skipped.
+		var begun atomic.Int32
+		caught(func() {
+			p.Run(1e5, func(int, int) {
+				if begun.Add(1) == 10 {
+					panic(cause)
+				}
+				runtime.Gosched()
+			})
+		})
+		if n := begun.Load(); n == 1e5 {
+			t.Errorf("all %d parts ran although one of the first panicked", n)
 		}
 		// A panic of a nested Run is not wrapped again.
 		r = caught(func() { p.Run(2, func(int, int) { p.Run(2, func(int, int) { panic(cause) }) }) })
