@@ -12,7 +12,7 @@ const (
 	outerSplit  = 1024      // terms of a partial sum, at least
 	outerReads  = 8         // panels times taps that a row of X is read for, if there are as many
 	outerCopied = 4         // panels of X that are packed at a time
-	outerParts  = 16        // parts that are worth partial sums
+	outerParts  = 24        // parts that are worth partial sums
 	outerShared = 4 << 20   // floats of all partial sums
 )
 
@@ -39,7 +39,6 @@ type Outer struct {
 	units  int    // (tap, block) pairs per part
 	group  int    // panels per part
 	splits int
-	each   int     // terms per split
 	same   []int32 // the pairs of packed rows
 	state  []outerState
 }
@@ -86,8 +85,7 @@ func (o *Outer) Plan(k *kern.Gemm, workers, several int) {
 			o.units = ceil(o.units, 2)
 		}
 	}
-	o.each = max(1, ceil(ceil(o.Terms, OuterTerms), o.splits)) * OuterTerms
-	o.splits = max(1, ceil(o.Terms, o.each))
+	o.splits = max(1, min(o.splits, ceil(o.Terms, OuterTerms)))
 	o.same = make([]int32, 2*OuterTerms)
 	for p := range OuterTerms {
 		o.same[2*p], o.same[2*p+1] = int32(p*k.NR), int32(p*k.NR)
@@ -138,8 +136,9 @@ func (o *Outer) Compute(part, worker int, s Pairs, scratch, partial, c, x, y, bi
 		o.initialise(unit0, unit1, panel0, panel1, c, bias, add)
 		v.sum = 1
 	}
-	last := min((split+1)*o.each, o.Terms)
-	for first := split * o.each; first < last || first == 0; first += OuterTerms {
+	visits := ceil(o.Terms, OuterTerms)
+	first, last := split*visits/o.splits*OuterTerms, min((split+1)*visits/o.splits*OuterTerms, o.Terms)
+	for ; first < last || first == 0; first += OuterTerms {
 		count := min(OuterTerms, last-first)
 		if o.TransY {
 			for j := panel0; j < panel1 && count > 0; j++ {
