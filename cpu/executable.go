@@ -57,13 +57,10 @@ func newExecutable(b *builder) (*executable, error) {
 		outs = append(outs, values[v])
 	}
 	e.program = plan.Lower(w.nodes, params, outs)
-	// Binding finds what cannot be run, now rather than at the first execution.
-	v := e.variant(make([]bool, len(params)))
-	i, err := e.instance(v)
-	if err != nil {
+	// Binding finds what cannot be run, now rather than at the first execution, which may donate and so be laid out anew.
+	if _, err := e.instance(e.variant(make([]bool, len(params)))); err != nil {
 		return nil, err
 	}
-	v.idle = append(v.idle, i)
 	return e, nil
 }
 
@@ -178,9 +175,18 @@ func kernel(r *record) (plan.Named, bool) {
 		}
 	}
 	for _, v := range slices.Concat(r.in, r.out) {
-		if v.shape.DType != dtypes.Float32 {
+		if v.shape.DType != dtypes.Float32 || v.shape.Size() == 0 {
 			return n, false
 		}
+	}
+	rank := r.in[0].shape.Rank()
+	switch n.Name {
+	case "attention", "attention_grad", "upsample", "upsample_grad":
+		return n, rank == 4
+	case "group_norm", "group_norm_grad":
+		return n, rank >= 2
+	case "softmax", "softmax_grad":
+		return n, rank >= 1
 	}
 	return n, true
 }

@@ -154,6 +154,14 @@ func (i *Instance) Run(params, outs []Memory) error {
 			copyFlat(outs[k].Flat, i.memory[i.outs[k]].Flat)
 		}
 	}
+	// An idle instance keeps nothing of its callers alive.
+	for _, slots := range [][][]int{i.params, i.results} {
+		for _, s := range slots {
+			for _, slot := range s {
+				i.memory[slot] = Memory{}
+			}
+		}
+	}
 	return nil
 }
 

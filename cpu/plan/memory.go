@@ -160,6 +160,8 @@ func (s *Step) inPlace(i int, u, v *Value) bool {
 		return op.Size == u.Size()
 	case *Product:
 		return op.Residual > 0 && i == op.Residual
+	case *Convolution:
+		return op.Residual > 0 && i == op.Residual
 	case Named:
 		// p, gradient, m, v and average, value: each result lies where the old one was.
 		switch op.Name {

@@ -76,8 +76,8 @@ func (p *Pool) Enter() { p.clients.Add(1) }
 // Leave is the end of what Enter began.
 func (p *Pool) Leave() { p.clients.Add(-1) }
 
-// Run calls fn(part, worker) once for every part in [0, parts) and returns when all are done. No two calls at a time have
-// the same worker in [0, Workers()). Which worker gets which part is not defined, so a result must not depend on it.
+// Run calls fn(part, worker) once for every part in [0, parts) and returns when all are done. No two calls of one Run at a time
+// have the same worker in [0, Workers()). Which worker gets which part is not defined, so a result must not depend on it.
 // If a part panics, the remaining parts are skipped and Run panics with a *Panic.
 func (p *Pool) Run(parts int, fn func(part, worker int)) {
 	if parts <= 0 {
