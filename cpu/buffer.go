@@ -8,9 +8,9 @@ import (
 	"unsafe"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 
+	"github.com/doob-diffusion/doob/cpu/exec"
 	"github.com/doob-diffusion/doob/cpu/kern"
 )
 
@@ -30,27 +30,8 @@ func (b *Backend) newBuffer(shape shapes.Shape) *buffer {
 	size := shape.ByteSize()
 	x := &buffer{backend: b, shape: shape.Clone()}
 	x.memory = b.memory.get(int(size+3) / 4)
-	length := shape.Size()
-	if shape.DType.IsPacked() {
-		length = int(size)
-	}
-	x.flat = slice(x.memory, shape.DType, length)
+	x.flat = exec.View(x.memory, shape.DType, shape.Dimensions...)
 	return x
-}
-
-// slice sees memory as a flat slice of n elements of a type. Elements that share bytes are seen as bytes.
-func slice(memory []float32, dtype dtypes.DType, n int) any {
-	if n == 0 {
-		return dtypes.MakeAnySlice(dtype, 0)
-	}
-	p := unsafe.Pointer(unsafe.SliceData(memory))
-	switch {
-	case dtype == dtypes.Float32:
-		return unsafe.Slice((*float32)(p), n)
-	case dtype.IsPacked():
-		return unsafe.Slice((*byte)(p), n)
-	}
-	return dtypes.UnsafeAnySliceFromBytes(p, dtype, n)
 }
 
 // Backend returns the backend that made the buffer.

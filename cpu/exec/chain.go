@@ -302,7 +302,7 @@ func (b *allocation) allocate() error {
 		case 3:
 			i.a, i.b, i.c = arg(0), arg(1), arg(2)
 			if code.Op == compute.OpTypeClamp { // min, x, max
-				i.binary = func(dst, low, x *float32, n int) { vec.Max(dst, low, x, n) }
+				i.binary = vec.Max
 				r := b.register()
 				i.dst = r
 				b.code = append(b.code, i)

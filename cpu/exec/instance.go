@@ -104,7 +104,7 @@ func (i *Instance) place(v *plan.Value, arena []float32) int {
 	var m Memory
 	switch place := i.layout.Places[v]; place.Kind {
 	case plan.Arena:
-		m = cut(arena, place.Offset, v)
+		m = Of(View(arena[place.Offset/4:], v.DType, v.Dims...))
 	case plan.Const:
 		m = Of(v.Const)
 	case plan.Param:
@@ -116,18 +116,23 @@ func (i *Instance) place(v *plan.Value, arena []float32) int {
 	return slot
 }
 
-// cut returns the part of the arena at an offset in bytes, as elements of v's type.
-func cut(arena []float32, offset int, v *plan.Value) Memory {
-	n := v.Size()
+// View sees the beginning of memory as the flat slice of a tensor. Elements that share bytes are seen as bytes.
+func View(memory []float32, dtype dtypes.DType, dims ...int) any {
+	n := 1
+	for _, d := range dims {
+		n *= d
+	}
 	if n == 0 {
-		return Of(dtypes.MakeAnySlice(v.DType, 0))
+		return dtypes.MakeAnySlice(dtype, 0)
 	}
-	p := unsafe.Add(unsafe.Pointer(unsafe.SliceData(arena)), offset)
-	if v.DType == dtypes.Float32 {
-		f := unsafe.Slice((*float32)(p), n)
-		return Memory{Flat: f, F32: f}
+	p := unsafe.Pointer(unsafe.SliceData(memory))
+	switch {
+	case dtype == dtypes.Float32:
+		return memory[:n:n]
+	case dtype.IsPacked():
+		return unsafe.Slice((*byte)(p), dtype.SizeForDimensions(dims...))
 	}
-	return Of(dtypes.UnsafeAnySliceFromBytes(p, v.DType, n))
+	return dtypes.UnsafeAnySliceFromBytes(p, dtype, n)
 }
 
 // Run executes the program on parameters and outputs. An output with a donor must be given the donor's memory.

@@ -11,7 +11,7 @@ import (
 	"github.com/doob-diffusion/doob/cpu/vec"
 )
 
-// Kernels are the named functions that have a kernel, all in float32.
+// kernels are the named functions that have a kernel, all in float32.
 var kernels = []string{"adamw", "attention", "attention_grad", "ema", "group_norm", "group_norm_grad", "silu", "silu_grad",
 	"softmax", "softmax_grad", "sum_squares", "upsample", "upsample_grad"}
 

@@ -86,12 +86,7 @@ func Arrange(p *Program, donated []bool) *Layout {
 	}
 	for _, s := range p.Steps {
 		for _, v := range s.In {
-			if v.Const != nil {
-				if _, ok := l.Places[v]; !ok {
-					l.Places[v] = Place{Kind: Const, Index: len(l.Consts)}
-					l.Consts = append(l.Consts, v)
-				}
-			}
+			l.constant(v)
 		}
 		for _, v := range s.Out {
 			k, isOut := out[v]
@@ -112,13 +107,8 @@ func Arrange(p *Program, donated []bool) *Layout {
 			blocks[v] = b
 		}
 	}
-	for i, v := range p.Outs {
-		if l.Copied[i] && v.Const != nil {
-			if _, ok := l.Places[v]; !ok {
-				l.Places[v] = Place{Kind: Const, Index: len(l.Consts)}
-				l.Consts = append(l.Consts, v)
-			}
-		}
+	for _, v := range p.Outs {
+		l.constant(v)
 	}
 	l.pack(arena)
 	for v, b := range blocks {
@@ -127,7 +117,15 @@ func Arrange(p *Program, donated []bool) *Layout {
 	return l
 }
 
-func bytes(v *Value) int { return v.Size() * v.DType.Size() }
+// constant places v if it is a constant.
+func (l *Layout) constant(v *Value) {
+	if _, placed := l.Places[v]; v.Const != nil && !placed {
+		l.Places[v] = Place{Kind: Const, Index: len(l.Consts)}
+		l.Consts = append(l.Consts, v)
+	}
+}
+
+func bytes(v *Value) int { return v.DType.SizeForDimensions(v.Dims...) }
 
 // overwritten returns the block of an operand that nobody needs after this step and in whose place the step may write v.
 func (s *Step) overwritten(v *Value, last map[*Value]int, blocks map[*Value]*block) *block {
