@@ -28,6 +28,9 @@ type Work struct {
 	Args map[string]int `json:"args,omitempty"`
 	// Flop is the nominal number of floating-point operations of one iteration; 0 if it says little.
 	Flop float64 `json:"flop,omitempty"`
+	// Count says how many things one iteration makes, and Unit what they are, where their rate is what matters.
+	Count int    `json:"count,omitempty"`
+	Unit  string `json:"unit,omitempty"`
 	// Peers are the variants of the same work in PyTorch, see pytorch/peer.py.
 	Peers []string `json:"peers,omitempty"`
 	// Memory says that the peak memory is compared too.
@@ -107,6 +110,7 @@ func Works() []Work {
 			Work{Name: "U-Net sampling " + what, Kind: "unet_sample", Args: args, Memory: true, Flop: s.flop * float64(s.batch),
 				Peers: []string{"nchw", "nhwc", "compile nchw", "compile nhwc", "freeze compile nhwc"}})
 	}
+	works = append(works, mnistWorks()...)
 	return append(works, Work{Name: "importance fine-tuning, toy, preset quick", Kind: "importance",
 		Args:  map[string]int{"iterations": 16, "paths": 1024, "updates": 120, "batch": 256, "samples": 10000, "pretraining": 2500},
 		Peers: []string{"eager", "compile", "compile autotune"}})
@@ -114,13 +118,16 @@ func Works() []Work {
 
 // builders make one step of a kind of work on a backend.
 var builders = map[string]func(backend string, args map[string]int) (step func() error, err error){
-	"peak":        peak,
-	"gemm":        product,
-	"conv":        convolution,
-	"mlp_train":   perceptron,
-	"unet_train":  unetTraining,
-	"unet_sample": unetSampling,
-	"importance":  importance,
+	"peak":           peak,
+	"gemm":           product,
+	"conv":           convolution,
+	"mlp_train":      perceptron,
+	"unet_train":     unetTraining,
+	"unet_sample":    unetSampling,
+	"mnist_pretrain": mnistPretraining,
+	"mnist_finetune": mnistFineTuning,
+	"mnist_sample":   mnistSampling,
+	"importance":     importance,
 }
 
 // Build prepares a work on the named backend of package engine and returns one iteration of it.

@@ -32,6 +32,9 @@ func BenchmarkWork(b *testing.B) {
 			if w.Flop > 0 {
 				b.ReportMetric(w.Flop*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			}
+			if w.Count > 0 {
+				b.ReportMetric(float64(w.Count*b.N)/b.Elapsed().Seconds(), w.Unit+"/s")
+			}
 		})
 	}
 }
@@ -61,7 +64,7 @@ func BenchmarkTinyStep(b *testing.B) {
 
 // TestWorks runs every kind of work once, at sizes that take no time.
 func TestWorks(t *testing.T) {
-	small := map[string]int{"m": 5, "n": 7, "k": 3, "batch": 2, "inputs": 3, "outputs": 5, "width": 16, "depth": 2, "heads": 2,
+	small := map[string]int{"m": 5, "n": 7, "k": 3, "batch": 2, "inputs": 3, "outputs": 5, "width": 16, "depth": 2, "heads": 2, "steps": 2,
 		"iterations": 2, "paths": 64, "updates": 2, "samples": 64, "pretraining": 2}
 	seen := map[string]bool{}
 	for _, w := range append(Works(), Peak) {

@@ -9,8 +9,8 @@ import (
 	"github.com/doob-diffusion/doob/noise"
 )
 
-// perceptron is a training step of a timed [nn.MLP] from 2 to 2 numbers: mean squared error and Adam, without clipping.
-// The trainer also keeps a moving average of the parameters, which the PyTorch program does not.
+// perceptron is a training step of a timed [nn.MLP] from 2 to 2 numbers: mean squared error, Adam, moving averages of the
+// parameters; without clipping.
 func perceptron(backend string, args map[string]int) (func() error, error) {
 	e, err := engine.Open(backend)
 	if err != nil {

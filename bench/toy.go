@@ -32,15 +32,19 @@ func importance(backend string, args map[string]int) (func() error, error) {
 	}
 	ctx, key, shape := context.Background(), noise.New(1), []int{2}
 	var schedule diffusion.Schedule
-	base := diffusion.Perceptron{MLP: nn.MLP{Scope: e.Scope("/base"), In: 2, Out: 2, Width: width, Depth: depth, Octaves: octaves,
+	base := diffusion.Network{Velocity: nn.MLP{Scope: e.Scope("/base"), In: 2, Out: 2, Width: width, Depth: depth, Octaves: octaves,
 		Timed: true}.Init(key, 0, 0)}
-	pretraining := diffusion.Pretraining{Steps: args["pretraining"], Batch: rows, Optimizer: nn.Optimizer{LearningRate: 3e-3, EMA: 0.999}}
-	err = pretraining.Run(ctx, e, "/base", schedule, base, power, shape, key,
-		func(data []float32, step int) { copy(data, prior.Sample(rows, key.Sub("data").At(step))) }, nil)
+	pretraining := diffusion.Pretraining{Power: power, Steps: args["pretraining"], Batch: rows, Optimizer: nn.Optimizer{LearningRate: 3e-3, EMA: 0.999}}
+	trainer, err := pretraining.Trainer(e, "/base", schedule, base)
 	if err != nil {
 		return nil, err
 	}
-	base.MLP = base.MLP.At(e.Scope(nn.Averaged("/base")))
+	err = trainer.Run(ctx, pretraining.Steps, pretraining.Inputs(key, shape,
+		func(data []float32, step int) { copy(data, prior.Sample(rows, key.Sub("data").At(step))) }), nil)
+	if err != nil {
+		return nil, err
+	}
+	base.Velocity = base.Velocity.Within(e.Scope(nn.Averaged("/base")))
 	r := reward.Mixture{Density: likelihood}
 
 	return func() error {
@@ -48,19 +52,17 @@ func importance(backend string, args map[string]int) (func() error, error) {
 		if err != nil {
 			return err
 		}
-		h := htransform.NewRewardInformed(htransform.Network{Scope: e.Scope("/h"), Width: width, Depth: depth, Octaves: octaves,
-			ScaleWidth: scaleWidth}, r, 2, key)
+		h := htransform.RewardInformed{Reward: r, NN2: htransform.Scale(e.Scope("/h/nn2"), scaleWidth, 0, key),
+			NN1: nn.MLP{Scope: e.Scope("/h/nn1"), In: 6, Out: 2, Width: width, Depth: depth, Octaves: octaves, Timed: true}.Init(key, 0, 0)}
 		sampler := &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(schedule, diffusion.Times(steps, power)),
 			Shape: shape, Base: base, Control: h, Batch: rows}
-		training := finetune.Training{Updates: args["updates"], Batch: args["batch"],
+		training := finetune.Training{Updates: args["updates"], Batch: args["batch"], Power: power,
 			Optimizer: nn.Optimizer{LearningRate: 6e-3, EMA: 0.995, Decay: args["iterations"] * args["updates"]}}
-		objective, err := finetune.NewSupervised(sampler, h, "/h", training, power, 1e-4)
+		objective, err := finetune.NewSupervised(sampler, h, "/h", training, 1e-4)
 		if err != nil {
 			return err
 		}
-		h.NN1 = h.NN1.At(e.Scope(nn.Averaged("/h/nn1")))
-		h.NN2 = h.NN2.At(e.Scope(nn.Averaged("/h/nn2")))
-		sampler.Control = h
+		sampler.Control = h.Within(e.Scope(nn.Averaged("/h")))
 		run := finetune.FineTuning{Sampler: sampler, Reward: r, Selector: finetune.Relaxed{Rate: finetune.Rate{0.1, 0.3}},
 			Objective: objective, Buffer: &finetune.Buffer{Capacity: 4096, Dim: 2}, Iterations: args["iterations"],
 			Paths: args["paths"], Key: key}

@@ -22,12 +22,18 @@ func Diffuse(schedule Schedule, base Model, x0, t, eps *graph.Node) Diffused {
 }
 
 // Loss is the supervised loss (7)/(9) weighted by ν², mean over batch and coordinates of (ε − ε_θ − ε_h)², and with it
-// ε_h. Without a control it is the denoising score-matching loss of the base model.
-func (d Diffused) Loss(h Control) (loss, epsH *graph.Node) {
+// ε_h. Without a control it is the denoising score-matching loss of the base model. With velocity set, each sample's part
+// is divided by γ², which makes it the error of the velocity: high noise levels, where the error of ε is smallest in spite of
+// all that is decided there, then count as much as low ones. The minimiser is the same.
+func (d Diffused) Loss(h Control, velocity bool) (loss, epsH *graph.Node) {
 	residual := graph.Sub(d.Target, d.Eps)
 	if h != nil {
 		epsH = d.Noise(h)
 		residual = graph.Sub(residual, epsH)
+	}
+	if velocity {
+		gamma, _ := d.GammaNu()
+		residual = graph.Div(residual, gamma)
 	}
 	return graph.ReduceAllMean(graph.Square(residual)), epsH
 }

@@ -42,7 +42,7 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 	loss := map[float64]float64{}
 	for _, scale := range []float64{0, 0.5, 0.9, 1, 1.1} {
 		out := run(t, func(in []*graph.Node) []*graph.Node {
-			loss, _ := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2]).Loss(pull{scale})
+			loss, _ := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2]).Loss(pull{scale}, false)
 			return []*graph.Node{loss}
 		}, engine.Rows(x0, 1), times, engine.Rows(eps, 1))
 		loss[scale] = float64(out[0][0])
@@ -70,7 +70,7 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 	// Without a control it is the score-matching loss of the base model, on data of its own.
 	x0, times, eps = prior.data(n, 2)
 	out := run(t, func(in []*graph.Node) []*graph.Node {
-		loss, epsH := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2]).Loss(nil)
+		loss, epsH := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2]).Loss(nil, false)
 		if epsH != nil {
 			t.Error("no control, but its ε_h is not nil")
 		}
@@ -95,7 +95,7 @@ func TestRegulariser(t *testing.T) {
 		x0, _, eps := prior.data(2*n, power)
 		out := run(t, func(in []*graph.Node) []*graph.Node {
 			d := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2])
-			_, epsH := d.Loss(constant{h})
+			_, epsH := d.Loss(constant{h}, false)
 			return []*graph.Node{d.KL(epsH, power)}
 		}, engine.Rows(x0, 2), times, engine.Rows(eps, 2))
 		near(t, fmt.Sprintf("power %g", power), float64(out[0][0]), 0.5*h*h*10.05, 0.02) // the floor of the times costs below 0.1 %

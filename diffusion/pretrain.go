@@ -1,8 +1,6 @@
 package diffusion
 
 import (
-	"context"
-
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/engine"
@@ -10,53 +8,21 @@ import (
 	"github.com/doob-diffusion/doob/noise"
 )
 
-// Perceptron is a noise-prediction model made of a timed [nn.MLP] F on flattened samples. With Residual = 0, F predicts
-// the velocity v = γε − νx_0 (Salimans & Ho 2022), which has unit scale at every noise level:
+// Network is a noise-prediction model made of a timed network F that predicts the velocity v = γε − νx_0 (Salimans & Ho
+// 2022), which has unit scale at every noise level:
 //
 //	ε_θ = ν·x + γ·F(x, t)
-//
-// A velocity holds all of the noise, which cannot pass through hidden layers narrower than the sample. With Residual =
-// σ > 0, F predicts x_0 instead, and its estimate, taken to be off by σ per coordinate, is combined with the observation
-// x/γ of precision (γ/ν)², so that the model copies its input where that is the better estimate:
-//
-//	ε_θ = (x − γ·F(x, t))·ν/(ν² + γ²σ²)
-type Perceptron struct {
+type Network struct {
 	Schedule Schedule
-	MLP      nn.MLP
-	Residual float64
+	Velocity nn.Field
 }
 
-var _ Model = Perceptron{}
+var _ Model = Network{}
 
 // Noise implements [Model].
-func (m Perceptron) Noise(x, t *graph.Node) *graph.Node {
-	gamma, nu := m.coefficients(x, t)
-	flat := graph.Reshape(x, x.Shape().Dimensions[0], -1)
-	f := graph.Mul(gamma, graph.Reshape(m.MLP.Apply(flat, t), x.Shape().Dimensions...))
-	if m.Residual == 0 {
-		return graph.Add(graph.Mul(nu, x), f)
-	}
-	return graph.Mul(graph.Sub(x, f), graph.Div(nu, m.variance(gamma, nu)))
-}
-
-// Weight returns the factor of a sample's loss on ε in pre-training, [batch, 1, …]. With Residual = σ it is (ν² + γ²σ²)/γ²,
-// under which F is asked for x_0 at all noise levels above σ alike (λ = 1/c_out² of Karras et al. 2022).
-func (m Perceptron) Weight(x, t *graph.Node) *graph.Node {
-	gamma, nu := m.coefficients(x, t)
-	if m.Residual == 0 {
-		return graph.OnesLike(gamma)
-	}
-	return graph.Div(m.variance(gamma, nu), graph.Square(gamma))
-}
-
-func (m Perceptron) coefficients(x, t *graph.Node) (gamma, nu *graph.Node) {
-	gamma, nu = m.Schedule.GammaNuGraph(t)
-	return Column(gamma, x), Column(nu, x)
-}
-
-// variance returns ν² + γ²σ².
-func (m Perceptron) variance(gamma, nu *graph.Node) *graph.Node {
-	return graph.Add(graph.Square(nu), graph.MulScalar(graph.Square(gamma), m.Residual*m.Residual))
+func (m Network) Noise(x, t *graph.Node) *graph.Node {
+	gamma, nu := m.Schedule.GammaNuGraph(t)
+	return graph.Add(graph.Mul(Column(nu, x), x), graph.Mul(Column(gamma, x), m.Velocity.Field(t, x)))
 }
 
 // Pretraining fits a noise-prediction model to data by denoising score matching.
@@ -64,40 +30,32 @@ type Pretraining struct {
 	Steps     int          `yaml:"steps"`
 	Batch     int          `yaml:"batch"`
 	Optimizer nn.Optimizer `yaml:",inline"`
+	Velocity  bool         `yaml:"velocity"` // weigh by 1/γ², see [Diffused.Loss]
+	Power     float64      `yaml:"power"`    // of the times trained at, see [DrawTimes]; 0 means 1
 }
 
-// Run fits the parameters below path. Data fills rows [Batch, shape…] for a step; times follow [DrawTimes] with power.
-// Observe, if not nil, is called after every step with the number of steps done and the loss.
-func (p Pretraining) Run(ctx context.Context, e *engine.Engine, path string, schedule Schedule, model Perceptron, power float64,
-	shape []int, key noise.Key, data func(rows []float32, step int), observe func(step int, loss float64)) error {
+// Trainer compiles the loss over the parameters below path. The inputs of a step are those of [Pretraining.Inputs].
+func (p Pretraining) Trainer(e *engine.Engine, path string, schedule Schedule, model Model) (*nn.Trainer, error) {
 	options := p.Optimizer
 	options.Decay = p.Steps
-	trainer, err := nn.NewTrainer(e, path, options, func(in []*graph.Node) *graph.Node {
-		diffused := Diffuse(schedule, model, in[0], in[1], in[2])
-		return graph.ReduceAllMean(graph.Mul(model.Weight(in[0], in[1]), graph.Square(graph.Sub(diffused.Target, diffused.Eps))))
+	return nn.NewTrainer(e, path, options, func(in []*graph.Node) *graph.Node {
+		loss, _ := Diffuse(schedule, model, in[0], in[1], in[2]).Loss(nil, p.Velocity)
+		return loss
 	})
-	if err != nil {
-		return err
-	}
+}
+
+// Inputs returns the inputs of every step: data x_0 [Batch, shape…], as filled in for that step; times; and noise. They
+// depend on the key and the step only, if data does.
+func (p Pretraining) Inputs(key noise.Key, shape []int, data func(rows []float32, step int)) func(step int) []any {
 	dim := 1
 	for _, d := range shape {
 		dim *= d
 	}
 	x0, t, eps := make([]float32, p.Batch*dim), make([]float32, p.Batch), make([]float32, p.Batch*dim)
-	for step := range p.Steps {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	return func(step int) []any {
 		data(x0, step)
-		DrawTimes(t, power, key.Sub("times").At(step))
+		DrawTimes(t, max(1, p.Power), key.Sub("times").At(step))
 		key.Sub("noise").Normal(eps, uint64(step), 0)
-		loss, err := trainer.Step(engine.Rows(x0, shape...), t, engine.Rows(eps, shape...))
-		if err != nil {
-			return err
-		}
-		if observe != nil {
-			observe(step+1, loss)
-		}
+		return []any{engine.Rows(x0, shape...), t, engine.Rows(eps, shape...)}
 	}
-	return nil
 }

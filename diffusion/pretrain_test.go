@@ -2,7 +2,6 @@ package diffusion_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
@@ -17,7 +16,7 @@ import (
 func TestPretraining(t *testing.T) {
 	const batch, steps = 256, 400
 	e := open(t)
-	model := diffusion.Perceptron{MLP: nn.MLP{Scope: e.Scope("/base"), In: 1, Out: 1, Width: 32, Depth: 2, Timed: true}.Init(noise.New(1), 0, 0)}
+	model := diffusion.Network{Velocity: nn.MLP{Scope: e.Scope("/base"), In: 1, Out: 1, Width: 32, Depth: 2, Timed: true}.Init(noise.New(1), 0, 0)}
 	data := func(rows []float32, step int) {
 		noise.New(2).Normal(rows, uint64(step), 0)
 		for i, z := range rows {
@@ -25,15 +24,20 @@ func TestPretraining(t *testing.T) {
 		}
 	}
 	var early, late float64
-	err := diffusion.Pretraining{Steps: steps, Batch: batch, Optimizer: nn.Optimizer{LearningRate: 5e-3}}.Run(context.Background(), e, "/base",
-		diffusion.Schedule{}, model, 2, []int{1}, noise.New(3), data, func(step int, loss float64) {
-			if step <= 1 {
-				early = loss
-			}
-			if step > steps-100 {
-				late += loss / 100
-			}
-		})
+	p := diffusion.Pretraining{Power: 2, Steps: steps, Batch: batch, Optimizer: nn.Optimizer{LearningRate: 5e-3}}
+	trainer, err := p.Trainer(e, "/base", diffusion.Schedule{}, model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = trainer.Run(context.Background(), steps, p.Inputs(noise.New(3), []int{1}, data), func(step int, loss float64) error {
+		if step <= 1 {
+			early = loss
+		}
+		if step > steps-100 {
+			late += loss / 100
+		}
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,57 +63,25 @@ func TestPretraining(t *testing.T) {
 	near(t, "variance of samples", v.value, prior.sd*prior.sd, 0.1)
 }
 
-// With a residual of σ the network predicts x_0: the mean of Gaussian data of standard deviation σ makes the prediction exact. With
-// none it predicts the velocity: 0 makes it exact for N(0, 1).
-func TestPerceptron(t *testing.T) {
+// The network predicts the velocity: 0 makes the prediction exact for N(0, 1).
+func TestNetwork(t *testing.T) {
 	x, times := []float32{-2, 0.1, 0.5, 3}, []float32{1e-4, 0.1, 0.5, 1}
-	for _, c := range []struct {
-		residual, bias float64
-		law            gaussian
-	}{{prior.sd, prior.mean, prior}, {0, 0, gaussian{0, 1}}} {
-		e := open(t)
-		mlp := nn.MLP{Scope: e.Scope("/base"), In: 1, Out: 1, Width: 4, Depth: 1, Timed: true}.Init(noise.New(1), 0, c.bias)
-		m := diffusion.Perceptron{MLP: mlp, Residual: c.residual}
-		program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
-			return []*graph.Node{m.Noise(in[0], in[1]), m.Weight(in[0], in[1])}
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := program.Run(engine.Rows(x, 1), times)
-		if err != nil {
-			t.Fatal(err)
-		}
-		eps, weight := make([]float32, 4), make([]float32, 4)
-		for i, dst := range [][]float32{eps, weight} {
-			if err := engine.Floats(dst, out[i]); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for i, at := range times {
-			slope, offset := c.law.line(float64(at))
-			near(t, "ε", float64(eps[i]), slope*float64(x[i])+offset, 1e-5)
-			gamma, nu, want := diffusion.Schedule{}.Gamma(float64(at)), diffusion.Schedule{}.Nu(float64(at)), 1.0
-			if c.residual > 0 {
-				want = nu*nu/(gamma*gamma) + c.residual*c.residual
-			}
-			near(t, "weight of the loss", float64(weight[i]), want, 1e-4*want)
-		}
-	}
-}
-
-func TestPretrainingStops(t *testing.T) {
 	e := open(t)
-	model := diffusion.Perceptron{MLP: nn.MLP{Scope: e.Scope("/base"), In: 1, Out: 1, Width: 4, Depth: 1, Timed: true}.Init(noise.New(1), 0, 0)}
-	ctx, cancel := context.WithCancel(context.Background())
-	last := 0
-	err := diffusion.Pretraining{Steps: 10, Batch: 4}.Run(ctx, e, "/base", diffusion.Schedule{}, model, 1, []int{1}, noise.New(1),
-		func([]float32, int) {}, func(step int, _ float64) {
-			if last = step; step == 3 {
-				cancel()
-			}
-		})
-	if !errors.Is(err, context.Canceled) || last != 3 {
-		t.Errorf("cancelled after step 3: error %v after step %d", err, last)
+	m := diffusion.Network{Velocity: nn.MLP{Scope: e.Scope("/base"), In: 1, Out: 1, Width: 4, Depth: 1, Timed: true}.Init(noise.New(1), 0, 0)}
+	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{m.Noise(in[0], in[1])} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := program.Run(engine.Rows(x, 1), times)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eps := make([]float32, 4)
+	if err := engine.Floats(eps, out[0]); err != nil {
+		t.Fatal(err)
+	}
+	for i, at := range times {
+		slope, offset := gaussian{0, 1}.line(float64(at))
+		near(t, "ε", float64(eps[i]), slope*float64(x[i])+offset, 1e-5)
 	}
 }

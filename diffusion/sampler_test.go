@@ -30,7 +30,7 @@ func planar(t *testing.T, batch int) *diffusion.Sampler {
 	base := nn.MLP{Scope: e.Scope("/base"), In: 2, Out: 2, Width: 24, Depth: 2, Timed: true}.Init(noise.New(1), 1, 0)
 	h := nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 2, Width: 24, Depth: 2, Timed: true}.Init(noise.New(2), 1, 0)
 	return &diffusion.Sampler{Engine: e, Steps: grid(diffusion.DDPM{}, 12), Shape: []int{2},
-		Base: diffusion.Perceptron{MLP: base}, Control: network{h}, Batch: batch}
+		Base: diffusion.Network{Velocity: base}, Control: network{h}, Batch: batch}
 }
 
 // Path i is a function of the key and i. Bit for bit at one batch size, whatever n and the threads, and at every batch size

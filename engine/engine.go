@@ -6,6 +6,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -101,6 +102,12 @@ func (e *Engine) NetworkCalls() int64 { return e.calls.Load() }
 // CountPaths records that n paths were simulated.
 func (e *Engine) CountPaths(n int) { e.paths.Add(int64(n)) }
 
+// Recount sets both counters: to those of a run that is resumed, or back over work that shall not count.
+func (e *Engine) Recount(paths, networkCalls int64) {
+	e.paths.Store(paths)
+	e.calls.Store(networkCalls)
+}
+
 // Paths returns how many paths were simulated so far.
 func (e *Engine) Paths() int64 { return e.paths.Load() }
 
@@ -149,6 +156,35 @@ func (p *Program) RunPadded(rows, total int, inputs ...any) ([]*tensors.Tensor, 
 	}
 	if n, ok := g.State(callsKey{}).(int64); ok {
 		p.engine.calls.Add(n * int64(rows) / int64(total))
+	}
+	return out, nil
+}
+
+// Map runs a program of one input [batch, shape…] and one output [batch, …] over n rows, in batches of one size of which
+// the last is padded with zeros, and returns the rows of the output. It stops with the context's error between batches.
+func (p *Program) Map(ctx context.Context, x []float32, n, batch int, shape ...int) ([]float32, error) {
+	dim := 1
+	for _, d := range shape {
+		dim *= d
+	}
+	var out []float32
+	rows := make([]float32, batch*dim)
+	for lo := 0; lo < n; lo += batch {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		hi := min(lo+batch, n)
+		clear(rows[copy(rows, x[lo*dim:hi*dim]):])
+		result, err := p.RunPadded(hi-lo, batch, Rows(rows, shape...))
+		if err != nil {
+			return nil, err
+		}
+		width := result[0].Size() / batch
+		values := make([]float32, (hi-lo)*width)
+		if err := Floats(values, result[0]); err != nil {
+			return nil, err
+		}
+		out = append(out, values...)
 	}
 	return out, nil
 }

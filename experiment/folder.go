@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"sync"
 
@@ -16,50 +19,86 @@ import (
 // ErrFolder says that a run folder cannot be used: it is not empty, another process works in it, or it is no run folder.
 var ErrFolder = errors.New("run folder")
 
+// errLocked says that a lock is taken.
+var errLocked = errors.New("another process works there")
+
 // Folder is a run folder, held by this process until Close.
 type Folder struct {
-	Path   string
-	events *os.File
-	mutex  sync.Mutex
-	err    error
+	Path     string
+	lock     *os.File
+	snapshot *Snapshot // of an unfinished stage, as found by ReopenFolder
+	events   *os.File
+	mutex    sync.Mutex
+	err      error
 }
 
 // CreateFolder makes a run folder, which must not exist or be empty, and writes the resolved configuration into it.
 func CreateFolder(path string, config any) (*Folder, error) {
-	if err := os.MkdirAll(path, 0o777); err != nil {
-		return nil, fmt.Errorf("%w %s: %w", ErrFolder, path, err)
-	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w %s: %w", ErrFolder, path, err)
-	}
-	if owner, err := os.ReadFile(filepath.Join(path, "LOCK")); err == nil {
-		return nil, fmt.Errorf("%w %s: process %s works there (remove LOCK if that process is gone)", ErrFolder, path, owner)
-	}
-	if len(entries) > 0 {
-		return nil, fmt.Errorf("%w %s: it is not empty (it has %s); choose another with --out", ErrFolder, path, entries[0].Name())
-	}
-	// O_EXCL decides between two processes that both found the folder empty.
-	lock, err := os.OpenFile(filepath.Join(path, "LOCK"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
-	if err != nil {
-		return nil, fmt.Errorf("%w %s: %w", ErrFolder, path, err)
-	}
-	_, err = lock.WriteString(strconv.Itoa(os.Getpid()))
 	f := &Folder{Path: path}
-	err = errors.Join(err, lock.Close())
-	for _, sub := range []string{"figures", "samples", "checkpoint"} {
-		err = errors.Join(err, os.Mkdir(f.File(sub), 0o777))
-	}
+	err := os.MkdirAll(path, 0o777)
 	if err == nil {
-		f.events, err = os.Create(f.File("events.jsonl"))
-	}
-	if err == nil {
-		err = f.writeConfig(config)
+		err = f.occupied()
+		if _, missing := os.Stat(f.File("LOCK")); err == nil || missing == nil {
+			err = f.hold(f.occupied)
+		}
 	}
 	if err != nil {
+		return nil, fmt.Errorf("%w %s: %w", ErrFolder, path, err)
+	}
+	if err := f.fill(config); err != nil {
 		return nil, fmt.Errorf("%w %s: %w", ErrFolder, path, errors.Join(err, f.Close()))
 	}
 	return f, nil
+}
+
+// occupied returns an error if the folder holds anything but a lock.
+func (f *Folder) occupied() error {
+	entries, err := os.ReadDir(f.Path)
+	for _, e := range entries {
+		switch e.Name() {
+		case "LOCK":
+			continue
+		case "config.yaml":
+			return fmt.Errorf("it is not empty (it has a config.yaml); continue that run with --resume %s, or choose another folder with --out", f.Path)
+		}
+		err = fmt.Errorf("it is not empty (it has %s); choose another with --out", e.Name())
+	}
+	return err
+}
+
+// hold takes the folder's lock if, with it, the check finds no reason against it. Otherwise nothing is changed.
+func (f *Folder) hold(check func() error) error {
+	lock, err := acquire(f.File("LOCK"))
+	if err != nil {
+		if pid, _ := os.ReadFile(f.File("LOCK")); errors.Is(err, errLocked) && len(pid) > 0 {
+			err = fmt.Errorf("%w: process %s, which holds LOCK", err, pid)
+		}
+		return err
+	}
+	if err := check(); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	err = lock.Truncate(0)
+	if err == nil {
+		_, err = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+	}
+	if err != nil {
+		return errors.Join(err, release(lock))
+	}
+	f.lock = lock
+	return nil
+}
+
+// fill makes what every run folder has. The configuration comes last: with it, the folder is one.
+func (f *Folder) fill(config any) error {
+	if err := f.subfolders(); err != nil {
+		return err
+	}
+	var err error
+	if f.events, err = os.Create(f.File("events.jsonl")); err != nil {
+		return err
+	}
+	return f.writeConfig(config)
 }
 
 func (f *Folder) writeConfig(config any) error {
@@ -70,20 +109,115 @@ func (f *Folder) writeConfig(config any) error {
 	return atomicfile.Write(f.File("config.yaml"), text)
 }
 
+func (f *Folder) subfolders() (err error) {
+	for _, sub := range []string{"figures", "samples", "checkpoint"} {
+		err = errors.Join(err, os.MkdirAll(f.File(sub), 0o777))
+	}
+	return err
+}
+
+// ReopenFolder takes up the folder of a run that was stopped, in whatever way, and returns the events that count: up to the
+// result of the last finished stage, or up to the snapshot of an unfinished one if that is later (see [Folder.Resumed]).
+// Later events are dropped, because what they tell will be done again.
+func ReopenFolder(path string) (*Folder, []Event, error) {
+	f := &Folder{Path: path}
+	_, err := os.Stat(f.File("config.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("it is no run folder: it has no config.yaml")
+	}
+	if err == nil {
+		err = f.hold(func() error { return nil })
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w %s: %w", ErrFolder, path, err)
+	}
+	events, err := f.recover()
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w %s: %w", ErrFolder, path, errors.Join(err, f.Close()))
+	}
+	return f, events, nil
+}
+
+// recover brings the folder into the state from which the run goes on.
+func (f *Folder) recover() ([]Event, error) {
+	if err := errors.Join(f.subfolders(), f.sweep()); err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(f.File("events.jsonl"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	events, ends, err := parseEvents(text)
+	if err != nil {
+		return nil, err
+	}
+	snapshot, offset, err := f.readSnapshot()
+	if err != nil {
+		return nil, err
+	}
+	var size int64 // of the events that count
+	var n int      // of them
+	for i, e := range events {
+		if e.Result != nil {
+			size, n = ends[i], i+1
+		}
+		if e.Result != nil && snapshot != nil && snapshot.of(e.Seed, e.Task, e.Stage) {
+			snapshot = nil
+		}
+	}
+	if snapshot != nil {
+		before := 0 // events before the snapshot
+		for before < len(ends) && ends[before] <= offset {
+			before++
+		}
+		if offset != 0 && (before == 0 || ends[before-1] != offset) {
+			return nil, fmt.Errorf("%s is of byte %d of events.jsonl, where no event ends; %s", snapshotFile, offset, withoutSnapshot)
+		}
+		f.snapshot, size, n = snapshot, max(size, offset), max(n, before)
+	}
+	if f.events, err = os.OpenFile(f.File("events.jsonl"), os.O_CREATE|os.O_WRONLY, 0o666); err != nil {
+		return nil, err
+	}
+	_, err = f.events.Seek(size, io.SeekStart)
+	return events[:n], errors.Join(err, f.events.Truncate(size))
+}
+
+// Restart drops all events and the snapshot, for a run that begins anew in its folder.
+func (f *Folder) Restart() error {
+	_, err := f.events.Seek(0, io.SeekStart)
+	return errors.Join(err, f.events.Truncate(0), f.DropSnapshot())
+}
+
+// temporary matches the names that package atomicfile gives to files in the making.
+var temporary = regexp.MustCompile(`^\..+\.\d+-\d+\.tmp$`)
+
+// sweep removes what a killed process has left half written.
+func (f *Folder) sweep() error {
+	return filepath.WalkDir(f.Path, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() && temporary.MatchString(entry.Name()) {
+			err = os.Remove(path)
+		}
+		return err
+	})
+}
+
 // File returns the path of a file in the folder.
 func (f *Folder) File(elements ...string) string {
 	return filepath.Join(append([]string{f.Path}, elements...)...)
 }
 
-// Event appends one line to events.jsonl. The first error is kept for Close.
+// Event appends one line to events.jsonl. The first error is kept for Err and Close; after it nothing is written.
 func (f *Folder) Event(e Event) {
 	line, err := json.Marshal(e)
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
+	if f.err != nil {
+		return
+	}
 	if err == nil {
 		_, err = f.events.Write(append(line, '\n'))
 	}
-	if f.err == nil && err != nil {
+	if err != nil {
 		f.err = fmt.Errorf("%w %s: events: %w", ErrFolder, f.Path, err)
 	}
 }
@@ -110,5 +244,5 @@ func (f *Folder) Close() error {
 	if f.events != nil {
 		err = errors.Join(err, f.events.Close())
 	}
-	return errors.Join(err, os.Remove(f.File("LOCK")))
+	return errors.Join(err, release(f.lock))
 }

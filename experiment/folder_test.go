@@ -5,7 +5,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,8 +31,14 @@ func TestFolderInUse(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "thesis.tex"), []byte("years of work"), 0o666); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte("of another program"), 0o666); err != nil {
+		t.Fatal(err)
+	}
 	before := tree(t, dir)
 	wantError(t, attempt(dir), dir, "not empty", "thesis.tex", "--out")
+	if _, _, err := ReopenFolder(dir); !errors.Is(err, ErrFolder) {
+		t.Errorf("error %v, want %v", err, ErrFolder)
+	}
 	if d := cmp.Diff(before, tree(t, dir)); d != "" {
 		t.Errorf("the folder has changed (-before +after):\n%s", d)
 	}
@@ -40,6 +49,7 @@ func TestFolderInUse(t *testing.T) {
 	}
 }
 
+// Two handles are like two processes: the second is refused until the first is done.
 func TestFolderIsLocked(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run")
 	f, err := CreateFolder(path, tiny(t))
@@ -48,10 +58,12 @@ func TestFolderIsLocked(t *testing.T) {
 	}
 	f.Event(Event{Stage: "one"})
 	before := tree(t, path)
-	_, err = CreateFolder(path, tiny(t))
-	wantError(t, err, path, "process", strings.TrimSpace(before["LOCK"]), "LOCK")
-	if d := cmp.Diff(before, tree(t, path)); d != "" {
-		t.Errorf("the second run has changed the folder of the first (-before +after):\n%s", d)
+	for name, open := range opens(t) {
+		_, err = open(path)
+		wantError(t, err, path, "another process works there", strconv.Itoa(os.Getpid()), "LOCK")
+		if d := cmp.Diff(before, tree(t, path)); d != "" || !errors.Is(err, ErrFolder) {
+			t.Errorf("%s has changed the folder of the first (-before +after):\n%s\nerror: %v", name, d, err)
+		}
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
@@ -60,7 +72,52 @@ func TestFolderIsLocked(t *testing.T) {
 		t.Error("LOCK is still there")
 	}
 	_, err = CreateFolder(path, tiny(t))
-	wantError(t, err, "not empty")
+	wantError(t, err, "not empty", "config.yaml", "--resume "+path, "--out")
+	if f, _, err = ReopenFolder(path); err != nil {
+		t.Fatal(err)
+	}
+	before = tree(t, path)
+	for name, open := range opens(t) {
+		_, err = open(path)
+		wantError(t, err, "another process works there")
+		if d := cmp.Diff(before, tree(t, path)); d != "" {
+			t.Errorf("%s has changed the reopened folder (-before +after):\n%s", name, d)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// opens are the two ways to get a run folder.
+func opens(t *testing.T) map[string]func(path string) (*Folder, error) {
+	return map[string]func(path string) (*Folder, error){
+		"CreateFolder": func(path string) (*Folder, error) { return CreateFolder(path, tiny(t)) },
+		"ReopenFolder": func(path string) (*Folder, error) { f, _, err := ReopenFolder(path); return f, err },
+	}
+}
+
+// Of many who want a folder at the same time, one gets it.
+func TestFolderForOne(t *testing.T) {
+	path, toy := filepath.Join(t.TempDir(), "run"), tiny(t)
+	var got atomic.Pointer[Folder]
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			if f, err := CreateFolder(path, toy); err == nil && !got.CompareAndSwap(nil, f) {
+				t.Error("two have it")
+			} else if err != nil && !errors.Is(err, ErrFolder) {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	if got.Load() == nil {
+		t.Fatal("nobody has it")
+	}
+	if err := got.Load().Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // An existing empty folder is welcome.
@@ -96,9 +153,28 @@ func TestEventsThatCannotBeWritten(t *testing.T) {
 	f.events.Close()
 	f.Event(Event{Stage: "lost"})
 	wantError(t, f.Err(), path, "events")
+	wantError(t, f.Keep(Snapshot{Stage: "lost"}), path, "events")
+	if _, err := os.Stat(f.File(snapshotFile)); !os.IsNotExist(err) {
+		t.Error("there is a snapshot after events that are lost")
+	}
 	wantError(t, f.Close(), "events")
 	if _, err := os.Stat(filepath.Join(path, "LOCK")); !os.IsNotExist(err) {
 		t.Error("LOCK is still there")
+	}
+}
+
+// After an event that is lost the file ends, lest a later one or a snapshot hide the gap.
+func TestNothingAfterALostEvent(t *testing.T) {
+	f := started(t)
+	f.Event(step("base", 1))
+	f.Event(Event{Stage: "lost", Result: func() {}}) // JSON has no functions
+	f.Event(step("base", 2))
+	wantError(t, f.Keep(Snapshot{Stage: "base", Done: 2}), f.Path, "events", "func()")
+	if exists(f.File(snapshotFile)) {
+		t.Error("there is a snapshot")
+	}
+	if got, want := read(t, f.File("events.jsonl")), string(rawJSON(t, step("base", 1)))+"\n"; got != want {
+		t.Errorf("events.jsonl is %q, want %q", got, want)
 	}
 }
 

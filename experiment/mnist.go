@@ -1,74 +1,95 @@
 package experiment
 
 import (
-	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"time"
+	"strconv"
+	"strings"
 
-	"github.com/doob-diffusion/doob/data"
+	"github.com/gomlx/gomlx/ml/model"
+
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
-	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/htransform"
-	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
-	"github.com/doob-diffusion/doob/report"
 	"github.com/doob-diffusion/doob/reward"
 )
 
-// MNIST fine-tunes a prior over handwritten digits to one class (section 4.3, C.3), here with perceptrons.
+// MNIST fine-tunes a prior over handwritten digits to single classes and to the even and odd digits (section 4.3, C.3).
 type MNIST struct {
 	Experiment string                `yaml:"experiment"` // "mnist"
 	Seed       uint64                `yaml:"seed"`
-	From       string                `yaml:"from"` // folder with the four files; "" means that of the store, see [data.Dir]
-	Class      int                   `yaml:"class"`
+	Seeds      int                   `yaml:"seeds"` // of fine-tuning and sampling; prior and classifiers are those of the first
+	Data       string                `yaml:"data"`  // mnist, digits (drawn ones), or auto: mnist if it is here
+	Drawn      int                   `yaml:"drawn"` // digits to train on where they are drawn, and a fifth of that to test on
+	From       string                `yaml:"from"`  // folder with the four files of mnist; "" means that of the store, see [data.Dir]
+	Tasks      []string              `yaml:"tasks"` // single_0 … single_9, even, odd
+	Methods    []string              `yaml:"methods"`
 	Scale      float64               `yaml:"scale"` // of the log probability
 	Process    Process               `yaml:"process"`
-	Network    Network               `yaml:"network"`
-	Residual   float64               `yaml:"residual"` // of the prior, see [diffusion.Perceptron]
-	H          Control               `yaml:"h"`
+	Network    UNet                  `yaml:"network"` // of the prior
+	H          MNISTControl          `yaml:"h"`
 	Classifier ClassifierConfig      `yaml:"classifier"`
 	Pretrain   diffusion.Pretraining `yaml:"pretrain"`
+	Pool       int                   `yaml:"pool"` // base paths, simulated once, that all tasks begin with
+	Guidance   Guidance              `yaml:"guidance"`
 	Importance Loop                  `yaml:"importance"`
-	Samples    int                   `yaml:"samples"`
-	Batch      int                   `yaml:"batch"`
+	RewardOnly Loop                  `yaml:"reward_only"`
+	RAFT       Loop                  `yaml:"raft"`
+	VarGrad    Loop                  `yaml:"vargrad"`
+	BestOfK    int                   `yaml:"best_of_k"`
+	SMC        struct {
+		Threshold float64 `yaml:"threshold"`
+	} `yaml:"smc"`
+	ImportanceSMC struct {
+		Particles int `yaml:"particles"`
+	} `yaml:"importance_smc"`
+	Variants []Variant `yaml:"variants"` // of importance, each a method of its own
+	Samples  int       `yaml:"samples"`  // of each method and task, for the metrics
+	Previews int       `yaml:"previews"` // iterations between two previews of importance; 0 means none
+	Batch    int       `yaml:"batch"`    // rows in one network evaluation
+	Backend  string    `yaml:"backend"`  // set by Run, so that a resumed run has the same
+}
+
+// UNet is the size of a [nn.UNet].
+type UNet struct {
+	Width       int   `yaml:"width"`
+	Multipliers []int `yaml:"multipliers"`
+	Blocks      int   `yaml:"blocks"`
+	Heads       int   `yaml:"heads"`
+	Patch       int   `yaml:"patch"`
+}
+
+// MNISTControl is the size of h, and its start: the network is NN1, ScaleWidth the width of NN2. Without the reward's
+// gradient there is no NN2.
+type MNISTControl struct {
+	UNet       `yaml:",inline"`
+	ScaleWidth int     `yaml:"scale_width"`
+	Start      float64 `yaml:"start"` // of NN2, see [htransform.Scale]
+	Gradient   bool    `yaml:"gradient"`
+	Tuned      bool    `yaml:"tuned"` // NN1 is a copy of the prior to begin with, see [htransform.RewardInformed]; its size is then that of the prior
 }
 
 // ClassifierConfig is the size and training of a classifier.
 type ClassifierConfig struct {
-	Network  `yaml:",inline"`
+	Width    int               `yaml:"width"`
 	Training nn.Classification `yaml:",inline"`
 }
 
-// MNISTReport is report.json.
-type MNISTReport struct {
-	Experiment         string                 `json:"experiment"`
-	Seed               uint64                 `json:"seed"`
-	Data               string                 `json:"data"`
-	Backend            string                 `json:"backend"`
-	Version            string                 `json:"version"`
-	Class              int                    `json:"class"`
-	ClassifierAccuracy finetune.Number        `json:"classifier_accuracy"` // of the reward's, on the test images
-	JudgeAccuracy      finetune.Number        `json:"judge_accuracy"`      // of the second one, trained on other seeds
-	Methods            map[string]MNISTResult `json:"methods"`
-	Seconds            float64                `json:"seconds"`
+// Variant is importance fine-tuning with other settings: an ablation.
+type Variant struct {
+	Name string   `yaml:"name"`
+	Set  []string `yaml:"set"` // key=value, keys below importance and h
 }
 
-// MNISTResult is one method's line.
-type MNISTResult struct {
-	Single struct {
-		Reward   finetune.Number `json:"reward"`   // mean over the samples
-		Accuracy finetune.Number `json:"accuracy"` // share that the second classifier takes for the class
-	} `json:"single"`
-	ESSFraction  finetune.Number `json:"ess_fraction"`
-	KL           finetune.Number `json:"kl"`
-	Paths        int64           `json:"paths"`
-	NetworkCalls int64           `json:"network_calls"`
-	Seconds      float64         `json:"seconds"`
-}
+// mnistMethods are the names of the report, in its order.
+var mnistMethods = []string{"base", "guidance", "vargrad", "reward_only", "raft", "best_of_k", "smc", "importance", "importance_smc"}
+
+var mnistTitles = map[string]string{"base": "Base model", "guidance": "Classifier guidance", "importance": "Importance (this method)",
+	"reward_only": "Reward-only", "vargrad": "Online (VarGrad)", "raft": "RAFT (best of K)", "best_of_k": "Best of K",
+	"smc": "SMC, twisted", "importance_smc": "Importance + SMC"}
 
 var imageShape = []int{28, 28, 1}
 
@@ -76,7 +97,7 @@ const pixels = 28 * 28
 
 // LoadMNISTConfig reads a configuration: a preset, then a file (if named), then key=value settings.
 func LoadMNISTConfig(preset, file string, sets []string) (*MNIST, error) {
-	m := &MNIST{Experiment: "mnist", Seed: 1}
+	m := &MNIST{Experiment: "mnist", Seed: 1, Seeds: 1, Drawn: 20_000}
 	if err := decode(m, "mnist", preset, file, sets); err != nil {
 		return nil, err
 	}
@@ -86,270 +107,178 @@ func LoadMNISTConfig(preset, file string, sets []string) (*MNIST, error) {
 func (m *MNIST) validate() error {
 	c := &check{}
 	c.that(m.Experiment == "mnist", "experiment is %q, want mnist", m.Experiment)
-	c.that(m.Class >= 0 && m.Class <= 9, "class is %d, want a digit from 0 to 9", m.Class)
-	c.that(m.Residual >= 0, "residual is %g, want at least 0", m.Residual)
+	c.positive("seeds", m.Seeds)
+	c.that(slices.Contains([]string{"mnist", "digits", "auto"}, m.Data), "data is %q, want mnist, digits or auto", m.Data)
+	c.that(m.Drawn >= 50, "drawn is %d, want at least 50", m.Drawn)
+	c.that(len(m.Tasks) > 0, "tasks is empty, want some of single_0 … single_9, even, odd")
+	for i, t := range m.Tasks {
+		c.that(classes(t) != nil, "tasks has %q, want single_0 … single_9, even or odd", t)
+		c.that(!slices.Contains(m.Tasks[:i], t), "tasks has %s twice", t)
+	}
+	known := slices.Clone(mnistMethods)
+	for _, v := range m.Variants {
+		c.that(v.Name != "" && !strings.ContainsAny(v.Name, `/\`), "variants has the name %q, want one without slashes", v.Name)
+		c.that(!slices.Contains(known, v.Name), "variants has the name %q twice, or it is that of a method", v.Name)
+		known = append(known, v.Name)
+		for _, s := range v.Set {
+			c.that(strings.HasPrefix(s, "importance.") || strings.HasPrefix(s, "h."), "variant %q sets %s, want keys below importance or h", v.Name, s)
+		}
+	}
+	c.that(len(m.Methods) > 0, "methods is empty, want some of %s", strings.Join(known, ", "))
+	for i, name := range m.Methods {
+		c.that(slices.Contains(known, name), "methods has %q, want some of %s", name, strings.Join(known, ", "))
+		c.that(!slices.Contains(m.Methods[:i], name), "methods has %s twice", name)
+	}
+	c.that(!m.wants("importance_smc") || m.wants("importance"), "methods has importance_smc, which needs importance")
 	c.that(m.Scale > 0, "scale is %g, want a positive number", m.Scale)
 	m.Process.check(c)
 	m.Network.check("network", c)
-	m.H.check("h", c)
+	m.H.UNet.check("h", c)
 	c.positive("h.scale_width", m.H.ScaleWidth)
-	m.Classifier.check("classifier", c)
+	c.that(m.Classifier.Width > 0 && m.Classifier.Width%8 == 0, "classifier.width is %d, want a multiple of 8", m.Classifier.Width)
 	c.positive("classifier.steps", m.Classifier.Training.Steps)
 	c.positive("classifier.batch", m.Classifier.Training.Batch)
 	c.positive("pretrain.steps", m.Pretrain.Steps)
 	c.positive("pretrain.batch", m.Pretrain.Batch)
 	c.optimizer("classifier", m.Classifier.Training.Optimizer)
 	c.optimizer("pretrain", m.Pretrain.Optimizer)
-	m.Importance.check("importance", c)
-	c.positive("samples", m.Samples)
+	for name, loop := range m.loops() {
+		if m.wants(name) {
+			loop.check(name, c)
+			c.that(loop.Prefill == 0, "%s.prefill is %d, want 0: set pool", name, loop.Prefill)
+		}
+	}
+	c.that(!m.wants("guidance") || len(m.Guidance.Scales) > 0 && m.Guidance.Paths > 1, "guidance needs scales, and at least 2 paths to judge each by")
+	c.that(!m.wants("best_of_k") || m.BestOfK > 0, "best_of_k is %d, want a positive number", m.BestOfK)
+	c.that(!m.wants("importance_smc") || m.ImportanceSMC.Particles > 0, "importance_smc.particles is %d, want a positive number", m.ImportanceSMC.Particles)
+	c.that(m.Pool >= 0, "pool is %d, want at least 0", m.Pool)
+	c.that(m.Samples > 1, "samples is %d, want at least 2", m.Samples)
+	c.that(m.Previews >= 0, "previews is %d, want at least 0", m.Previews)
 	c.positive("batch", m.Batch)
-	return c.err()
-}
-
-// mnistRun is a run in progress.
-type mnistRun struct {
-	*MNIST
-	engine  *engine.Engine
-	key     noise.Key
-	images  data.MNIST
-	prior   diffusion.Perceptron
-	reward  *reward.Graphed
-	judge   nn.Classifier
-	observe Observer
-	folder  *Folder
-	report  *MNISTReport
-}
-
-// Run runs the experiment in a folder, which must be new or empty.
-func (m *MNIST) Run(ctx context.Context, folder, backend string, observe Observer) (rep *MNISTReport, err error) {
-	start := time.Now()
-	e, err := engine.Open(backend)
-	if err != nil {
-		return nil, err
+	if err := c.err(); err != nil {
+		return err
 	}
-	dir := m.From
-	if dir == "" {
-		if dir, err = data.Dir("mnist"); err != nil {
-			return nil, err
-		}
-	}
-	images, err := data.LoadMNIST(dir)
-	if errors.Is(err, data.ErrMissing) {
-		return nil, fmt.Errorf("%w; doob data get mnist fetches them, --from DIR names another folder", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	f, err := CreateFolder(folder, m)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	run := &mnistRun{MNIST: m, engine: e, key: noise.New(m.Seed), images: images, folder: f,
-		observe: func(ev Event) { f.Event(ev); observe(ev) },
-		report: &MNISTReport{Experiment: "mnist", Seed: m.Seed, Data: "mnist", Backend: e.Name, Version: Version(), Class: m.Class,
-			Methods: map[string]MNISTResult{}}}
-	for _, stage := range []func(context.Context) error{run.trainClassifiers, run.pretrain, run.sampleBase, run.fineTune} {
-		if err := stage(ctx); err != nil {
-			return nil, err
-		}
-	}
-	run.report.Seconds = time.Since(start).Seconds()
-	if err := run.writeReport(); err != nil {
-		return nil, err
-	}
-	if err := f.Err(); err != nil {
-		return nil, err
-	}
-	return run.report, f.WriteJSON("report.json", run.report)
-}
-
-// trainClassifiers fits two classifiers: the first is the reward, the second, from another seed, judges the samples.
-func (r *mnistRun) trainClassifiers(ctx context.Context) error {
-	for _, c := range []struct {
-		name     string
-		accuracy *finetune.Number
-	}{{"classifier", &r.report.ClassifierAccuracy}, {"judge", &r.report.JudgeAccuracy}} {
-		key, path := r.key.Sub(c.name), "/"+c.name
-		net := r.classifier(r.engine, path, key)
-		batches := data.NewBatches(key.Sub("batches"), r.images.Train.N)
-		index := make([]int, r.Classifier.Training.Batch)
-		err := net.Fit(ctx, r.engine, path, r.Classifier.Training, imageShape, func(rows []float32, labels []int32, _ int) {
-			batches.Next(index)
-			for i, j := range index {
-				copy(rows[i*pixels:], r.images.Train.At(j))
-				labels[i] = int32(r.images.Train.Labels[j])
-			}
-		}, r.progress(c.name, r.Classifier.Training.Steps))
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-		predicted, err := net.Predict(ctx, r.engine, r.images.Test.Pixels, 250)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-		*c.accuracy = finetune.Number(metric.Accuracy(predicted, r.images.Test.Labels))
-		if c.name == "judge" {
-			r.judge = net
-			continue
-		}
-		if r.reward, err = reward.NewClass(r.engine, net, []int{r.Class}, r.Scale, imageShape, r.Batch); err != nil {
+	for _, v := range m.Variants {
+		if _, err := m.variant(v.Name); err != nil {
 			return err
 		}
 	}
-	return saveParameters(r.folder.File("checkpoint", "classifier.safetensors"), r.engine, r.metadata(), "/classifier")
+	return nil
 }
 
-// pretrain fits the unconditional prior.
-func (r *mnistRun) pretrain(ctx context.Context) error {
-	key := r.key.Sub("pretrain")
-	r.prior = r.priorModel(r.engine, "/base", r.key.Sub("base"))
-	batches := data.NewBatches(key.Sub("batches"), r.images.Train.N)
-	index := make([]int, r.Pretrain.Batch)
-	err := r.Pretrain.Run(ctx, r.engine, "/base", r.Process.Schedule, r.prior, r.Process.Power, imageShape, key, func(rows []float32, _ int) {
-		batches.Next(index)
-		for i, j := range index {
-			copy(rows[i*pixels:], r.images.Train.At(j))
+func (u UNet) check(key string, c *check) {
+	c.that(u.Width > 0 && u.Width%2 == 0, "%s.width is %d, want an even positive number", key, u.Width)
+	c.that(len(u.Multipliers) > 0 && slices.Min(u.Multipliers) > 0, "%s.multipliers are %v, want positive numbers", key, u.Multipliers)
+	c.that(u.Blocks >= 0, "%s.blocks is %d, want at least 0", key, u.Blocks)
+	c.that(u.Heads >= 0, "%s.heads is %d, want at least 0", key, u.Heads)
+	factor := max(u.Patch, 1) << max(len(u.Multipliers)-1, 0)
+	c.that(u.Patch >= 0 && 28%factor == 0, "%s cuts 28 pixels into patches of %d and halves them %d times: want a divisor of 28", key, u.Patch, len(u.Multipliers)-1)
+	if u.Heads > 1 {
+		for _, m := range u.Multipliers {
+			c.that(u.Width*m%u.Heads == 0, "%s.heads is %d, want a divisor of the channels, %d", key, u.Heads, u.Width*m)
 		}
-	}, r.progress("pretrain", r.Pretrain.Steps))
-	if err == nil || ctx.Err() != nil { // an interrupted prior has learned something too
-		err = errors.Join(err, saveParameters(r.folder.File("checkpoint", "base.safetensors"), r.engine, r.metadata(), nn.Averaged("/base")))
 	}
-	if err != nil {
-		return fmt.Errorf("pretrain: %w", err)
-	}
-	r.prior.MLP = r.prior.MLP.At(r.engine.Scope(nn.Averaged("/base")))
-	return nil
 }
 
-func (r *mnistRun) sampleBase(ctx context.Context) error {
-	e, err := r.engine.Fork()
-	if err != nil {
-		return err
-	}
-	r.observe(Event{Seed: r.Seed, Stage: "base", Total: 1})
-	return r.measure(ctx, "base", nil, time.Now(), e)
+// net returns the network with its parameters below path.
+func (u UNet) net(s *model.Scope, in int) nn.UNet {
+	return nn.UNet{Scope: s, In: in, Out: 1, Width: u.Width, Multipliers: u.Multipliers, Blocks: u.Blocks, Heads: u.Heads, Patch: u.Patch}
 }
 
-// fineTune is Algorithm 1 with the reward-informed h.
-func (r *mnistRun) fineTune(ctx context.Context) error {
-	const name = "importance"
-	start, key, path := time.Now(), r.key.Sub(name), "/h/"+name
-	e, err := r.engine.Fork()
-	if err != nil {
-		return err
-	}
-	r.observe(Event{Seed: r.Seed, Stage: name, Total: r.Importance.Iterations})
-	h := r.control(e, path, r.reward, r.key.Sub("h"))
-	training := r.Importance.Training
-	training.Optimizer.Decay = r.Importance.Iterations * training.Updates
-	sampler := r.sampler(e, r.prior, h)
-	objective, err := finetune.NewSupervised(sampler, h, path, training, r.Process.Power, r.Importance.KL)
-	if err != nil {
-		return err
-	}
-	h = averaged(e, h)
-	sampler.Control = h
-	err = (&finetune.FineTuning{Sampler: sampler, Reward: r.reward, Selector: finetune.Relaxed{Rate: r.Importance.Acceptance},
-		Objective: objective, Buffer: &finetune.Buffer{Capacity: r.Importance.Buffer, Dim: pixels},
-		Iterations: r.Importance.Iterations, Paths: r.Importance.Paths, Key: key, Observe: func(ev finetune.Event) {
-			r.observe(Event{Seed: r.Seed, Stage: name, Done: ev.Iteration, Total: ev.Iterations, Iteration: &ev})
-		}}).Run(ctx)
-	if err == nil || ctx.Err() != nil { // an interrupted method has learned something too
-		err = errors.Join(err, saveParameters(r.folder.File("checkpoint", name+".safetensors"), e, r.metadata(), nn.Averaged(path)))
-	}
-	if err == nil {
-		err = r.measure(ctx, name, h, start, e)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+// classes returns the classes of a task, nil if there is no such task.
+func classes(task string) []int {
+	switch class, single := strings.CutPrefix(task, "single_"); {
+	case task == "even":
+		return []int{0, 2, 4, 6, 8}
+	case task == "odd":
+		return []int{1, 3, 5, 7, 9}
+	case single:
+		if n, err := strconv.Atoi(class); err == nil && len(class) == 1 {
+			return []int{n}
+		}
 	}
 	return nil
 }
 
-// measure draws from P^h, writes a grid, and fills a line of the report.
-func (r *mnistRun) measure(ctx context.Context, name string, h diffusion.Control, start time.Time, e *engine.Engine) error {
-	paths, err := r.sampler(e, r.prior, h).Run(ctx, noise.New(r.Seed).Sub("samples"), r.Samples, nil)
-	if err != nil {
-		return err
-	}
-	weighted, err := finetune.Weigh(ctx, paths, r.reward)
-	if err != nil {
-		return err
-	}
-	judged, err := r.judge.Predict(ctx, e, paths.X, 250)
-	if err != nil {
-		return err
-	}
-	d := weighted.Diagnostics()
-	result := MNISTResult{ESSFraction: d.ESS, KL: d.KL, Paths: e.Paths(), NetworkCalls: e.NetworkCalls(), Seconds: time.Since(start).Seconds()}
-	result.Single.Reward, result.Single.Accuracy = d.Reward, finetune.Number(metric.Accuracy(judged, slices.Repeat([]int{r.Class}, paths.N)))
-	r.report.Methods[name] = result
-	total := 1
-	if h != nil {
-		total = r.Importance.Iterations
-	}
-	r.observe(Event{Seed: r.Seed, Stage: name, Done: total, Total: total, Result: result})
-	shown := min(64, paths.N)
-	return report.ImageGrid(r.folder.File("samples", name+".png"), paths.X[:shown*pixels], shown, 28, 28, 1, 8)
+func (m *MNIST) wants(name string) bool { return slices.Contains(m.Methods, name) }
+
+// loops returns the settings of the fine-tuning methods.
+func (m *MNIST) loops() map[string]Loop {
+	return map[string]Loop{"importance": m.Importance, "reward_only": m.RewardOnly, "raft": m.RAFT, "vargrad": m.VarGrad}
 }
 
-func (r *mnistRun) writeReport() error {
-	table := r.report.Table()
-	return report.HTML(r.folder.File("report.html"), report.Document{
-		Title: fmt.Sprintf("MNIST, tilted toward the digit %d", r.Class),
-		Subtitle: fmt.Sprintf("doob run mnist · perceptrons · seed %d · classifier accuracy %.1f %% · %.0f s", r.Seed,
-			100*float64(r.report.ClassifierAccuracy), r.report.Seconds),
-		Sections: []report.Section{{Heading: "Prior and posterior", Table: &table, Images: []report.Image{
-			{Path: r.folder.File("samples", "base.png"), Caption: "Prior: samples of the base model."},
-			{Path: r.folder.File("samples", "importance.png"), Caption: "Posterior: the same noise, under the fine-tuned control."},
-		}}}})
-}
-
-// Table is the report's table for people.
-func (rep *MNISTReport) Table() report.Table {
-	t := report.Table{Columns: []report.Column{{Name: "method"}, {Name: "accuracy", Right: true}, {Name: "reward", Right: true},
-		{Name: "ESS", Right: true}, {Name: "KL", Right: true}, {Name: "paths", Right: true}, {Name: "calls", Right: true}, {Name: "seconds", Right: true}}}
-	for _, name := range []string{"base", "importance"} {
-		m, ok := rep.Methods[name]
-		if !ok {
+// variant returns the configuration of a fine-tuning method, and the method: for a variant, importance.
+func (m *MNIST) variant(name string) (*MNIST, error) {
+	for _, v := range m.Variants {
+		if v.Name != name {
 			continue
 		}
-		t.Rows = append(t.Rows, []string{toyTitles[name], fmt.Sprintf("%.1f %%", 100*float64(m.Single.Accuracy)), signed(fmt.Sprintf("%.2f", float64(m.Single.Reward))),
-			fmt.Sprintf("%.3f", float64(m.ESSFraction)), fmt.Sprintf("%.2f", float64(m.KL)), metricCount(float64(m.Paths)), metricCount(float64(m.NetworkCalls)),
-			fmt.Sprintf("%.0f", m.Seconds)})
+		changed := *m
+		changed.Variants = nil
+		for _, set := range v.Set {
+			key, value, _ := strings.Cut(set, "=")
+			if err := strict(&changed, nested(key, value), fmt.Sprintf("variant %q, %s", name, set)); err != nil {
+				return nil, err
+			}
+		}
+		changed.Methods = []string{"importance"}
+		return &changed, changed.validate()
 	}
-	t.Notes = []string{fmt.Sprintf("Accuracy: share of the samples that a second classifier (%.1f %% on the test images) takes for a %d.",
-		100*float64(rep.JudgeAccuracy), rep.Class)}
-	return t
+	return m, nil
 }
 
-func (r *mnistRun) progress(stage string, steps int) func(step int, loss float64) {
-	r.observe(Event{Seed: r.Seed, Stage: stage, Total: steps})
-	return func(step int, loss float64) {
-		if step%20 == 0 || step == steps {
-			value := finetune.Number(loss)
-			r.observe(Event{Seed: r.Seed, Stage: stage, Done: step, Total: steps, Loss: &value})
+// title returns a method's name for people.
+func (m *MNIST) title(name string) string {
+	if t, ok := mnistTitles[name]; ok {
+		return t
+	}
+	return name
+}
+
+// learned are the methods that leave a checkpoint.
+func (m *MNIST) learned(name string) bool {
+	return slices.Contains(slices.Collect(maps.Keys(m.loops())), name) || slices.ContainsFunc(m.Variants, func(v Variant) bool { return v.Name == name })
+}
+
+func (m *MNIST) classifier(e *engine.Engine, path string) nn.CNN {
+	return nn.CNN{Scope: e.Scope(path), In: 1, Out: 10, Width: m.Classifier.Width}
+}
+
+func (m *MNIST) prior(e *engine.Engine, path string) diffusion.Network {
+	return diffusion.Network{Schedule: m.Process.Schedule, Velocity: m.Network.net(e.Scope(path), 1)}
+}
+
+// control creates an h with parameters below path.
+func (m *MNIST) control(e *engine.Engine, path string, r reward.Differentiable, prior diffusion.Network, key noise.Key) (diffusion.Control, error) {
+	size, in := m.H.UNet, 3
+	if m.H.Tuned {
+		size = m.Network
+	}
+	if !m.H.Gradient {
+		in = 2
+	}
+	nn1 := size.net(e.Scope(path+"/nn1"), in).Init(key, 0, 0)
+	if m.H.Tuned {
+		var err error
+		if nn1, err = nn1.From(prior.Velocity.(nn.UNet)); err != nil {
+			return nil, err
 		}
 	}
+	if !m.H.Gradient {
+		return htransform.RewardFree{NN1: nn1, Tuned: m.H.Tuned}, nil
+	}
+	return htransform.RewardInformed{Reward: r, NN1: nn1, Tuned: m.H.Tuned, NN2: htransform.Scale(e.Scope(path+"/nn2"), m.H.ScaleWidth, m.H.Start, key)}, nil
 }
 
-func (m *MNIST) metadata() map[string]string {
-	return map[string]string{"experiment": "mnist", "seed": fmt.Sprint(m.Seed), "version": Version(), "data": "mnist"}
-}
-
-func (m *MNIST) priorModel(e *engine.Engine, path string, key noise.Key) diffusion.Perceptron {
-	return diffusion.Perceptron{Schedule: m.Process.Schedule, Residual: m.Residual, MLP: nn.MLP{Scope: e.Scope(path), In: pixels, Out: pixels,
-		Width: m.Network.Width, Depth: m.Network.Depth, Octaves: m.Network.Octaves, Timed: true}.Init(key, 0, 0)}
-}
-
-func (m *MNIST) classifier(e *engine.Engine, path string, key noise.Key) nn.Classifier {
-	return nn.Classifier{MLP: nn.MLP{Scope: e.Scope(path), In: pixels, Out: 10, Width: m.Classifier.Width, Depth: m.Classifier.Depth, Octaves: m.Classifier.Octaves}.Init(key, 1, 0)}
-}
-
-func (m *MNIST) control(e *engine.Engine, path string, r reward.Differentiable, key noise.Key) htransform.RewardInformed {
-	return htransform.NewRewardInformed(htransform.Network{Scope: e.Scope(path), Width: m.H.Width, Depth: m.H.Depth, Octaves: m.H.Octaves,
-		ScaleWidth: m.H.ScaleWidth, Start: m.H.Start}, r, pixels, key)
+// within returns a control with its parameters below another scope.
+func within(h diffusion.Control, s *model.Scope) diffusion.Control {
+	switch h := h.(type) {
+	case htransform.RewardInformed:
+		return h.Within(s)
+	case htransform.RewardFree:
+		return h.Within(s)
+	}
+	panic(fmt.Sprintf("experiment: control %T has no parameters", h))
 }
 
 func (m *MNIST) sampler(e *engine.Engine, base diffusion.Model, h diffusion.Control) *diffusion.Sampler {

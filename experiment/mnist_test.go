@@ -3,10 +3,13 @@ package experiment
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"image/png"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,147 +20,142 @@ import (
 
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/engine"
-	"github.com/doob-diffusion/doob/noise"
 )
-
-// fakeDigits are images of a bright bar whose place says the class, under noise.
-func fakeDigits(n int, key noise.Key) data.Images {
-	im := data.Images{N: n, Height: 28, Width: 28, Channels: 1, Pixels: make([]float32, n*pixels), Labels: make([]int, n)}
-	key.Normal(im.Pixels, 0, 0)
-	for i := range n {
-		im.Labels[i] = i % 10
-		for j := range im.At(i) {
-			v := float32(-1)
-			if j/56 == im.Labels[i] { // two rows a class
-				v = 1
-			}
-			im.At(i)[j] = max(-1, min(1, v+0.1*im.At(i)[j]))
-		}
-	}
-	return im
-}
 
 func tinyMNIST(t *testing.T, sets ...string) *MNIST {
 	t.Helper()
-	m, err := LoadMNISTConfig("mlp", "", append([]string{"process.steps=4", "network={width: 16, depth: 1}", "h={width: 8, depth: 1, scale_width: 8}",
-		"classifier={width: 16, depth: 1, steps: 60, batch: 20, learning_rate: 0.01}", "pretrain={steps: 10, batch: 16}",
-		"importance={iterations: 2, paths: 20, updates: 3, batch: 10, buffer: 40}", "samples=30", "batch=10"}, sets...))
+	m, err := LoadMNISTConfig("quick", "testdata/tiny_mnist.yaml", sets)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-// runFake is MNIST.Run on images that are not the published ones, which the loader rightly refuses.
-func runFake(t *testing.T, m *MNIST, folder string) (*mnistRun, []Event) {
+// mnistIn runs a configuration in a new folder, with a store of its own, and returns the folder and the events.
+func mnistIn(t *testing.T, m *MNIST) (folder string, rep *MNISTReport, events []Event) {
 	t.Helper()
-	e, err := engine.Open("")
+	t.Setenv("DOOB_DATA", t.TempDir())
+	folder = filepath.Join(t.TempDir(), "run")
+	rep, err := m.Run(t.Context(), folder, engine.Default, func(ev Event) { events = append(events, ev) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := CreateFolder(folder, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var events []Event
-	r := &mnistRun{MNIST: m, engine: e, key: noise.New(m.Seed), folder: f, observe: func(ev Event) { f.Event(ev); events = append(events, ev) },
-		images: data.MNIST{Train: fakeDigits(200, noise.New(1)), Test: fakeDigits(100, noise.New(2))},
-		report: &MNISTReport{Experiment: "mnist", Seed: m.Seed, Data: "mnist", Class: m.Class, Methods: map[string]MNISTResult{}}}
-	for _, err := range []error{r.trainClassifiers(t.Context()), r.pretrain(t.Context()), r.sampleBase(t.Context()), r.fineTune(t.Context()),
-		r.writeReport(), f.WriteJSON("report.json", r.report), f.Close()} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return r, events
+	return folder, rep, events
 }
 
+// Everything that the recipe writes and says, once with all methods.
 func TestMNIST(t *testing.T) {
-	dir := t.TempDir()
-	folder := filepath.Join(dir, "run")
-	m := tinyMNIST(t)
-	done, events := runFake(t, m, folder)
-	report := done.report
-
+	m := tinyMNIST(t, "seeds=2", "seed=5")
+	folder, rep, events := mnistIn(t, m)
 	files := tree(t, folder)
-	want := []string{"checkpoint/", "checkpoint/base.safetensors", "checkpoint/classifier.safetensors", "checkpoint/importance.safetensors",
-		"config.yaml", "events.jsonl", "figures/", "report.html", "report.json", "samples/", "samples/base.png", "samples/importance.png"}
+	want := []string{"checkpoint/", "config.yaml", "events.jsonl", "figures/", "figures/classes.png", "figures/methods.png", "figures/training.png",
+		"report.html", "report.json", "samples/"}
+	for _, name := range []string{"base", "classifier", "judge"} {
+		want = append(want, "checkpoint/"+name+".safetensors")
+	}
+	for _, task := range []string{"single_3", "even"} {
+		for _, name := range m.Methods {
+			want = append(want, "samples/"+name+"_"+task+".png")
+			if m.learned(name) {
+				want = append(want, "checkpoint/"+name+"_"+task+".safetensors")
+			}
+		}
+		want = append(want, "checkpoint/importance_"+task+"_seed_6.safetensors", "samples/importance_"+task+"_iteration_001.png",
+			"samples/importance_"+task+"_iteration_002.png")
+	}
+	slices.Sort(want)
 	if d := cmp.Diff(want, slices.Sorted(maps.Keys(files))); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
-	// 30 images of 28 pixels, 8 a row.
-	for _, name := range []string{"samples/base.png", "samples/importance.png"} {
-		if image, err := png.Decode(strings.NewReader(files[name])); err != nil || image.Bounds().Dx() < 8*28 || image.Bounds().Dy() < 4*28 {
-			t.Errorf("%s: %v", name, err)
-		}
+	if image, err := png.Decode(strings.NewReader(files["samples/importance_even.png"])); err != nil || image.Bounds().Dx() < 8*28 || image.Bounds().Dy() < 3*28 {
+		t.Errorf("grid of 20 samples: %v", err)
 	}
 
 	file := readJSON(t, filepath.Join(folder, "report.json"))
-	for _, key := range []string{"experiment", "seed", "data", "class", "classifier_accuracy", "judge_accuracy", "methods", "backend", "version", "seconds"} {
+	for _, key := range []string{"experiment", "data", "seed", "seeds", "backend", "version", "tasks", "methods", "floor", "classifier_accuracy", "judge_accuracy", "seconds"} {
 		if _, ok := file[key]; !ok {
 			t.Errorf("report.json lacks %q", key)
 		}
 	}
-	for _, name := range []string{"base", "importance"} {
+	for _, name := range m.Methods {
 		r := method(t, file, name)
-		for _, key := range []string{"single", "ess_fraction", "kl", "paths", "network_calls", "seconds"} {
-			if r[key] == nil {
-				t.Errorf("%s: %s is missing", name, key)
+		for _, column := range []string{"single", "even_odd"} {
+			c, _ := r[column].(map[string]any)
+			se, _ := c["se"].(map[string]any)
+			for _, key := range []string{"reward", "fid", "accuracy", "diversity"} {
+				if _, ok := c[key].(float64); !ok {
+					t.Errorf("%s: %s.%s is %v", name, column, key, c[key])
+				}
+				if v, ok := se[key].(float64); !ok || v < 0 {
+					t.Errorf("%s: %s.se.%s is %v", name, column, key, se[key])
+				}
 			}
 		}
-		single, _ := r["single"].(map[string]any)
-		if v, ok := single["accuracy"].(float64); !ok || v < 0 || v > 1 {
-			t.Errorf("%s: accuracy %v", name, single["accuracy"])
+	}
+	if f, ok := file["floor"].(map[string]any)["fid"].(float64); !ok || f != float64(rep.Floor.Single.FID) {
+		t.Errorf("floor.fid is %v, want %v", f, rep.Floor.Single.FID)
+	}
+
+	// Paths and calls of one task, by hand: 20 samples, 4 steps, and two networks wherever there is a control.
+	for name, want := range map[string][2]int{
+		"base":           {20, 20 * 4},
+		"best_of_k":      {40, 40 * 4},
+		"guidance":       {2*20 + 20, 2 * 60 * 4},
+		"smc":            {20, 2 * 20 * 4},
+		"vargrad":        {2*16 + 20, 2*52*4 + 2*2*(2*16)},
+		"reward_only":    {40 + 16 + 20, 40*4 + 2*36*4 + 2*2*2*8},
+		"raft":           {40 + 16 + 20, 40*4 + 2*36*4 + 2*2*2*8},
+		"importance":     {40 + 2*16 + 20, 40*4 + 2*52*4 + 2*3*2*8},
+		"importance_smc": {40 + 2*16 + 40, 40*4 + 2*72*4 + 2*3*2*8},
+	} {
+		for _, task := range m.Tasks {
+			if r := rep.Tasks[task][name]; r.Paths != int64(want[0]) || r.NetworkCalls != int64(want[1]) {
+				t.Errorf("%s of %s: %d paths and %d calls, want %d and %d", name, task, r.Paths, r.NetworkCalls, want[0], want[1])
+			}
 		}
 	}
-	if report.ClassifierAccuracy < 0.9 || report.JudgeAccuracy < 0.9 { // bars are easy
-		t.Errorf("classifiers are right in %.2f and %.2f of the cases", report.ClassifierAccuracy, report.JudgeAccuracy)
-	}
-	// Each method by itself, as in the toy: 30 samples of 4 steps; 2·20 paths and 2·3 updates of 10 samples, with control.
-	if r := report.Methods["base"]; r.Paths != 30 || r.NetworkCalls != 30*4 {
-		t.Errorf("base: %d paths and %d calls, want 30 and 120", r.Paths, r.NetworkCalls)
-	}
-	if r := report.Methods["importance"]; r.Paths != 70 || r.NetworkCalls != 2*(70*4+2*3*10) {
-		t.Errorf("importance: %d paths and %d calls, want 70 and 680", r.Paths, r.NetworkCalls)
-	}
-
-	// Accuracy is the judge's opinion of the samples, recounted.
-	paths, err := m.sampler(done.engine, done.prior, nil).Run(t.Context(), noise.New(m.Seed).Sub("samples"), m.Samples, nil)
+	plan, err := m.Plan(t.Context(), engine.Default)
 	if err != nil {
 		t.Fatal(err)
 	}
-	judged, err := done.judge.Predict(t.Context(), done.engine, paths.X, 7)
-	if err != nil {
-		t.Fatal(err)
+	planned := map[string]PlanRow{}
+	for _, row := range plan.Rows {
+		planned[row.Name] = row
 	}
-	hits := len(slices.DeleteFunc(judged, func(class int) bool { return class != m.Class }))
-	if got := report.Methods["base"].Single.Accuracy; float64(got) != float64(hits)/30 {
-		t.Errorf("base: accuracy %v, the judge takes %d of 30 for the class", got, hits)
+	for name, r := range rep.Methods {
+		// What importance_smc is charged for importance's training is no plan of its own.
+		if p := planned[name]; name != "importance_smc" && (p.Paths != 4*float64(r.Paths) || p.Calls != 4*float64(r.NetworkCalls)) {
+			t.Errorf("%s: planned %g paths and %g calls, done 4·%g and 4·%g", name, p.Paths, p.Calls, float64(r.Paths), float64(r.NetworkCalls))
+		}
 	}
 
+	// The column is the mean over tasks and seeds of what the events say, its error that of the seeds.
+	bySeed := map[uint64]float64{}
 	var stages []string
-	var last Event
 	for _, ev := range events {
-		if ev.Stage != last.Stage {
-			stages = append(stages, ev.Stage)
-		} else if ev.Done < last.Done || ev.Total != last.Total {
-			t.Errorf("stage %s: %d of %d after %d of %d", ev.Stage, ev.Done, ev.Total, last.Done, last.Total)
-		}
-		last = ev
-	}
-	if want := []string{"classifier", "judge", "pretrain", "base", "importance"}; !cmp.Equal(stages, want) {
-		t.Errorf("stages %v, want %v", stages, want)
-	}
-
-	again, _ := runFake(t, tinyMNIST(t), filepath.Join(dir, "again"))
-	for name, r := range report.Methods {
-		s := again.report.Methods[name]
-		if r.Single != s.Single || r.KL != s.KL || r.ESSFraction != s.ESSFraction {
-			t.Errorf("%s: the same seed gives %+v and %+v", name, r, s)
+		if r, ok := ev.Result.(*MNISTResult); ok {
+			stages = append(stages, fmt.Sprintf("%d %s %s", ev.Seed, ev.Task, ev.Stage))
+			if ev.Task == "single_3" && ev.Stage == "guidance" {
+				bySeed[ev.Seed] = float64(r.FID)
+			}
 		}
 	}
+	c := rep.Methods["guidance"].Single
+	if mean, se := (bySeed[5]+bySeed[6])/2, math.Abs(bySeed[5]-bySeed[6])/2; math.Abs(float64(c.FID)-mean) > 1e-9 || math.Abs(float64(c.SE.FID)-se) > 1e-9 {
+		t.Errorf("FID %v ± %v, want %v ± %v", c.FID, c.SE.FID, mean, se)
+	}
+	if len(stages) != 2*2*len(m.Methods) || stages[0] != "5 single_3 base" || stages[len(stages)-1] != "6 even importance_smc" {
+		t.Errorf("%d results, from %s to %s", len(stages), stages[0], stages[len(stages)-1])
+	}
+	table := rep.Table()
+	if len(table.Rows) != len(m.Methods)+1 {
+		t.Errorf("%d rows in the table", len(table.Rows))
+	}
 
-	// Sampling reads all it needs from the folder, not the data.
+	t.Run("sample", func(t *testing.T) { sampleMNIST(t, folder) })
+}
+
+func sampleMNIST(t *testing.T, folder string) {
 	five := draw(t, Draw{Folder: folder, N: 5, Seed: 3}, ".csv")
 	if n := len(rows(t, five, pixels)); n != 5 {
 		t.Errorf("%d rows, want 5", n)
@@ -165,36 +163,150 @@ func TestMNIST(t *testing.T) {
 	if twelve := draw(t, Draw{Folder: folder, N: 12, Seed: 3}, ".csv"); !strings.HasPrefix(twelve, five) {
 		t.Error("the first 5 of 12 samples are not the 5 samples")
 	}
-	if base := draw(t, Draw{Folder: folder, N: 5, Seed: 3, Method: "base"}, ".csv"); base == five {
-		t.Error("base and importance give the same samples")
+	for name, other := range map[string]Draw{"base": {Method: "base"}, "another task": {Task: "even"}, "another method": {Method: "raft"}} {
+		other.Folder, other.N, other.Seed = folder, 5, 3
+		if draw(t, other, ".csv") == five {
+			t.Errorf("%s gives the same samples", name)
+		}
 	}
 	if image, err := png.Decode(strings.NewReader(draw(t, Draw{Folder: folder, N: 5}, ".png"))); err != nil || image.Bounds().Dx() < 5*28 {
 		t.Errorf("picture of five: %v", err)
 	}
-	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Method: "classifier", Out: filepath.Join(dir, "x.csv")})
+	out := filepath.Join(t.TempDir(), "x.csv")
+	_, err := Sample(t.Context(), Draw{Folder: folder, N: 5, Method: "classifier", Out: out})
 	wantError(t, err, `no "classifier"`, "base, importance")
+	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Task: "single_4", Out: out})
+	wantError(t, err, `no task "single_4"`, "single_3, even")
 	if err := os.Remove(filepath.Join(folder, "checkpoint", "classifier.safetensors")); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Out: filepath.Join(dir, "x.csv")})
+	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Out: out})
 	wantError(t, err, "classifier.safetensors", "no such file")
 }
 
-// The plan's paths and calls are those of the run.
-func TestMNISTPlan(t *testing.T) {
-	plan, err := tinyMNIST(t).Plan(t.Context(), engine.Default)
+// A run that is stopped, at whatever event, goes on to the same checkpoints, results and figures.
+func TestMNISTResume(t *testing.T) {
+	sets := []string{"tasks=[single_3]", "methods=[vargrad, importance, importance_smc]", "seeds=2"}
+	whole, rep, events := mnistIn(t, tinyMNIST(t, sets...))
+	want := tree(t, whole)
+	for _, stop := range []int{1, len(events) / 4, len(events) / 2, len(events) - 3} {
+		t.Setenv("DOOB_DATA", t.TempDir())
+		folder := filepath.Join(t.TempDir(), "run")
+		ctx, cancel := context.WithCancel(t.Context())
+		seen := 0
+		_, err := tinyMNIST(t, sets...).Run(ctx, folder, engine.Default, func(Event) {
+			if seen++; seen == stop {
+				cancel()
+			}
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("stopped at event %d of %d: %v", stop, len(events), err)
+		}
+		again, err := Resume(t.Context(), folder, engine.Default, func(Event) {})
+		if err != nil {
+			t.Fatalf("resumed after event %d of %d: %v", stop, len(events), err)
+		}
+		got := tree(t, folder)
+		for name, content := range want {
+			if strings.HasSuffix(name, ".safetensors") || strings.HasSuffix(name, ".png") {
+				if got[name] != content {
+					t.Errorf("stopped at event %d of %d: %s differs", stop, len(events), name)
+				}
+			}
+			delete(got, name)
+		}
+		if len(got) > 0 {
+			t.Errorf("stopped at event %d of %d: there are also %v", stop, len(events), slices.Sorted(maps.Keys(got)))
+		}
+		for name, m := range again.(*MNISTReport).Methods {
+			if w := rep.Methods[name]; m.Single.MNISTMetrics != w.Single.MNISTMetrics || m.Paths != w.Paths || m.NetworkCalls != w.NetworkCalls {
+				t.Errorf("stopped at event %d of %d: %s has %+v, want %+v", stop, len(events), name, *m, *w)
+			}
+		}
+		_, err = Resume(t.Context(), folder, engine.Default, func(Event) {})
+		wantError(t, err, folder, "complete")
+	}
+}
+
+// The networks of a second run come from the store, whatever else is different; those of other settings do not.
+func TestStoredNetworks(t *testing.T) {
+	t.Setenv("DOOB_DATA", t.TempDir())
+	trained := func(sets ...string) (names []string) {
+		_, err := tinyMNIST(t, append(sets, "methods=[base]")...).Run(t.Context(), filepath.Join(t.TempDir(), "run"), engine.Default, func(ev Event) {
+			if ev.Task == "" && ev.Done == 0 {
+				names = append(names, ev.Stage)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	for _, c := range []struct {
+		sets string
+		want []string
+	}{
+		{"seeds=1", []string{"classifier", "judge", "base"}},
+		{"scale=3", nil},
+		{"pretrain.steps=9", []string{"base"}},
+		{"network.width=10", []string{"base"}},
+		{"classifier.learning_rate=0.02", []string{"classifier", "judge"}},
+		{"drawn=210", []string{"classifier", "judge", "base"}},
+		{"seed=2", []string{"classifier", "judge", "base"}},
+		{"pretrain.steps=9", nil},
+	} {
+		if got := trained(c.sets); !slices.Equal(got, c.want) {
+			t.Errorf("%s: trains %v, want %v", c.sets, got, c.want)
+		}
+	}
+}
+
+// A variant changes what it says, for itself only.
+func TestVariants(t *testing.T) {
+	m := tinyMNIST(t, "variants=[{name: one, set: ['importance.acceptance=[0.2]', 'h.start=3']}, {name: two, set: [importance.buffer=7, h.gradient=false]}]",
+		"methods=[importance, one, two]")
+	one, err := m.variant("one")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]PlanRow{"pretrain": {Calls: 10 * 16}, "base": {Paths: 30, Calls: 30 * 4}, "importance": {Paths: 70, Calls: 680}}
-	for _, r := range plan.Rows {
-		if w := want[r.Name]; r.Paths != w.Paths || r.Calls != w.Calls {
-			t.Errorf("%s: %g paths and %g calls, want %g and %g", r.Name, r.Paths, r.Calls, w.Paths, w.Calls)
-		}
-		delete(want, r.Name)
+	two, err := m.variant("two")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(want) > 0 {
-		t.Errorf("the plan lacks %v", want)
+	type settings struct {
+		acceptance, start float64
+		buffer            int
+		gradient          bool
+	}
+	for name, c := range map[string]struct {
+		m    *MNIST
+		want settings
+	}{"importance": {m, settings{0.5, 0.1, 20, true}}, "one": {one, settings{0.2, 3, 20, true}}, "two": {two, settings{0.5, 0.1, 7, false}}} {
+		got := settings{c.m.Importance.Acceptance[0], c.m.H.Start, c.m.Importance.Buffer, c.m.H.Gradient}
+		if got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+	_, rep, _ := mnistIn(t, tinyMNIST(t, "variants=[{name: no gradient, set: [h.gradient=false]}]", "methods=[importance, no gradient]", "tasks=[odd]"))
+	a, b := rep.Methods["importance"].EvenOdd, rep.Methods["no gradient"].EvenOdd
+	if a.MNISTMetrics == b.MNISTMetrics {
+		t.Error("the variant has the metrics of importance")
+	}
+	for _, c := range []struct{ set, want string }{
+		{"variants=[{name: a, set: [samples=3]}]", "keys below importance or h"},
+		{"variants=[{name: a, set: [importance.what=3]}]", "what"},
+		{"variants=[{name: a, set: [importance.paths=0]}]", "importance.paths is 0"},
+		{"variants=[{name: importance, set: []}]", "twice"},
+		{"tasks=[single_10]", "single_10"},
+		{"tasks=[even, even]", "even twice"},
+		{"methods=[importance_smc]", "needs importance"},
+		{"methods=[what]", `"what"`},
+		{"network.patch=3", "divisor of 28"},
+		{"classifier.width=12", "multiple of 8"},
+		{"data=imagenet", "imagenet"},
+	} {
+		_, err := LoadMNISTConfig("quick", "testdata/tiny_mnist.yaml", []string{c.set})
+		wantError(t, err, c.want)
 	}
 }
 
@@ -241,7 +353,7 @@ func TestMNISTData(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			m := tinyMNIST(t)
+			m := tinyMNIST(t, "data=auto")
 			m.From = dir
 			folder := filepath.Join(t.TempDir(), "run")
 			_, err := m.Run(t.Context(), folder, engine.Default, func(Event) {})
@@ -254,9 +366,13 @@ func TestMNISTData(t *testing.T) {
 			}
 		})
 	}
-	// Nobody has said where the data are, and the store is empty.
+	// Nobody has said where the data are, and the store is empty: auto draws digits, mnist is an error.
 	store := t.TempDir()
 	t.Setenv("DOOB_DATA", store)
-	_, err := tinyMNIST(t).Run(t.Context(), filepath.Join(t.TempDir(), "run"), engine.Default, func(Event) {})
-	wantError(t, err, filepath.Join(store, "mnist"), "doob data get mnist", "--from")
+	_, err := tinyMNIST(t, "data=mnist").Run(t.Context(), filepath.Join(t.TempDir(), "run"), engine.Default, func(Event) {})
+	wantError(t, err, filepath.Join(store, "mnist"), "doob data get mnist", "--from", "data=digits")
+	m := tinyMNIST(t, "data=auto")
+	if _, err := m.load(); err != nil || m.Data != "digits" {
+		t.Errorf("auto without the files: %q, %v", m.Data, err)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/report"
 	"github.com/doob-diffusion/doob/reward"
@@ -68,7 +69,7 @@ func (t *Toy) Plan(ctx context.Context, backend string) (*Plan, error) {
 	}
 	key := noise.New(0)
 	base, h := problem.baseModel(e, "/base", key), problem.control(e, "/h/plan", key)
-	perCall, perUpdate, err := speed(ctx, problem.sampler(e, base, h), t.Batch, t.Importance, t.Process.Power, problem.dim())
+	perCall, perUpdate, err := speed(ctx, problem.sampler(e, base, h), t.Batch, t.Importance, problem.dim())
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (t *Toy) Plan(ctx context.Context, backend string) (*Plan, error) {
 }
 
 // speed measures seconds per network call in sampling with a control, and per sample of a supervised gradient step.
-func speed(ctx context.Context, s *diffusion.Sampler, batch int, loop Loop, power float64, dim int) (perCall, perUpdate float64, err error) {
+func speed(ctx context.Context, s *diffusion.Sampler, batch int, loop Loop, dim int) (perCall, perUpdate float64, err error) {
 	s.Steps = s.Steps[:min(4, len(s.Steps))]
 	rows := 2 * batch
 	for range 2 { // the first run compiles
@@ -140,7 +141,7 @@ func speed(ctx context.Context, s *diffusion.Sampler, batch int, loop Loop, powe
 		perCall = time.Since(start).Seconds() / float64(2*rows*len(s.Steps))
 	}
 	loop.Training.Updates = 1
-	objective, err := finetune.NewSupervised(s, s.Control, "/h/plan", loop.Training, power, loop.KL)
+	objective, err := finetune.NewSupervised(s, s.Control, "/h/plan", loop.Training, loop.KL)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -163,29 +164,75 @@ func (m *MNIST) Plan(ctx context.Context, backend string) (*Plan, error) {
 		return nil, err
 	}
 	key := noise.New(0)
-	r, err := reward.NewClass(e, m.classifier(e, "/classifier", key), []int{m.Class}, m.Scale, imageShape, m.Batch)
+	classifier := m.classifier(e, "/classifier").Init(key, 1, 0)
+	r, err := reward.NewClass(e, classifier, []int{0}, m.Scale, imageShape, m.Batch)
 	if err != nil {
 		return nil, err
 	}
-	prior, h := m.priorModel(e, "/base", key), m.control(e, "/h/plan", r, key)
-	perCall, perUpdate, err := speed(ctx, m.sampler(e, prior, h), m.Batch, m.Importance, m.Process.Power, pixels)
+	prior := m.prior(e, "/base")
+	prior.Velocity.(nn.UNet).Init(key, 0, 0)
+	h, err := m.control(e, "/h/plan", r, prior, key)
 	if err != nil {
 		return nil, err
 	}
-	steps, n, l := float64(m.Process.Steps), float64(m.Samples), m.Importance
-	fit, paths := float64(l.Iterations*l.Training.Updates*l.Training.Batch), float64(l.Iterations*l.Paths)
+	perCall, perUpdate, err := speed(ctx, m.sampler(e, prior, h), m.Batch, m.Importance, pixels)
+	if err != nil {
+		return nil, err
+	}
+	steps, n := float64(m.Process.Steps), float64(m.Samples)
+	times := float64(len(m.Tasks) * m.Seeds)
 	trained := float64(m.Pretrain.Steps * m.Pretrain.Batch)
-	plan := &Plan{Backend: e.Name, Title: fmt.Sprintf("doob run mnist: class %d, perceptrons, %d %s steps", m.Class, m.Process.Steps, m.Process.Kernel),
-		Rows: []PlanRow{
-			{Name: "pretrain", Calls: trained, Seconds: trained * perUpdate},
-			{Name: "base", Paths: n, Calls: n * steps, Seconds: n * steps * perCall},
-			{Name: "importance", Paths: paths + n, Calls: 2*(paths+n)*steps + 2*fit, Seconds: 2*(paths+n)*steps*perCall + fit*perUpdate},
-		}}
+	plan := &Plan{Backend: e.Name, Title: fmt.Sprintf("doob run mnist: %d task(s), %d seed(s), prior of %d parameters, %d %s steps", len(m.Tasks), m.Seeds,
+		prior.Velocity.(nn.UNet).Size(), m.Process.Steps, m.Process.Kernel),
+		Rows: []PlanRow{{Name: "base model", Calls: trained, Seconds: trained * perUpdate}}}
+	// Base paths are shared by the tasks, and charged to every method that uses them: they take time once.
+	add := func(name string, base, guided, updates, batch float64) { // paths of the base model, and with a control
+		plan.Rows = append(plan.Rows, PlanRow{Name: name, Paths: times * (base + guided), Calls: times * ((base+2*guided)*steps + 2*updates*batch),
+			Seconds: times * (2*guided*steps*perCall + updates*batch*perUpdate)})
+	}
+	pool := float64(m.Pool)
+	shared := float64(m.Seeds) * float64(m.basePaths())
+	plan.Rows = append(plan.Rows, PlanRow{Name: "base paths", Seconds: shared * steps * perCall})
+	for _, name := range m.Methods {
+		changed, err := m.variant(name)
+		if err != nil {
+			return nil, err
+		}
+		switch name {
+		case "base":
+			add(name, n, 0, 0, 0)
+		case "best_of_k":
+			add(name, n*float64(m.BestOfK), 0, 0, 0)
+		case "guidance":
+			add(name, 0, n+float64(len(m.Guidance.Scales)*m.Guidance.Paths), 0, 0)
+		case "smc":
+			add(name, 0, n, 0, 0)
+		case "importance_smc":
+			add(name, 0, n*float64(m.ImportanceSMC.Particles), 0, 0)
+		case "vargrad":
+			l := m.VarGrad
+			perStep := float64(l.Steps)
+			if l.Steps == 0 || l.Steps > m.Process.Steps {
+				perStep = steps
+			}
+			add(name, 0, n+float64(l.Iterations*l.Paths), float64(l.Iterations), perStep*float64(l.Paths))
+		default:
+			l, ok := m.loops()[name]
+			if !ok {
+				l = changed.Importance
+			}
+			first := 0.0
+			if pool > 0 {
+				first = 1
+			}
+			add(name, pool, n+(float64(l.Iterations)-first)*float64(l.Paths), float64(l.Iterations*l.Training.Updates), float64(l.Training.Batch))
+		}
+	}
 	var parameters float64
 	for v := range e.Params.IterVariables() {
 		parameters += float64(v.Shape().ByteSize())
 	}
-	plan.Memory = 70_000*pixels*4 + 100e6 + 4*parameters + 4*pixels*(6*n+float64(l.Buffer))
-	plan.Disk = 2e6 + parameters
+	plan.Memory = 70_000*pixels*4 + 150e6 + 4*parameters + 4*pixels*(6*max(n*float64(max(m.BestOfK, 1)), pool)+float64(m.Importance.Buffer))
+	plan.Disk = 3e6 + parameters*(1+float64(len(m.Tasks)*(m.Seeds+len(m.Methods)))/6)
 	return plan, nil
 }

@@ -3,13 +3,10 @@ package experiment
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
@@ -24,6 +21,7 @@ import (
 type Draw struct {
 	Folder  string
 	Method  string // a fine-tuned method of the run, or "base"; empty means importance, or base if there is none
+	Task    string // of MNIST, such as single_3; empty means the first of the run
 	N       int
 	Seed    uint64
 	Out     string // .png for a picture, .csv for the numbers
@@ -39,60 +37,54 @@ func Sample(ctx context.Context, d Draw) (method string, err error) {
 	if d.N < 1 {
 		return "", fmt.Errorf("sample: %d samples: want at least 1", d.N)
 	}
-	source, err := os.ReadFile(filepath.Join(d.Folder, "config.yaml"))
+	config, err := readConfig(d.Folder)
 	if err != nil {
-		return "", fmt.Errorf("%w %s: %w", ErrFolder, d.Folder, err)
-	}
-	var kind struct {
-		Experiment string `yaml:"experiment"`
-	}
-	if err := yaml.Unmarshal(source, &kind); err != nil {
-		return "", fmt.Errorf("%w %s: config.yaml: %w", ErrFolder, d.Folder, err)
-	}
-	if d.Method, err = d.method(); err != nil {
 		return "", err
 	}
 	e, err := engine.Open(d.Backend)
 	if err != nil {
 		return "", err
 	}
-	switch kind.Experiment {
-	case "toy":
-		t := &Toy{}
-		if err := strict(t, source, filepath.Join(d.Folder, "config.yaml")); err != nil {
+	switch c := config.(type) {
+	case *Toy:
+		if d.Method, err = d.method(func(name string) string { return name }); err != nil {
 			return "", err
 		}
-		if err := t.validate(); err != nil {
+		return d.Method, d.toy(ctx, e, c)
+	case *MNIST:
+		if d.Task == "" {
+			d.Task = c.Tasks[0]
+		}
+		if !slices.Contains(c.Tasks, d.Task) {
+			return "", fmt.Errorf("sample: %s has no task %q: want one of %s", d.Folder, d.Task, strings.Join(c.Tasks, ", "))
+		}
+		if d.Method, err = d.method(func(name string) string {
+			i := slices.IndexFunc(c.Methods, func(method string) bool { return c.learned(method) && fileName(method, d.Task) == name })
+			if i < 0 {
+				return ""
+			}
+			return c.Methods[i]
+		}); err != nil {
 			return "", err
 		}
-		return d.Method, d.toy(ctx, e, t)
-	case "mnist":
-		m := &MNIST{}
-		if err := strict(m, source, filepath.Join(d.Folder, "config.yaml")); err != nil {
-			return "", err
-		}
-		if err := m.validate(); err != nil {
-			return "", err
-		}
-		return d.Method, d.mnist(ctx, e, m)
+		return d.Method, d.mnist(ctx, e, c)
 	}
-	return "", fmt.Errorf("%w %s: experiment %q is unknown to this version", ErrFolder, d.Folder, kind.Experiment)
+	panic(fmt.Sprintf("experiment: %T has no samples", config))
 }
 
 func (d Draw) checkpoint(name string) string {
 	return filepath.Join(d.Folder, "checkpoint", name+".safetensors")
 }
 
-// method checks that the run has learned what is asked for.
-func (d Draw) method() (string, error) {
+// method checks that the run has learned what is asked for. Of tells which method a checkpoint is of, "" if of none.
+func (d Draw) method(of func(checkpoint string) string) (string, error) {
 	files, err := filepath.Glob(d.checkpoint("*"))
 	if err != nil {
 		return "", err
 	}
 	have := []string{"base"}
 	for _, f := range files {
-		name := strings.TrimSuffix(filepath.Base(f), ".safetensors")
-		if name != "base" && name != "classifier" {
+		if name := of(strings.TrimSuffix(filepath.Base(f), ".safetensors")); name != "" && name != "base" {
 			have = append(have, name)
 		}
 	}
@@ -143,23 +135,30 @@ func (d Draw) toy(ctx context.Context, e *engine.Engine, t *Toy) error {
 }
 
 func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
-	prior := m.priorModel(e, nn.Averaged("/base"), noise.Key{})
+	prior := m.prior(e, nn.Averaged("/base"))
+	prior.Velocity.(nn.UNet).Init(noise.Key{}, 0, 0)
 	if err := loadParameters(d.checkpoint("base"), e, nn.Averaged("/base")); err != nil {
 		return err
 	}
 	var control diffusion.Control
 	if d.Method != "base" {
-		classifier := m.classifier(e, "/classifier", noise.Key{})
-		if err := loadParameters(d.checkpoint("classifier"), e, "/classifier"); err != nil {
+		classifier := m.classifier(e, nn.Averaged("/classifier")).Init(noise.Key{}, 1, 0)
+		if err := loadParameters(d.checkpoint("classifier"), e, nn.Averaged("/classifier")); err != nil {
 			return err
 		}
-		r, err := reward.NewClass(e, classifier, []int{m.Class}, m.Scale, imageShape, m.Batch)
+		r, err := reward.NewClass(e, classifier, classes(d.Task), m.Scale, imageShape, m.Batch)
 		if err != nil {
 			return err
 		}
-		path := nn.Averaged("/h/" + d.Method)
-		control = m.control(e, path, r, noise.Key{})
-		if err := loadParameters(d.checkpoint(d.Method), e, path); err != nil {
+		changed, err := m.variant(d.Method)
+		if err != nil {
+			return err
+		}
+		path := nn.Averaged("/h")
+		if control, err = changed.control(e, path, r, prior, noise.Key{}); err != nil {
+			return err
+		}
+		if err := loadParameters(d.checkpoint(fileName(d.Method, d.Task)), e, path); err != nil {
 			return err
 		}
 	}

@@ -233,14 +233,15 @@ func (p *toyProblem) baseModel(e *engine.Engine, path string, key noise.Key) dif
 	if p.Base == "exact" {
 		return diffusion.Mixture{Schedule: p.Process.Schedule, Density: p.prior}
 	}
-	return diffusion.Perceptron{Schedule: p.Process.Schedule, MLP: nn.MLP{Scope: e.Scope(path), In: p.dim(), Out: p.dim(),
+	return diffusion.Network{Schedule: p.Process.Schedule, Velocity: nn.MLP{Scope: e.Scope(path), In: p.dim(), Out: p.dim(),
 		Width: p.Network.Width, Depth: p.Network.Depth, Octaves: p.Network.Octaves, Timed: true}.Init(key, 0, 0)}
 }
 
 // control returns a reward-informed h with parameters below path.
 func (p *toyProblem) control(e *engine.Engine, path string, key noise.Key) htransform.RewardInformed {
-	return htransform.NewRewardInformed(htransform.Network{Scope: e.Scope(path), Width: p.H.Width, Depth: p.H.Depth, Octaves: p.H.Octaves,
-		ScaleWidth: p.H.ScaleWidth, Start: p.H.Start}, p.reward, p.dim(), key)
+	return htransform.RewardInformed{Reward: p.reward, NN2: htransform.Scale(e.Scope(path+"/nn2"), p.H.ScaleWidth, p.H.Start, key),
+		NN1: nn.MLP{Scope: e.Scope(path + "/nn1"), In: 3 * p.dim(), Out: p.dim(), Width: p.H.Width, Depth: p.H.Depth, Octaves: p.H.Octaves,
+			Timed: true}.Init(key, 0, 0)}
 }
 
 func (p *toyProblem) sampler(e *engine.Engine, base diffusion.Model, h diffusion.Control) *diffusion.Sampler {

@@ -138,7 +138,7 @@ func (r *toyRun) fineTune(ctx context.Context, o *outcome, name string, key nois
 	case "online":
 		objective, err = finetune.NewBackprop(sampler, h, path, training, r.Process.steps(loop.Steps), r.reward)
 	default:
-		objective, err = finetune.NewSupervised(sampler, h, path, training, r.Process.Power, loop.KL)
+		objective, err = finetune.NewSupervised(sampler, h, path, training, loop.KL)
 	}
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func (r *toyRun) fineTune(ctx context.Context, o *outcome, name string, key nois
 	case "cem":
 		selector = finetune.Elite{Rate: loop.Acceptance}
 	}
-	o.control = averaged(e, h)
+	o.control = averaged(e, path, h)
 	if name != "vargrad" { // whose gradient is exact only on its own h
 		sampler.Control = o.control
 	}
@@ -171,8 +171,6 @@ func (r *toyRun) fineTune(ctx context.Context, o *outcome, name string, key nois
 }
 
 // averaged returns h with the moving averages of its parameters.
-func averaged(e *engine.Engine, h htransform.RewardInformed) htransform.RewardInformed {
-	h.NN1 = h.NN1.At(e.Scope(nn.Averaged(h.NN1.Scope.Scope())))
-	h.NN2 = h.NN2.At(e.Scope(nn.Averaged(h.NN2.Scope.Scope())))
-	return h
+func averaged(e *engine.Engine, path string, h htransform.RewardInformed) htransform.RewardInformed {
+	return h.Within(e.Scope(nn.Averaged(path)))
 }

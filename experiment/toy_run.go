@@ -62,7 +62,22 @@ type ToyReport struct {
 
 // Run runs the experiment in a folder, which must be new or empty. When the context ends it stops after the current
 // step, saves what is learned so far, and returns the context's error; report.json exists only if the run is complete.
-func (t *Toy) Run(ctx context.Context, folder, backend string, observe Observer) (rep *ToyReport, err error) {
+func (t *Toy) Run(ctx context.Context, folder, backend string, observe Observer) (*ToyReport, error) {
+	if _, err := newToyProblem(t); err != nil { // before anything is written
+		return nil, err
+	}
+	if _, err := engine.Open(backend); err != nil {
+		return nil, err
+	}
+	f, err := CreateFolder(folder, t)
+	if err != nil {
+		return nil, err
+	}
+	return t.run(ctx, f, backend, observe)
+}
+
+func (t *Toy) run(ctx context.Context, f *Folder, backend string, observe Observer) (rep *ToyReport, err error) {
+	defer func() { err = errors.Join(err, f.Close()) }()
 	problem, err := newToyProblem(t)
 	if err != nil {
 		return nil, err
@@ -71,11 +86,6 @@ func (t *Toy) Run(ctx context.Context, folder, backend string, observe Observer)
 	if err != nil {
 		return nil, err
 	}
-	f, err := CreateFolder(folder, t)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
 	start := time.Now()
 	problem.cells = problem.cellProbabilities()
 
@@ -162,27 +172,32 @@ func (t *Toy) wants(name string) bool { return slices.Contains(t.Methods, name) 
 // pretrain fits the base model to samples of the prior, unless its score is exact.
 func (r *toyRun) pretrain(ctx context.Context) error {
 	r.base = r.baseModel(r.engine, "/base", r.key.Sub("base"))
-	learned, ok := r.base.(diffusion.Perceptron)
+	learned, ok := r.base.(diffusion.Network)
 	if !ok {
 		return nil
 	}
 	key := r.key.Sub("pretrain")
 	data := func(rows []float32, step int) { copy(rows, r.prior.Sample(r.Pretrain.Batch, key.Sub("data").At(step))) }
 	r.observe(Event{Seed: r.seed, Stage: "pretrain", Total: r.Pretrain.Steps})
-	err := r.Pretrain.Run(ctx, r.engine, "/base", r.Process.Schedule, learned, r.Process.Power, []int{r.dim()}, key, data,
-		func(step int, loss float64) {
-			if step%50 == 0 || step == r.Pretrain.Steps {
-				value := finetune.Number(loss)
-				r.observe(Event{Seed: r.seed, Stage: "pretrain", Done: step, Total: r.Pretrain.Steps, Loss: &value})
-			}
-		})
+	trainer, err := r.Pretrain.Trainer(r.engine, "/base", r.Process.Schedule, learned)
+	if err != nil {
+		return fmt.Errorf("pretrain: %w", err)
+	}
+	inputs := r.Pretrain.Inputs(key, []int{r.dim()}, data)
+	err = trainer.Run(ctx, r.Pretrain.Steps, inputs, func(step int, loss float64) error {
+		if step%50 == 0 || step == r.Pretrain.Steps {
+			value := finetune.Number(loss)
+			r.observe(Event{Seed: r.seed, Stage: "pretrain", Done: step, Total: r.Pretrain.Steps, Loss: &value})
+		}
+		return nil
+	})
 	if err == nil || ctx.Err() != nil {
 		err = errors.Join(err, r.save(r.engine, "base", "/base", err == nil))
 	}
 	if err != nil {
 		return fmt.Errorf("pretrain: %w", err)
 	}
-	learned.MLP = learned.MLP.At(r.engine.Scope(nn.Averaged("/base")))
+	learned.Velocity = learned.Velocity.Within(r.engine.Scope(nn.Averaged("/base")))
 	r.base = learned
 	return nil
 }

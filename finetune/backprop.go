@@ -77,3 +77,6 @@ func (o *Backprop) Fit(ctx context.Context, key noise.Key, batch Weighted, _ *Bu
 	}
 	return total / float64(max(1, o.training.Updates)), nil
 }
+
+// Resume implements [Objective].
+func (o *Backprop) Resume(iterations int) { o.trainer.Resume(iterations * o.training.Updates) }

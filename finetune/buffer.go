@@ -2,7 +2,9 @@ package finetune
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 )
 
 // ErrEmptyBuffer says that there is nothing to fit: no endpoint was accepted yet.
@@ -31,6 +33,25 @@ func (b *Buffer) Append(x []float32) {
 		copy(b.rows[b.next*b.Dim:], row)
 		b.next = (b.next + 1) % b.Capacity
 	}
+}
+
+// State returns the samples held, row-major [Len, Dim] and shared with the buffer, and the one that the next replaces.
+func (b *Buffer) State() (rows []float32, next int) { return b.rows, b.next }
+
+// Restore makes the buffer what it was when State returned these values. It fails if no buffer of this Capacity and Dim can
+// have been in that state, and then changes nothing.
+func (b *Buffer) Restore(rows []float32, next int) error {
+	n := len(rows) / b.Dim
+	switch full := n == b.Capacity; {
+	case n*b.Dim != len(rows):
+		return fmt.Errorf("replay buffer: %d numbers, want samples of %d each", len(rows), b.Dim)
+	case n > b.Capacity:
+		return fmt.Errorf("replay buffer: %d samples, want at most %d", n, b.Capacity)
+	case next < 0 || full && next >= n || !full && next != 0:
+		return fmt.Errorf("replay buffer: sample %d is next to be replaced, of %d in a buffer of %d", next, n, b.Capacity)
+	}
+	b.rows, b.next = slices.Clone(rows), next
+	return nil
 }
 
 // Draw fills dst [n, Dim] with samples drawn uniformly, with replacement.

@@ -29,7 +29,7 @@ func Example() {
 	}
 	misfit := reward.Func(func(x []float32) float64 { return -0.5 * float64((x[0]-5)*(x[0]-5)) })
 
-	h := htransform.NewRewardFree(htransform.Network{Scope: e.Scope("/h"), Width: 32, Depth: 2}, 1, key)
+	h := htransform.RewardFree{NN1: nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 1, Width: 32, Depth: 2, Timed: true}.Init(key, 0, 0)} // of x and x̂₀
 	sampler := &diffusion.Sampler{
 		Engine:  e,
 		Steps:   diffusion.EulerMaruyama{}.Steps(diffusion.Schedule{}, diffusion.Times(24, 2)),
@@ -38,7 +38,7 @@ func Example() {
 		Control: h,
 	}
 	objective, err := finetune.NewSupervised(sampler, h, "/h",
-		finetune.Training{Updates: 50, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 3e-3}}, 2, 0)
+		finetune.Training{Updates: 50, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 3e-3}, Power: 2}, 0)
 	if err != nil {
 		log.Fatal(err)
 	}

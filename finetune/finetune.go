@@ -10,7 +10,7 @@ import (
 	"github.com/doob-diffusion/doob/reward"
 )
 
-// FineTuning is Algorithm 1. All fields but Prefill and Observe are required.
+// FineTuning is Algorithm 1. All fields from Start on may be zero, the others are required.
 type FineTuning struct {
 	Sampler    *diffusion.Sampler // simulates with the current h, its Control
 	Reward     reward.Reward
@@ -20,18 +20,28 @@ type FineTuning struct {
 	Iterations int // K
 	Paths      int // N per iteration
 	Key        noise.Key
-	Prefill    []float32   // endpoints that the buffer starts with, such as samples of the base model
-	Observe    func(Event) // called once per iteration
+	Start      int              // iterations done already, of a run that is resumed: see Run
+	Prefill    []float32        // endpoints that the buffer of a new run starts with, such as samples of the base model
+	First      *diffusion.Paths // in place of the simulation of iteration 1: base paths, for h⁰ = 0
+	Observe    func(Event)      // called once per iteration
+	Keep       func(int) error  // called with the iterations done, after Observe; its error ends the run
 }
 
 // Run fine-tunes h in place. It stops with the context's error between two steps; h is then that of the last update.
+//
+// To resume a run exactly, restore what Keep has stored after Start iterations: the parameters of h, with their moments and
+// averages (see [nn.Trainer]), and the Buffer. All else follows from Key and the number of the iteration.
 func (f *FineTuning) Run(ctx context.Context) error {
-	f.Buffer.Append(f.Prefill)
-	for k := range f.Iterations {
+	if f.Start == 0 {
+		f.Buffer.Append(f.Prefill)
+	} else {
+		f.Objective.Resume(f.Start)
+	}
+	for k := f.Start; k < f.Iterations; k++ {
 		start, calls := time.Now(), f.Sampler.Engine.NetworkCalls()
 
 		// 1. Simulate N paths of (5) with the current h, accumulating log dP/dP^h (Lemma 4).
-		paths, err := f.Sampler.Run(ctx, f.Key.Sub("simulate").At(k), f.Paths, f.Objective.Visitor(f.Key.Sub("visit").At(k)))
+		paths, err := f.simulate(ctx, k)
 		if err != nil {
 			return err
 		}
@@ -57,8 +67,20 @@ func (f *FineTuning) Run(ctx context.Context) error {
 				Acceptance: float64(len(kept)) / float64(len(batch.X)), LogC: Number(logC), Loss: loss,
 				NetworkCalls: f.Sampler.Engine.NetworkCalls() - calls, Seconds: time.Since(start).Seconds()})
 		}
+		if f.Keep != nil {
+			if err := f.Keep(k + 1); err != nil {
+				return fmt.Errorf("finetune: iteration %d: %w", k+1, err)
+			}
+		}
 	}
 	return nil
+}
+
+func (f *FineTuning) simulate(ctx context.Context, k int) (diffusion.Paths, error) {
+	if k == 0 && f.First != nil {
+		return *f.First, nil
+	}
+	return f.Sampler.Run(ctx, f.Key.Sub("simulate").At(k), f.Paths, f.Objective.Visitor(f.Key.Sub("visit").At(k)))
 }
 
 // Event is what one iteration has to tell. It is the only report of a fine-tuning run: terminal, log and figures read it.

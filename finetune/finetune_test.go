@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/doob-diffusion/doob/diffusion"
-	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
@@ -18,9 +17,9 @@ import (
 func small(t *testing.T, p problem, iterations, updates int) *FineTuning {
 	t.Helper()
 	e := open(t)
-	h := htransform.NewRewardFree(htransform.Network{Scope: e.Scope("/h"), Width: 24, Depth: 2}, 1, noise.New(1))
+	h := free(e, "/h", 24, 1)
 	s := p.sampler(e, diffusion.EulerMaruyama{}, 30, h)
-	o, err := NewSupervised(s, h, "/h", Training{Updates: updates, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: iterations * updates}}, 2, 0)
+	o, err := NewSupervised(s, h, "/h", Training{Updates: updates, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: iterations * updates}, Power: 2}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +93,8 @@ func (s *spy) Visitor(key noise.Key) diffusion.Visitor {
 	s.keys = append(s.keys, key)
 	return func(*diffusion.Population) error { s.visits++; return nil }
 }
+
+func (s *spy) Resume(int) {}
 
 func (s *spy) Fit(_ context.Context, key noise.Key, batch Weighted, buffer *Buffer) (float64, error) {
 	s.keys = append(s.keys, key)

@@ -52,6 +52,21 @@ func (p problem) sampler(e *engine.Engine, kernel diffusion.Kernel, steps int, h
 	return &diffusion.Sampler{Engine: e, Steps: kernel.Steps(diffusion.Schedule{}, diffusion.Times(steps, 2)), Shape: []int{1}, Base: p.base(), Control: h}
 }
 
+// free is a reward-free h with a small network, whose parameters lie below path.
+func free(e *engine.Engine, path string, width int, seed uint64) htransform.RewardFree {
+	return htransform.RewardFree{NN1: network(e, path, 2, width, seed)}
+}
+
+// informed is the same, reward-informed.
+func (p problem) informed(e *engine.Engine, path string, width int, seed uint64) htransform.RewardInformed {
+	return htransform.RewardInformed{Reward: p.reward(), NN1: network(e, path, 3, width, seed),
+		NN2: htransform.Scale(e.Scope(path+"/nn2"), 16, 0, noise.New(seed))}
+}
+
+func network(e *engine.Engine, path string, in, width int, seed uint64) nn.MLP {
+	return nn.MLP{Scope: e.Scope(path + "/nn1"), In: in, Out: 1, Width: width, Depth: 2, Timed: true}.Init(noise.New(seed), 0, 0)
+}
+
 // weighted simulates n paths and weighs them.
 func (p problem) weighted(t *testing.T, s *diffusion.Sampler, key noise.Key, n int, visit diffusion.Visitor) Weighted {
 	t.Helper()

@@ -17,6 +17,8 @@ type Objective interface {
 	Visitor(key noise.Key) diffusion.Visitor
 	// Fit takes gradient steps on h and returns their mean loss.
 	Fit(ctx context.Context, key noise.Key, batch Weighted, buffer *Buffer) (loss float64, err error)
+	// Resume makes the next Fit the one after the given number of iterations: the optimiser's schedule continues there.
+	Resume(iterations int)
 }
 
 // Training are the settings that all objectives share.
@@ -24,6 +26,8 @@ type Training struct {
 	Updates   int          `yaml:"updates"` // gradient steps per iteration, M
 	Batch     int          `yaml:"batch"`   // samples per gradient step
 	Optimizer nn.Optimizer `yaml:",inline"`
+	Velocity  bool         `yaml:"velocity"` // weigh the loss by 1/γ², see [diffusion.Diffused.Loss]
+	Power     float64      `yaml:"power"`    // of the times trained at, see [diffusion.DrawTimes]; 0 means 1
 }
 
 var (
@@ -36,22 +40,22 @@ var (
 type Supervised struct {
 	training Training
 	sampler  *diffusion.Sampler
-	power    float64
 	trainer  *nn.Trainer
 }
 
 // NewSupervised compiles the objective for a control h whose parameters lie below path. Training times follow
 // [diffusion.DrawTimes] with the given power; kl is λ_KL.
-func NewSupervised(s *diffusion.Sampler, h diffusion.Control, path string, training Training, power, kl float64) (*Supervised, error) {
+func NewSupervised(s *diffusion.Sampler, h diffusion.Control, path string, training Training, kl float64) (*Supervised, error) {
+	training.Power = max(1, training.Power)
 	trainer, err := nn.NewTrainer(s.Engine, path, training.Optimizer, func(in []*graph.Node) *graph.Node {
 		diffused := diffusion.Diffuse(s.Schedule, s.Base, in[0], in[1], in[2])
-		loss, epsH := diffused.Loss(h)
+		loss, epsH := diffused.Loss(h, training.Velocity)
 		if kl > 0 {
-			loss = graph.Add(loss, graph.MulScalar(diffused.KL(epsH, power), kl))
+			loss = graph.Add(loss, graph.MulScalar(diffused.KL(epsH, training.Power), kl))
 		}
 		return loss
 	})
-	return &Supervised{training: training, sampler: s, power: power, trainer: trainer}, err
+	return &Supervised{training: training, sampler: s, trainer: trainer}, err
 }
 
 // Visitor implements [Objective].
@@ -70,7 +74,7 @@ func (o *Supervised) Fit(ctx context.Context, key noise.Key, _ Weighted, buffer 
 		if err := buffer.Draw(x0, draw); err != nil {
 			return 0, err
 		}
-		diffusion.DrawTimes(t, o.power, key.Sub("times").At(i))
+		diffusion.DrawTimes(t, o.training.Power, key.Sub("times").At(i))
 		key.Sub("noise").Normal(eps, uint64(i), 0)
 		loss, err := o.trainer.Step(engine.Rows(x0, o.sampler.Shape...), t, engine.Rows(eps, o.sampler.Shape...))
 		if err != nil {
@@ -80,3 +84,6 @@ func (o *Supervised) Fit(ctx context.Context, key noise.Key, _ Weighted, buffer 
 	}
 	return total / float64(max(1, o.training.Updates)), nil
 }
+
+// Resume implements [Objective].
+func (o *Supervised) Resume(iterations int) { o.trainer.Resume(iterations * o.training.Updates) }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
-	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -44,19 +43,19 @@ func TestSupervisedFindsTheOptimum(t *testing.T) {
 	const updates, batch = 300, 128
 	buffer := &Buffer{Capacity: 4096, Dim: 1}
 	buffer.Append(p.tilted.Sample(4096, noise.New(1)))
-	training := Training{Updates: updates, Batch: batch, Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: updates, EMA: 0.98}}
+	training := Training{Updates: updates, Batch: batch, Power: 2, Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: updates, EMA: 0.98}}
 	for name, create := range map[string]func(e *engine.Engine, path string) diffusion.Control{
 		"reward-free": func(e *engine.Engine, path string) diffusion.Control {
-			return htransform.NewRewardFree(htransform.Network{Scope: e.Scope(path), Width: 32, Depth: 2}, 1, noise.New(2))
+			return free(e, path, 32, 2)
 		},
 		"reward-informed": func(e *engine.Engine, path string) diffusion.Control {
-			return htransform.NewRewardInformed(htransform.Network{Scope: e.Scope(path), Width: 32, Depth: 2, ScaleWidth: 16}, p.reward(), 1, noise.New(2))
+			return p.informed(e, path, 32, 2)
 		},
 	} {
 		e := open(t)
 		h := create(e, "/h")
 		start := p.distance(t, e, h)
-		o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", training, 2, 0)
+		o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", training, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +98,7 @@ func TestSupervisedRegulariser(t *testing.T) {
 		gradient := func(kl float64) float64 {
 			e := open(t)
 			h := newLearnt(e, theta)
-			o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain}, power, kl)
+			o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain, Power: power}, kl)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,7 +119,7 @@ func TestSupervisedGradient(t *testing.T) {
 	buffer.Append(p.tilted.Sample(batch, noise.New(1)))
 	e := open(t)
 	h := newLearnt(e, theta)
-	o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain}, 1, 0)
+	o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +143,7 @@ func TestSupervisedErrors(t *testing.T) {
 	e := open(t)
 	h := newLearnt(e, 0)
 	s := p.sampler(e, diffusion.EulerMaruyama{}, 1, h)
-	o, err := NewSupervised(s, h, "/h", Training{Updates: 3, Batch: 8}, 1, 0)
+	o, err := NewSupervised(s, h, "/h", Training{Updates: 3, Batch: 8}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +160,7 @@ func TestSupervisedErrors(t *testing.T) {
 	if _, err := o.Fit(cancelled, noise.New(1), Weighted{}, buffer); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: error %v", err)
 	}
-	if _, err := NewSupervised(s, h, "/nowhere", Training{}, 1, 0); err == nil {
+	if _, err := NewSupervised(s, h, "/nowhere", Training{}, 0); err == nil {
 		t.Error("nothing to train: no error")
 	}
 }

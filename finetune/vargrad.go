@@ -92,6 +92,9 @@ func (o *VarGrad) Fit(_ context.Context, _ noise.Key, batch Weighted, _ *Buffer)
 	return variance, err
 }
 
+// Resume implements [Objective].
+func (o *VarGrad) Resume(iterations int) { o.trainer.Resume(iterations) }
+
 // deviations returns ℓ_i − mean ℓ with ℓ = −log w, zero for paths of weight zero, and the number of the others.
 func deviations(logW []float64) (deviation []float64, n float64) {
 	var mean float64

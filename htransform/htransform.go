@@ -21,37 +21,45 @@ func control(s diffusion.State, h *graph.Node) *graph.Node {
 	return graph.Neg(graph.Mul(nu, h))
 }
 
+// velocity is h = −γ·v for a change v of the velocity γε − νx_0, or, if v is the velocity itself and no change of it, for
+// what it adds to that of the base model. So what a network has to learn is of the size of a change of x_0 at every noise
+// level, where h falls with γ; and h stays bounded where ν → 0, where errors of ε_h, which is ν·h, would cost the most energy.
+func velocity(s diffusion.State, v *graph.Node, whole bool) *graph.Node {
+	gamma, nu := s.GammaNu()
+	change := graph.Mul(gamma, v)
+	if whole {
+		change = graph.Sub(graph.Add(graph.Mul(nu, s.X), change), s.Eps)
+	}
+	return graph.Neg(change)
+}
+
 // RewardInformed is (16): h_t(x) = NN1(x, x̂₀, g, t) + NN2(t)·g, with g = ∇ r(x̂₀) at Tweedie's estimate x̂₀. The gradient
 // is with respect to x̂₀ only and detached, so the base model is never differentiated.
 //
-// NN1 starts at zero. NN2(t) = (1−t)·SiLU(MLP(t)) is scalar and starts as a constant times (1−t).
+// NN1 should start at zero. NN2(t) = (1−t)·SiLU(MLP(t)) is scalar, see [Scale].
 type RewardInformed struct {
 	Reward reward.Differentiable
-	NN1    nn.MLP // 3·dim inputs, dim outputs, timed
-	NN2    nn.MLP // time embedding to 1 output
+	NN1    nn.Field // of x, x̂₀ and g
+	NN2    nn.MLP   // time embedding to 1 output
+	// Tuned says that NN1 is a whole network of the tilted process, which predicts its velocity and so should start as a copy
+	// of the base model's; what it adds to ε_θ is its part of ε_h, as with low-rank updates of large networks.
+	Tuned bool
 }
 
 var _ diffusion.Control = RewardInformed{}
 
-// Network says where the parameters of an h-transform live and how large its networks are.
-type Network struct {
-	Scope      *model.Scope
-	Width      int // of NN1
-	Depth      int // of NN1
-	Octaves    int // of NN1's inputs
-	ScaleWidth int // of NN2, which has three hidden layers
-	// Start is the last bias of NN2: h starts as (1−t)·SiLU(Start)·g. 0 means 0.02, nearly no control.
-	Start float64
+// Within returns the same h with its parameters below another scope, as nn1 and nn2.
+func (h RewardInformed) Within(s *model.Scope) RewardInformed {
+	h.NN1, h.NN2 = h.NN1.Within(s.At("nn1")), h.NN2.At(s.At("nn2"))
+	return h
 }
 
-// NewRewardInformed creates the parameters of both networks, for samples of dim coordinates.
-func NewRewardInformed(net Network, r reward.Differentiable, dim int, key noise.Key) RewardInformed {
-	if net.Start == 0 {
-		net.Start = 0.02
+// Scale creates NN2, with three hidden layers: h starts as (1−t)·SiLU(start)·g. A start of 0 means 0.02, nearly no control.
+func Scale(s *model.Scope, width int, start float64, key noise.Key) nn.MLP {
+	if start == 0 {
+		start = 0.02
 	}
-	return RewardInformed{Reward: r,
-		NN1: nn.MLP{Scope: net.Scope.At("nn1"), In: 3 * dim, Out: dim, Width: net.Width, Depth: net.Depth, Octaves: net.Octaves, Timed: true}.Init(key, 0, 0),
-		NN2: nn.MLP{Scope: net.Scope.At("nn2"), In: nn.TimeFeatures, Out: 1, Width: net.ScaleWidth, Depth: 3}.Init(key, 0, net.Start)}
+	return nn.MLP{Scope: s, In: nn.TimeFeatures, Out: 1, Width: width, Depth: 3}.Init(key, 0, start)
 }
 
 // Noise implements [diffusion.Control].
@@ -60,7 +68,7 @@ func (h RewardInformed) Noise(s diffusion.State) *graph.Node {
 	g := reward.Gradient(h.Reward, x0)
 	// Reward gradients span orders of magnitude; NN1 sees them compressed per coordinate, NN2 multiplies the real ones.
 	return control(s, graph.Add(
-		vector(h.NN1, s, s.X, x0, graph.MirroredLog1p(g)),
+		velocity(s, h.NN1.Field(s.T, s.X, x0, graph.MirroredLog1p(g)), h.Tuned),
 		graph.Mul(diffusion.Column(h.scale(s.T), g), g)))
 }
 
@@ -70,19 +78,23 @@ func (h RewardInformed) scale(t *graph.Node) *graph.Node {
 	return graph.Mul(graph.OneMinus(t), op.SiLU(graph.Squeeze(value, -1)))
 }
 
-// RewardFree is h_t(x) = NN1(x, x̂₀, t), for rewards without a gradient. It starts at zero.
-type RewardFree struct{ NN1 nn.MLP }
+// RewardFree is h_t(x) = NN1(x, x̂₀, t), for rewards without a gradient.
+type RewardFree struct {
+	NN1   nn.Field // of x and x̂₀
+	Tuned bool     // see [RewardInformed]
+}
 
 var _ diffusion.Control = RewardFree{}
 
-// NewRewardFree creates the parameters of NN1.
-func NewRewardFree(net Network, dim int, key noise.Key) RewardFree {
-	return RewardFree{NN1: nn.MLP{Scope: net.Scope.At("nn1"), In: 2 * dim, Out: dim, Width: net.Width, Depth: net.Depth, Octaves: net.Octaves, Timed: true}.Init(key, 0, 0)}
+// Within returns the same h with its parameters below another scope, as nn1.
+func (h RewardFree) Within(s *model.Scope) RewardFree {
+	h.NN1 = h.NN1.Within(s.At("nn1"))
+	return h
 }
 
 // Noise implements [diffusion.Control].
 func (h RewardFree) Noise(s diffusion.State) *graph.Node {
-	return control(s, vector(h.NN1, s, s.X, s.X0()))
+	return control(s, velocity(s, h.NN1.Field(s.T, s.X, s.X0()), h.Tuned))
 }
 
 // Exact is the h-transform of a Gaussian-mixture prior and its exact tilted law, h* = ∇log p^tilted_t − ∇log p_t, both
@@ -95,13 +107,4 @@ var _ diffusion.Control = Exact{}
 func (h Exact) Noise(s diffusion.State) *graph.Node {
 	gamma, nu := s.GammaNu()
 	return control(s, graph.Sub(h.Tilted.ScoreGraph(s.X, gamma, nu), h.Prior.ScoreGraph(s.X, gamma, nu)))
-}
-
-// vector applies a network to the flattened, concatenated inputs and shapes its output like s.X.
-func vector(net nn.MLP, s diffusion.State, inputs ...*graph.Node) *graph.Node {
-	flat := make([]*graph.Node, len(inputs))
-	for i, in := range inputs {
-		flat[i] = graph.Reshape(in, in.Shape().Dimensions[0], -1)
-	}
-	return graph.Reshape(net.Apply(graph.Concatenate(flat, -1), s.T), s.X.Shape().Dimensions...)
 }

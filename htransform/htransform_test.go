@@ -117,8 +117,7 @@ func TestExactAgainstHost(t *testing.T) {
 func TestRewardInformedStart(t *testing.T) {
 	prior, density, _ := laws(t)
 	e := open(t)
-	net := htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2, ScaleWidth: 8}
-	h := htransform.NewRewardInformed(net, reward.Mixture{Density: density}, 2, noise.New(1))
+	h := informed(e, reward.Mixture{Density: density}, 2)
 	out := noiseOf(t, e, prior, h, "/h/nn1/out/weights", "/h/nn1/out/bias", "/h/nn2/out/bias")
 	silu := 0.02 / (1 + math.Exp(-0.02))
 	each(func(i int, x []float64, gamma, nu float64) {
@@ -148,8 +147,7 @@ func TestRewardInformedStart(t *testing.T) {
 func TestScaleIsAScalarOfTime(t *testing.T) {
 	prior, density, _ := laws(t)
 	e := open(t)
-	net := htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2, ScaleWidth: 8}
-	h := htransform.NewRewardInformed(net, reward.Mixture{Density: density}, 2, noise.New(1))
+	h := informed(e, reward.Mixture{Density: density}, 2)
 	h.NN2 = nn.MLP{Scope: e.Scope("/other"), In: nn.TimeFeatures, Out: 1, Width: 8, Depth: 3}.Init(noise.New(2), 1, 0.5)
 	got := noiseOf(t, e, prior, h)[0]
 	var scales []float64
@@ -165,17 +163,26 @@ func TestScaleIsAScalarOfTime(t *testing.T) {
 	}
 }
 
+// informed is a small reward-informed h with its parameters below /h.
+func informed(e *engine.Engine, r reward.Differentiable, dim int) htransform.RewardInformed {
+	return htransform.RewardInformed{Reward: r, NN1: vector(e, "/h/nn1", 3*dim, dim), NN2: htransform.Scale(e.Scope("/h/nn2"), 8, 0, noise.New(1))}
+}
+
+func vector(e *engine.Engine, path string, in, out int) nn.MLP {
+	return nn.MLP{Scope: e.Scope(path), In: in, Out: out, Width: 16, Depth: 2, Timed: true}.Init(noise.New(1), 0, 0)
+}
+
 func TestRewardFreeStartsAtZero(t *testing.T) {
 	prior, _, _ := laws(t)
 	e := open(t)
-	h := htransform.NewRewardFree(htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2}, 2, noise.New(1))
+	h := htransform.RewardFree{NN1: vector(e, "/h/nn1", 4, 2)}
 	out := noiseOf(t, e, prior, h, "/h/nn1/out/weights")
 	for _, v := range out[0] {
 		near(t, "ε_h", float64(v), 0, 0)
 	}
 	// A bias b of the last layer is h = b.
 	e = open(t)
-	h = htransform.NewRewardFree(htransform.Network{Scope: e.Scope("/h"), Width: 16, Depth: 2}, 2, noise.New(1))
+	h = htransform.RewardFree{NN1: vector(e, "/h/nn1", 4, 2)}
 	if err := e.Params.GetVariable("/h/nn1/out/bias").SetValue(engine.Rows([]float32{2, -3})); err != nil {
 		t.Fatal(err)
 	}
@@ -193,12 +200,9 @@ func TestShapes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	net := htransform.Network{Width: 8, Depth: 2, ScaleWidth: 8}
-	free, informed := net, net
-	free.Scope, informed.Scope = e.Scope("/free"), e.Scope("/informed")
 	for name, h := range map[string]diffusion.Control{
-		"reward-free":     htransform.NewRewardFree(free, 6, noise.New(1)),
-		"reward-informed": htransform.NewRewardInformed(informed, r, 6, noise.New(1)),
+		"reward-free":     htransform.RewardFree{NN1: vector(e, "/free", 12, 6)},
+		"reward-informed": informed(e, r, 6),
 	} {
 		program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
 			return []*graph.Node{diffusion.NewState(schedule, shrink{}, in[0], in[1]).Noise(h)}

@@ -33,6 +33,8 @@ type MLP struct {
 	Octaves int
 }
 
+var _ Field = MLP{}
+
 // Init creates the parameters: weights N(0, 1/fan-in), biases zero, the weights of the last layer scaled by last and its
 // bias equal to bias. With last = 0 the network starts as that constant.
 func (m MLP) Init(key noise.Key, last, bias float64) MLP {
@@ -59,6 +61,18 @@ func (m MLP) At(s *model.Scope) MLP {
 func (m MLP) Apply(x, t *graph.Node) *graph.Node {
 	return affine(m.Scope.At("out"), m.Features(x, t))
 }
+
+// Field implements [Field]: In counts the coordinates of all inputs.
+func (m MLP) Field(t *graph.Node, inputs ...*graph.Node) *graph.Node {
+	flat := make([]*graph.Node, len(inputs))
+	for i, in := range inputs {
+		flat[i] = graph.Reshape(in, in.Shape().Dimensions[0], -1)
+	}
+	return graph.Reshape(m.Apply(graph.Concatenate(flat, -1), t), inputs[0].Shape().Dimensions...)
+}
+
+// Within implements [Field].
+func (m MLP) Within(s *model.Scope) Field { return m.At(s) }
 
 // Features returns the last hidden layer [batch, Width].
 func (m MLP) Features(x, t *graph.Node) *graph.Node {

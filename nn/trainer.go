@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -28,9 +29,12 @@ const beta1, beta2, epsilon = 0.9, 0.999, 1e-8
 // Trainer minimises one loss over the parameters of one scope. Its state, like the parameters, are variables of the
 // engine: moments under /optimizer/<scope>, averages under /ema/<scope>.
 type Trainer struct {
-	options Optimizer
-	program *engine.Program
-	steps   int
+	options    Optimizer
+	engine     *engine.Engine
+	parameters []*model.Variable
+	loss       func(inputs []*graph.Node) *graph.Node
+	program    *engine.Program
+	steps      int
 }
 
 // NewTrainer compiles the loss, a scalar graph function of the inputs given to Step, over the parameters below path.
@@ -41,8 +45,8 @@ func NewTrainer(e *engine.Engine, path string, options Optimizer, loss func(inpu
 	if options.ClipNorm == 0 {
 		options.ClipNorm = 1
 	}
-	t := &Trainer{options: options}
 	parameters := Parameters(e, path)
+	t := &Trainer{options: options, engine: e, parameters: parameters, loss: loss}
 	if len(parameters) == 0 {
 		return nil, fmt.Errorf("nn: no parameters below %s to train", path)
 	}
@@ -62,12 +66,7 @@ func NewTrainer(e *engine.Engine, path string, options Optimizer, loss func(inpu
 		scalar := func(i int) *graph.Node {
 			return graph.Reshape(graph.Slice(inputs[0], graph.AxisElem(i)))
 		}
-		value := loss(inputs[1:])
-		nodes := make([]*graph.Node, len(parameters))
-		for i, p := range parameters {
-			nodes[i] = p.NodeValue(g)
-		}
-		grads := graph.Gradient(value, nodes...)
+		value, nodes, grads := t.gradient(inputs[1:])
 		scale, finite := graph.ScalarOne(g, value.DType()), graph.IsFinite(value)
 		if options.ClipNorm > 0 {
 			norm := op.GlobalNorm(grads)
@@ -90,8 +89,41 @@ func NewTrainer(e *engine.Engine, path string, options Optimizer, loss func(inpu
 	return t, err
 }
 
+// gradient returns the loss, and the parameters with its gradients.
+func (t *Trainer) gradient(inputs []*graph.Node) (value *graph.Node, nodes, grads []*graph.Node) {
+	value = t.loss(inputs)
+	for _, p := range t.parameters {
+		nodes = append(nodes, p.NodeValue(value.Graph()))
+	}
+	return value, nodes, graph.Gradient(value, nodes...)
+}
+
+// Resume makes the next step the one after the given number, of a run whose parameters, moments and averages have been
+// restored: rate, corrections and averaging continue from there.
+func (t *Trainer) Resume(steps int) { t.steps = steps }
+
+// Run takes the steps that are left of n, each on the inputs of its number, from 0. After, if not nil, is called with the
+// number of steps done and the loss; its error ends the run, as does that of the context.
+func (t *Trainer) Run(ctx context.Context, n int, inputs func(step int) []any, after func(done int, loss float64) error) error {
+	for t.steps < n {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		loss, err := t.Step(inputs(t.steps)...)
+		if err != nil {
+			return err
+		}
+		if after != nil {
+			if err := after(t.steps, loss); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Step takes one optimiser step on a batch and returns the loss before it. If the loss is not finite, or with clipping the
-// gradient, that is an error, and parameters and moments stay as they were.
+// gradient, that is an error that names the tensor at fault, and parameters and moments stay as they were.
 func (t *Trainer) Step(inputs ...any) (float64, error) {
 	t.steps++
 	k, rate := float64(t.steps), t.options.LearningRate
@@ -108,11 +140,8 @@ func (t *Trainer) Step(inputs ...any) (float64, error) {
 	loss, scale := float64(tensors.ToScalar[float32](out[0])), tensors.ToScalar[float32](out[1])
 	out[0].FinalizeAll()
 	out[1].FinalizeAll()
-	switch {
-	case math.IsNaN(loss) || math.IsInf(loss, 0):
-		return loss, fmt.Errorf("nn: the loss is %g at step %d; lower the learning rate (now %g)", loss, t.steps, rate)
-	case scale == 0:
-		return loss, fmt.Errorf("nn: the norm of the gradient is not finite at step %d, at a loss of %g; lower the learning rate (now %g)", t.steps, loss, rate)
+	if scale == 0 || math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return loss, fmt.Errorf("nn: step %d, at learning rate %g: %w", t.steps, rate, t.diagnose(inputs, loss))
 	}
 	return loss, nil
 }

@@ -1,7 +1,10 @@
 package nn_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -125,58 +128,147 @@ func TestCosineDecayEnds(t *testing.T) {
 	near(t, "step after the end", step(), 0, 0)
 }
 
-// What is not finite is reported, and leaves parameters and moments alone.
+// What is not finite is reported by the name of the first tensor that has it, and leaves parameters and moments alone.
 func TestNotFinite(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
-	for _, clip := range []float64{1, -1} {
-		for _, c := range []struct {
-			target, scale float32
-			want          string
-		}{{nan, 1, "the loss is NaN"}, {inf, 1, "the loss is +Inf"}, {1e19, 1e19, "the norm of the gradient is not finite"}} {
-			if clip < 0 && c.scale > 1 {
-				continue // without clipping nobody looks at the norm
+	good := []float32{0, 0, 0}
+	for name, c := range map[string]struct {
+		target, scale, parameter []float32
+		want                     []string
+	}{
+		"input":               {[]float32{0, nan, 0}, []float32{1, 1, inf}, good[:1], []string{"input 0 [3] has NaN"}},
+		"second input":        {good, []float32{1, 1, -inf}, []float32{nan}, []string{"input 1 [3] has -Inf"}},
+		"parameter":           {good, []float32{1, 1, 1}, []float32{inf}, []string{"parameter /h/deep/b [1] has +Inf"}},
+		"loss":                {[]float32{1e20, 0, 0}, []float32{1, 1, 1}, good[:1], []string{"the loss is +Inf", "learning rate"}},
+		"gradient of one":     {[]float32{0, 0, 1e15}, []float32{1, 1, 1e25}, good[:1], []string{"the gradient of /h/deep/b [1] is not finite", "at a loss of"}},
+		"norm of finite ones": {[]float32{1e19, 0, 0}, []float32{1e19, 1, 1}, good[:1], []string{"the norm of the gradient overflows", "at a loss of"}},
+	} {
+		for _, clip := range []float64{1, -1} {
+			if clip < 0 && strings.Contains(name, "of") {
+				continue // without clipping nobody looks at the gradient
 			}
 			e, trainer := bowl(t, nn.Optimizer{ClipNorm: clip})
-			if _, err := trainer.Step([]float32{0, 0, 0}, []float32{1, 1, 1}); err != nil {
+			if _, err := trainer.Step(good, []float32{1, 1, 1}); err != nil {
 				t.Fatal(err)
 			}
+			set := func(v []float32) {
+				if err := e.Params.GetVariable("/h/deep/b").SetValue(engine.Rows(v)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set(c.parameter)
 			state := func() (out []float32) {
-				for _, path := range []string{"/h/a", "/h/deep/b", "/optimizer/h/a/m", "/optimizer/h/a/v", "/optimizer/h/deep/b/v"} {
+				for _, path := range []string{"/h/a", "/optimizer/h/a/m", "/optimizer/h/a/v", "/optimizer/h/deep/b/v"} {
 					out = append(out, value(t, e, path)...)
 				}
 				return out
 			}
 			before := state()
-			_, err := trainer.Step([]float32{c.target, 0, 0}, []float32{c.scale, 1, 1})
-			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("clip %g, target %g: error %v, want one that says %q", clip, c.target, err, c.want)
+			_, err := trainer.Step(c.target, c.scale)
+			if err == nil || !strings.Contains(err.Error(), "step 2") {
+				t.Errorf("%s, clip %g: error %v, want one at step 2", name, clip, err)
+				continue
 			}
-			if after := state(); !slices.Equal(after, before) {
-				t.Errorf("clip %g, target %g: parameters and moments are %v, want %v as before", clip, c.target, after, before)
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%s, clip %g: error %v, want one that says %q", name, clip, err, want)
+				}
 			}
-			if _, err := trainer.Step([]float32{0, 0, 0}, []float32{1, 1, 1}); err != nil || slices.Equal(state(), before) {
-				t.Errorf("clip %g, target %g: the next step fails or does nothing: %v", clip, c.target, err)
+			if after := state(); !slices.Equal(after, before) || !slices.Equal(value(t, e, "/h/deep/b"), c.parameter) && c.parameter[0] == 0 {
+				t.Errorf("%s, clip %g: parameters and moments are %v, want %v as before", name, clip, after, before)
+			}
+			set(good[:1])
+			if _, err := trainer.Step(good, []float32{1, 1, 1}); err != nil || slices.Equal(state(), before) {
+				t.Errorf("%s, clip %g: the next step fails or does nothing: %v", name, clip, err)
+			}
+			if got := e.NetworkCalls(); got != 3*3 {
+				t.Errorf("%s, clip %g: %d network calls in 3 steps of 3 rows: the diagnosis is counted", name, clip, got)
 			}
 		}
 	}
 }
 
-// The loss √(p²·x) is finite at x = 0, its gradient ½·2px/√0 is not a number.
+// The loss √(p²·x) is finite at x = 0, its gradient ½·2px/√0 is not a number. Labels are no matter for doubt, images are.
 func TestGradientIsNaN(t *testing.T) {
 	e := open(t)
 	e.Scope("/h").VariableWithValue("a", []float32{1, -2})
+	e.Scope("/h").VariableWithValue("scalar", float32(3))
 	trainer, err := nn.NewTrainer(e, "/h", nn.Optimizer{}, func(in []*graph.Node) *graph.Node {
-		p := e.Params.GetVariable("/h/a").NodeValue(in[0])
-		return graph.ReduceAllSum(graph.Sqrt(graph.Mul(graph.Square(p), in[0])))
+		p, s := e.Params.GetVariable("/h/a").NodeValue(in[0]), e.Params.GetVariable("/h/scalar").NodeValue(in[0])
+		loss := graph.Add(graph.ReduceAllSum(graph.Sqrt(graph.Mul(graph.Square(p), in[0]))), s)
+		return graph.Add(loss, graph.Mul(graph.ReduceAllSum(graph.ConvertDType(in[1], s.DType())), graph.ReduceAllSum(in[2])))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if loss, err := trainer.Step([]float32{0, 0}); err == nil || loss != 0 {
-		t.Errorf("loss %g, error %v; want 0 and an error", loss, err)
+	labels := []int32{0, 0}
+	if loss, err := trainer.Step([]float32{0, 0}, labels, engine.Rows(make([]float32, 12), 2, 3, 1)); err == nil || loss != 3 || !strings.Contains(err.Error(), "the gradient of /h/a [2]") {
+		t.Errorf("loss %g, error %v; want 3 and an error that names /h/a", loss, err)
 	}
 	if got := value(t, e, "/h/a"); !slices.Equal(got, []float32{1, -2}) {
 		t.Errorf("parameters are %v, want them as before", got)
+	}
+	images := engine.Rows(append(make([]float32, 11), float32(math.NaN())), 2, 3, 1)
+	if _, err := trainer.Step([]float32{1, 1}, labels, images); err == nil || !strings.Contains(err.Error(), "input 2 [2 2 3 1] has NaN") {
+		t.Errorf("error %v, want one on input 2", err)
+	}
+}
+
+// A run in two parts, the second by another engine with the variables of the first, is bit for bit one run.
+func TestRunInParts(t *testing.T) {
+	options := nn.Optimizer{LearningRate: 0.05, WeightDecay: 0.1, Decay: 9, EMA: 0.5}
+	inputs := func(step int) []any { return []any{[]float32{3, float32(step), -2}, []float32{2, 0.1, 1}} }
+	stop := errors.New("stop")
+	run := func(trainer *nn.Trainer, last int) (losses []float64) {
+		err := trainer.Run(t.Context(), 8, inputs, func(done int, loss float64) error {
+			if losses = append(losses, loss); done == last {
+				return stop
+			}
+			return nil
+		})
+		if want := map[bool]error{true: stop}[last < 9]; !errors.Is(err, want) {
+			t.Fatalf("run to step %d: error %v, want %v", last, err, want)
+		}
+		return losses
+	}
+	variables := func(e *engine.Engine) map[string][]float32 {
+		all := map[string][]float32{}
+		for v := range e.Params.IterVariables() {
+			all[v.Path()] = value(t, e, v.Path())
+		}
+		return all
+	}
+	e, trainer := bowl(t, options)
+	var losses []float64
+	for step := range 8 {
+		loss, err := trainer.Step(inputs(step)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		losses = append(losses, loss)
+	}
+	for k := 1; k < 8; k++ {
+		first, trainer := bowl(t, options)
+		head := run(trainer, k)
+		second, trainer := bowl(t, options)
+		for path, v := range variables(first) {
+			if err := second.Params.GetVariable(path).SetValue(engine.Rows(v)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		trainer.Resume(k)
+		if got := append(head, run(trainer, 9)...); !slices.Equal(got, losses) {
+			t.Errorf("losses %v when stopped after %d steps, %v when not", got, k, losses)
+		}
+		if got, want := variables(second), variables(e); !maps.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("variables %v when stopped after %d steps, %v when not", got, k, want)
+		}
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, trainer = bowl(t, options)
+	if err := trainer.Run(cancelled, 8, func(int) []any { t.Error("a step"); return nil }, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/noise"
@@ -43,7 +44,12 @@ type UNet struct {
 	// Groups is that of the normalisations, a divisor of the channels. 0 means 32, halved until it divides the channels
 	// of a layer with at least 4 in a group.
 	Groups int
+	// Patch is the side of the squares of pixels that are one position of level 0, with a channel for every pixel
+	// (space-to-depth): it saves the most expensive resolutions. 0 means 1.
+	Patch int
 }
+
+var _ Field = UNet{}
 
 // Init creates the parameters: weights N(0, 1/fan-in) and biases zero; but the last convolution of every residual block
 // and the last product of every attention start at zero, so that each is the identity (or its skip), and the weights of
@@ -76,6 +82,50 @@ func (u UNet) Init(key noise.Key, last, bias float64) UNet {
 	return u
 }
 
+// From sets the parameters to those of another network with the same layers, whose inputs are the first of these: what the
+// others add is zero, so that both networks are the same function of those inputs.
+func (u UNet) From(other UNet) (UNet, error) {
+	for i, l := range other.layers() {
+		if own := u.layers(); i >= len(own) || own[i].path != l.path || own[i].out != l.out || own[i].in != l.in && l.path != "in" || u.In < other.In {
+			return u, fmt.Errorf("nn: U-Net from another with layer %s of %d to %d channels: want the same layers", l.path, l.in, l.out)
+		}
+	}
+	prefix := other.Scope.Scope()
+	for v := range other.Scope.IterVariables() {
+		name := strings.TrimPrefix(v.Path(), prefix)
+		if name == v.Path() {
+			continue
+		}
+		value, err := v.MustValue().Clone()
+		if err == nil && name == "/in/weights" {
+			value, err = u.widen(value, other.In)
+		}
+		if err == nil {
+			err = u.Scope.Store().GetVariable(u.Scope.Scope() + name).SetValue(value)
+		}
+		if err != nil {
+			return u, fmt.Errorf("nn: %s of another U-Net: %w", name, err)
+		}
+	}
+	return u, nil
+}
+
+// widen puts zeros for further inputs into the weights [3, 3, patch²·in, out] of the first convolution.
+func (u UNet) widen(weights *tensors.Tensor, in int) (*tensors.Tensor, error) {
+	from, err := tensors.CopyFlatData[float32](weights)
+	if err != nil {
+		return nil, err
+	}
+	out, places := u.channels(0), u.patch()*u.patch()
+	to := make([]float32, 9*places*u.In*out)
+	for i := range 9 * places {
+		for c := range in {
+			copy(to[(i*u.In+c)*out:(i*u.In+c+1)*out], from[(i*in+c)*out:])
+		}
+	}
+	return tensors.FromFlatDataAndDimensions(to, 3, 3, places*u.In, out), nil
+}
+
 // At returns the same network with its parameters in another scope, such as that of their averages.
 func (u UNet) At(s *model.Scope) UNet {
 	u.Scope = s
@@ -83,7 +133,7 @@ func (u UNet) At(s *model.Scope) UNet {
 }
 
 // Apply returns the network at x [batch, height, width, In], as [batch, height, width, Out]. Times t are [batch] or [1].
-// Height and width must be even at every level but the lowest.
+// Height and width must be multiples of Patch, and then even at every level but the lowest.
 func (u UNet) Apply(x, t *graph.Node) *graph.Node {
 	u.check()
 	dims := x.Shape().Dimensions
@@ -91,6 +141,7 @@ func (u UNet) Apply(x, t *graph.Node) *graph.Node {
 		panic(fmt.Errorf("nn: U-Net of x %s: want [batch, height, width, %d]", x.Shape(), u.In))
 	}
 	u.checkSize(dims[1], dims[2])
+	x = spaceToDepth(x, u.patch())
 	e := op.Sinusoids(graph.BroadcastToDims(t, dims[0]), u.Width)
 	for i := range 2 {
 		e = op.SiLU(affine(u.Scope.At("time_%d", i), e))
@@ -119,7 +170,36 @@ func (u UNet) Apply(x, t *graph.Node) *graph.Node {
 		}
 	}
 	s := u.Scope.At("out")
-	return conv(s.At("conv"), u.norm(s.At("norm"), x, nil, true), 1)
+	return depthToSpace(conv(s.At("conv"), u.norm(s.At("norm"), x, nil, true), 1), u.patch())
+}
+
+// Field implements [Field]: the inputs are images, and In counts the channels of all.
+func (u UNet) Field(t *graph.Node, inputs ...*graph.Node) *graph.Node {
+	return u.Apply(graph.Concatenate(inputs, -1), t)
+}
+
+// Within implements [Field].
+func (u UNet) Within(s *model.Scope) Field { return u.At(s) }
+
+// spaceToDepth makes channels of every patch×patch pixels: [batch, h, w, c] to [batch, h/patch, w/patch, patch²·c].
+func spaceToDepth(x *graph.Node, patch int) *graph.Node {
+	if patch == 1 {
+		return x
+	}
+	d := x.Shape().Dimensions
+	x = graph.Reshape(x, d[0], d[1]/patch, patch, d[2]/patch, patch, d[3])
+	return graph.Reshape(graph.TransposeAllAxes(x, 0, 1, 3, 2, 4, 5), d[0], d[1]/patch, d[2]/patch, patch*patch*d[3])
+}
+
+// depthToSpace is the inverse of spaceToDepth.
+func depthToSpace(x *graph.Node, patch int) *graph.Node {
+	if patch == 1 {
+		return x
+	}
+	d := x.Shape().Dimensions
+	c := d[3] / (patch * patch)
+	x = graph.Reshape(x, d[0], d[1], d[2], patch, patch, c)
+	return graph.Reshape(graph.TransposeAllAxes(x, 0, 1, 3, 2, 4, 5), d[0], d[1]*patch, d[2]*patch, c)
 }
 
 // block is residual block i of a level, and the attention after it, below s.

@@ -61,7 +61,7 @@ func (u UNet) layers() []layer {
 	}
 	add("time_0", image, u.Width, 4*u.Width, 0, random)
 	add("time_1", image, 4*u.Width, 4*u.Width, 0, random)
-	add("in", convolution, u.In, u.channels(0), 0, random)
+	add("in", convolution, u.In*u.patch()*u.patch(), u.channels(0), 0, random)
 	lowest := len(u.multipliers()) - 1
 	c := u.channels(0)
 	for level := range lowest {
@@ -85,7 +85,7 @@ func (u UNet) layers() []layer {
 		}
 	}
 	add("out/norm", normalisation, c, c, 0, random)
-	add("out/conv", convolution, c, u.Out, 0, output)
+	add("out/conv", convolution, c, u.Out*u.patch()*u.patch(), 0, output)
 	return out
 }
 
@@ -109,6 +109,7 @@ func (u UNet) Size() int {
 // multiplication in convolutions and matrix products; nothing for all else. A training step takes three times as many.
 func (u UNet) FLOPs(height, width int) float64 {
 	u.checkSize(height, width)
+	height, width = height/u.patch(), width/u.patch()
 	var n float64
 	for _, l := range u.layers() {
 		positions := float64((height >> l.level) * (width >> l.level))
@@ -133,6 +134,8 @@ func (u UNet) multipliers() []int {
 	}
 	return u.Multipliers
 }
+
+func (u UNet) patch() int { return max(u.Patch, 1) }
 
 func (u UNet) blocks() int { return max(u.Blocks, 1) }
 
@@ -171,11 +174,11 @@ func (u UNet) check() {
 	}
 }
 
-// checkSize panics if images of this size cannot be halved at every level but the lowest.
+// checkSize panics if images of this size cannot be cut into patches and then halved at every level but the lowest.
 func (u UNet) checkSize(height, width int) {
-	factor := 1 << (len(u.multipliers()) - 1)
+	factor := u.patch() << (len(u.multipliers()) - 1)
 	if height < factor || width < factor || height%factor != 0 || width%factor != 0 {
-		panic(fmt.Errorf("nn: U-Net on images of %d×%d: with %d levels, height and width must be multiples of %d",
-			height, width, len(u.multipliers()), factor))
+		panic(fmt.Errorf("nn: U-Net on images of %d×%d: with %d levels and patches of %d, height and width must be multiples of %d",
+			height, width, len(u.multipliers()), u.patch(), factor))
 	}
 }

@@ -4,12 +4,17 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/engine"
-	"github.com/doob-diffusion/doob/nn"
 )
+
+// Classifier says how probable each class is.
+type Classifier interface {
+	// LogProbabilities returns log p(class | x), [batch, classes].
+	LogProbabilities(x *graph.Node) *graph.Node
+}
 
 // NewClass returns the reward r(x) = scale · log Σ_{c∈classes} p(c | x) of a classifier, for samples of the given shape:
 // the tilted law is then class-conditional sampling, sharpened by scale.
-func NewClass(e *engine.Engine, c nn.Classifier, classes []int, scale float64, shape []int, batch int) (*Graphed, error) {
+func NewClass(e *engine.Engine, c Classifier, classes []int, scale float64, shape []int, batch int) (*Graphed, error) {
 	return NewGraphed(e, shape, batch, func(x *graph.Node) *graph.Node {
 		logP := c.LogProbabilities(x)
 		columns := make([]*graph.Node, len(classes))

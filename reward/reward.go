@@ -112,24 +112,13 @@ func (r *Graphed) Graph(x *graph.Node) *graph.Node { return r.Function(x) }
 
 // Rewards implements [Reward].
 func (r *Graphed) Rewards(ctx context.Context, x []float32, n int) ([]float64, error) {
-	out, dim := make([]float64, n), len(x)/max(n, 1)
-	rows, values := make([]float32, r.Batch*dim), make([]float32, r.Batch)
-	for lo := 0; lo < n; lo += r.Batch {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		hi := min(lo+r.Batch, n)
-		copy(rows, x[lo*dim:hi*dim])
-		result, err := r.program.Run(engine.Rows(rows, r.Shape...))
-		if err != nil {
-			return nil, fmt.Errorf("reward: %w", err)
-		}
-		if err := engine.Floats(values, result[0]); err != nil {
-			return nil, fmt.Errorf("reward: %w", err)
-		}
-		for i := lo; i < hi; i++ {
-			out[i] = float64(values[i-lo])
-		}
+	values, err := r.program.Map(ctx, x, n, r.Batch, r.Shape...)
+	if err != nil {
+		return nil, fmt.Errorf("reward: %w", err)
+	}
+	out := make([]float64, n)
+	for i, v := range values {
+		out[i] = float64(v)
 	}
 	return out, nil
 }

@@ -19,11 +19,17 @@ func BestOfK(ctx context.Context, s *diffusion.Sampler, r reward.Reward, key noi
 	if err != nil {
 		return nil, err
 	}
+	return Best(paths, rewards, k), nil
+}
+
+// Best returns, of every k consecutive paths, the endpoint of highest reward: [N/k, dim] row-major.
+func Best(paths diffusion.Paths, rewards []float64, k int) []float32 {
+	n := paths.N / k
 	out := make([]float32, 0, n*paths.Dim)
 	for g := range n {
 		group := rewards[g*k : (g+1)*k]
 		best := g*k + slices.Index(group, slices.Max(group))
 		out = append(out, paths.X[best*paths.Dim:(best+1)*paths.Dim]...)
 	}
-	return out, nil
+	return out
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/doob-diffusion/doob/bench"
 )
 
 // script is a contestant whose batches are given: each an answer, the last one for ever.
@@ -79,18 +81,23 @@ func TestAlternateEndsOnABusyMachine(t *testing.T) {
 	}
 }
 
-// The table quotes the fastest variant, and says where clean batches are missing.
+// The table quotes the fastest variant, gives rates to works that count things, and says where clean batches are missing.
 func TestMarkdown(t *testing.T) {
 	r := report{Rules: testRules, Results: []result{
 		{Ours: timing{Seconds: 0.1, Clean: 4}, Peers: []timing{{Name: "a", Seconds: 0.3, Clean: 4}, {Name: "b", Seconds: 0.2, Clean: 5}}},
 		{Ours: timing{Seconds: 0.1, Clean: 1}, Peers: []timing{{Name: "c"}}},
+		{Ours: timing{Seconds: 0.25, Clean: 4}, Peers: []timing{{Name: "d", Seconds: 2, Clean: 4}}},
+		{Ours: timing{Seconds: 0.25, Clean: 4}, Peers: []timing{{Name: "e"}}},
 	}, Memory: []memory{{Ours: usage{Peak: 50e6, Idle: 26e6}, Peers: []usage{{Name: "d", Peak: 200e6}, {Name: "e", Peak: 100e6, Idle: 20e6}, {Name: "f", Fault: "f"}}}}}
 	r.Results[0].Name, r.Results[1].Name = "first", "second"
+	r.Results[2].Work, r.Results[3].Work = bench.Work{Name: "third", Count: 64, Unit: "images"}, bench.Work{Name: "fourth", Count: 1, Unit: "steps"}
 	r.Results[0].Flop, r.Results[0].Peak = 1e9, timing{Seconds: 0.05, Clean: 4}
 	text := r.markdown()
 	for _, want := range []string{
 		"| first | 100 ms | 10 | 50 % | 200 ms | 5 | b | 2.00 | 4 / 5 |\n",
 		"| second | 100 ms | — | — | — | — | — | — | 1 of 4 |\n",
+		"| third | 250 ms, 256 images/s | — | — | 2 s, 32 images/s | — | d | 8.00 | 4 / 4 |\n",
+		"| fourth | 250 ms, 4 steps/s | — | — | — | — | — | — | 4 |\n",
 		"| 50 | 26 | 100 | 20 | e | 0.50 | 0.30 |\n",
 	} {
 		if !strings.Contains(text, want) {

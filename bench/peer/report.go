@@ -62,7 +62,7 @@ func (r *report) markdown() string {
 	}
 	for _, v := range r.Results {
 		peer, ok := fastest(v.Peers)
-		cells := []string{v.Name, duration(v.Ours), rate(v.Flop, v.Ours), "—", duration(peer), rate(v.Flop, peer), "—", "—", fmt.Sprint(v.Ours.Clean)}
+		cells := []string{v.Name, speed(v.Work, v.Ours), rate(v.Flop, v.Ours), "—", speed(v.Work, peer), rate(v.Flop, peer), "—", "—", fmt.Sprint(v.Ours.Clean)}
 		if v.Peak.Clean > 0 && v.Ours.Clean > 0 && v.Flop > 0 {
 			cells[3] = fmt.Sprintf("%.0f %%", 100*v.Flop/v.Ours.Seconds/(bench.Peak.Flop/v.Peak.Seconds))
 		}
@@ -114,6 +114,14 @@ func (r *report) insert(path string) error {
 		return fmt.Errorf("%s has no lines %s and %s, between which the tables belong", path, begin, end)
 	}
 	return atomicfile.Write(path, []byte(before+tables+after))
+}
+
+// speed is the duration of an iteration, and how many things a second that makes if the work counts them.
+func speed(w bench.Work, t timing) string {
+	if t.Clean == 0 || w.Count == 0 {
+		return duration(t)
+	}
+	return fmt.Sprintf("%s, %.3g %s/s", duration(t), float64(w.Count)/t.Seconds, w.Unit)
 }
 
 func duration(t timing) string {

@@ -79,30 +79,34 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """nn.UNet of doob: multipliers 1, 2, 4, one block per level, attention at the lowest resolution."""
+    """nn.UNet of doob, with one block per level and attention at the lowest resolution."""
 
-    def __init__(self, width, heads):
+    def __init__(self, width, heads=1, multipliers=(1, 2, 4), inputs=1, outputs=1, patch=1):
         super().__init__()
-        a, b, c = width, 2 * width, 4 * width
-        e = 4 * width
-        self.width = width
+        c, e = [width * m for m in multipliers], 4 * width
+        levels = range(len(c) - 1)  # but the lowest
+        self.width, self.patch = width, patch
         self.time_0, self.time_1 = nn.Linear(width, e), nn.Linear(e, e)
-        self.input = conv3(1, a)
-        self.down_0, self.shrink_0 = Block(a, a, e), conv3(a, a, 2)
-        self.down_1, self.shrink_1 = Block(a, b, e), conv3(b, b, 2)
-        self.bottom, self.attention = Block(b, c, e), Attention(c, heads)
-        self.grow_1, self.up_1 = conv3(c, b), Block(2 * b, b, e)
-        self.grow_0, self.up_0 = conv3(b, a), Block(2 * a, a, e)
-        self.norm, self.output = group_norm(a), conv3(a, 1)
+        self.input = conv3(inputs * patch**2, c[0])
+        self.down = nn.ModuleList(Block(c[max(i - 1, 0)], c[i], e) for i in levels)
+        self.shrink = nn.ModuleList(conv3(c[i], c[i], 2) for i in levels)
+        self.bottom, self.attention = Block(c[-2], c[-1], e), Attention(c[-1], heads)
+        self.grow = nn.ModuleList(conv3(c[i + 1], c[i]) for i in levels)
+        self.up = nn.ModuleList(Block(2 * c[i], c[i], e) for i in levels)
+        self.norm, self.output = group_norm(c[0]), conv3(c[0], outputs * patch**2)
 
     def forward(self, x, t):
         e = F.silu(self.time_1(F.silu(self.time_0(sinusoids(t, self.width)))))
-        s0 = self.down_0(self.input(x), e)
-        s1 = self.down_1(self.shrink_0(s0), e)
-        x = self.attention(self.bottom(self.shrink_1(s1), e))
-        x = self.up_1(torch.cat([self.grow_1(double(x)), s1], 1), e)
-        x = self.up_0(torch.cat([self.grow_0(double(x)), s0], 1), e)
-        return self.output(F.silu(self.norm(x)))
+        x = self.input(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
+        kept = []
+        for block, shrink in zip(self.down, self.shrink):
+            kept.append(block(x, e))
+            x = shrink(kept[-1])
+        x = self.attention(self.bottom(x, e))
+        for grow, block, skip in reversed(list(zip(self.grow, self.up, kept))):
+            x = block(torch.cat([grow(double(x)), skip], 1), e)
+        x = self.output(F.silu(self.norm(x)))
+        return F.pixel_shuffle(x, self.patch) if self.patch > 1 else x
 
 
 def group_norm(channels):
@@ -157,9 +161,13 @@ def mlp_train(variant, batch, width, depth):
     return training_step(variant, net, optimizer, [x, t], target)
 
 
+def layout_of(variant):
+    return torch.channels_last if "nhwc" in variant else torch.contiguous_format
+
+
 def unet(variant, width, heads, batch, size):
     """The network and a batch of images, times and targets, in the layout that the variant names."""
-    layout = torch.channels_last if "nhwc" in variant else torch.contiguous_format
+    layout = layout_of(variant)
     net = UNet(width, heads).to(memory_format=layout)
     image, target = torch.randn(2, batch, 1, size, size)
     return net, image.contiguous(memory_format=layout), torch.rand(batch), target.contiguous(memory_format=layout)

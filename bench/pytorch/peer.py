@@ -34,6 +34,7 @@ def about():
 
 def builders():
     import kernels
+    import mnist
     import nets
     import toy
 
@@ -43,6 +44,9 @@ def builders():
         "mlp_train": nets.mlp_train,
         "unet_train": nets.unet_train,
         "unet_sample": nets.unet_sample,
+        "mnist_pretrain": mnist.pretrain,
+        "mnist_finetune": mnist.finetune,
+        "mnist_sample": mnist.sample,
         "importance": toy.importance,
     }
 
@@ -81,7 +85,7 @@ def measure(step, seconds):
 
 
 def main():
-    torch.set_num_threads(os.cpu_count())
+    torch.set_num_threads(len(os.sched_getaffinity(0)))  # as Go counts them
     torch.manual_seed(0)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers

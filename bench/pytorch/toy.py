@@ -114,9 +114,9 @@ class Trainer:
         return loss.item()
 
 
-def draw_times(n):
+def draw_times(n, power=POWER):
     u = 1e-3 + (1 - 1e-3) * (torch.arange(n) + torch.rand(n)) / n
-    return u**POWER
+    return u**power
 
 
 def batch_of(x0):

@@ -29,10 +29,11 @@ type terminal struct {
 }
 
 type cli struct {
-	Run    runCommand    `cmd:"" help:"Run an experiment of the paper."`
-	Sample sampleCommand `cmd:"" help:"Draw samples from what a run has learned."`
-	Data   dataCommand   `cmd:"" help:"Fetch and check data sets."`
-	Doctor doctorCommand `cmd:"" help:"Check this machine and build: backend, speed, memory, disk."`
+	Run     runCommand     `cmd:"" help:"Run an experiment of the paper."`
+	Sample  sampleCommand  `cmd:"" help:"Draw samples from what a run has learned."`
+	Compare compareCommand `cmd:"" help:"Compare finished runs of one experiment: a table and a figure."`
+	Data    dataCommand    `cmd:"" help:"Fetch and check data sets."`
+	Doctor  doctorCommand  `cmd:"" help:"Check this machine and build: backend, speed, memory, disk."`
 
 	Version versionFlag `help:"Print the version and exit."`
 }

@@ -25,6 +25,9 @@ func (d *display) close() { d.view.Close() }
 
 func (d *display) show(ev experiment.Event) {
 	stage := ev.Stage
+	if ev.Task != "" {
+		stage = ev.Task + " · " + stage
+	}
 	if d.seeds > 1 {
 		stage += fmt.Sprintf(" · seed %d", ev.Seed)
 	}
@@ -39,8 +42,8 @@ func (d *display) show(ev experiment.Event) {
 	switch r := ev.Result.(type) {
 	case *experiment.ToyResult:
 		u.Fields = append(u.Fields, field("mode TV", r.ModeTV), field("SW2", r.SW2), field("log Ẑ", r.LogZ), field("KL", r.KL))
-	case experiment.MNISTResult:
-		u.Fields = append(u.Fields, field("accuracy", r.Single.Accuracy), field("reward", r.Single.Reward), field("KL", r.KL))
+	case *experiment.MNISTResult:
+		u.Fields = append(u.Fields, field("FID", r.FID), field("accuracy", r.Accuracy), field("reward", r.Reward), field("KL", r.KL))
 	}
 	d.view.Update(u)
 }

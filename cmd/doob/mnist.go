@@ -8,8 +8,9 @@ import (
 )
 
 type mnistCommand struct {
-	Preset string `default:"mlp" help:"Budgets: mlp."`
+	Preset string `default:"quick" help:"Budgets: quick, small, paper, or ablation: the settings of importance fine-tuning, one by one."`
 	From   string `placeholder:"DIR" help:"Folder with the four MNIST files, as they are or gzipped."`
+	Seeds  *int   `help:"Repetitions of fine-tuning and sampling with consecutive seeds; the table then has standard errors."`
 	runFlags
 }
 
@@ -17,6 +18,9 @@ func (c *mnistCommand) Run(ctx context.Context, t *terminal) error {
 	var extra []string
 	if c.From != "" {
 		extra = append(extra, fmt.Sprintf("from=%q", c.From))
+	}
+	if c.Seeds != nil {
+		extra = append(extra, fmt.Sprintf("seeds=%d", *c.Seeds))
 	}
 	config, err := experiment.LoadMNISTConfig(c.Preset, c.Config, c.settings(extra...))
 	if err != nil {
@@ -30,11 +34,11 @@ func (c *mnistCommand) Run(ctx context.Context, t *terminal) error {
 		return c.plan(t, plan)
 	}
 	folder := c.folder("mnist")
-	observe, done := c.observer(t, 1)
+	observe, done := c.observer(t, config.Seeds)
 	rep, err := config.Run(ctx, folder, c.Backend, observe)
 	done()
 	if err != nil {
 		return err
 	}
-	return c.finish(t, folder, rep.Table(), rep)
+	return c.finish(t, folder, rep)
 }

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/doob-diffusion/doob/experiment"
-	"github.com/doob-diffusion/doob/report"
 )
 
 type runCommand struct {
 	Toy   toyCommand   `cmd:"" help:"Tilt a Gaussian mixture, where the answer is exact: Figure 1 and eleven methods."`
-	MNIST mnistCommand `cmd:"" name:"mnist" help:"Fine-tune a prior over handwritten digits to one digit."`
+	MNIST mnistCommand `cmd:"" name:"mnist" help:"Fine-tune a prior over handwritten digits to single digits, even and odd: Table 1."`
+
+	Resume resumeCommand `cmd:"" default:"withargs" hidden:""`
 }
 
 // runFlags are the flags that all experiments share.
@@ -61,12 +62,12 @@ func (f runFlags) plan(t *terminal, p *experiment.Plan) error {
 }
 
 // finish prints the result of a run.
-func (f runFlags) finish(t *terminal, folder string, table report.Table, rep any) error {
+func (f runFlags) finish(t *terminal, folder string, rep experiment.Report) error {
 	if f.JSON {
 		return json.NewEncoder(t.out).Encode(rep)
 	}
 	fmt.Fprintln(t.out)
-	if err := table.WriteText(t.out); err != nil {
+	if err := rep.Table().WriteText(t.out); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(t.out, "\nFigures and tables: %s\n", filepath.Join(folder, "report.html"))
@@ -102,5 +103,5 @@ func (c *toyCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	return c.finish(t, folder, rep.Table(), rep)
+	return c.finish(t, folder, rep)
 }

@@ -1,0 +1,208 @@
+package finetune
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/nn"
+	"github.com/doob-diffusion/doob/noise"
+)
+
+// objectives are all of them, with everything in the optimiser that depends on the number of steps.
+var objectives = map[string]func(s *diffusion.Sampler, h diffusion.Control, p problem) (Objective, error){
+	"supervised": func(s *diffusion.Sampler, h diffusion.Control, _ problem) (Objective, error) {
+		return NewSupervised(s, h, "/h", Training{Updates: 3, Batch: 32, Optimizer: decaying(5 * 3), Power: 2}, 0.1)
+	},
+	"VarGrad": func(s *diffusion.Sampler, h diffusion.Control, _ problem) (Objective, error) {
+		return NewVarGrad(s, h, "/h", decaying(5), 4)
+	},
+	"backprop": func(s *diffusion.Sampler, h diffusion.Control, p problem) (Objective, error) {
+		return NewBackprop(s, h, "/h", Training{Updates: 2, Batch: 32, Optimizer: decaying(5 * 2)}, s.Steps, p.reward())
+	},
+}
+
+func decaying(steps int) nn.Optimizer {
+	return nn.Optimizer{LearningRate: 5e-3, WeightDecay: 0.01, Decay: steps, EMA: 0.8}
+}
+
+// state is all that an iteration hands to the next one: every variable of the engine, and the buffer.
+type state struct {
+	Variables map[string][]float32
+	Rows      []float32
+	Next      int
+}
+
+func (f *FineTuning) state() state {
+	s := state{Variables: map[string][]float32{}}
+	for v := range f.Sampler.Engine.Params.IterVariables() {
+		s.Variables[v.Path()] = tensors.MustCopyFlatData[float32](v.MustValue())
+	}
+	rows, next := f.Buffer.State()
+	s.Rows, s.Next = slices.Clone(rows), next
+	return s
+}
+
+// fiveIterations is a run in a new engine, with a network of the given seed. It simulates with the averages and its buffer,
+// of 70 samples, is full after the second iteration.
+func fiveIterations(t *testing.T, objective string, seed uint64) *FineTuning {
+	t.Helper()
+	p, e := gaussians(t), open(t)
+	h := p.informed(e, "/h", 8, seed)
+	s := p.sampler(e, diffusion.EulerMaruyama{}, 8, h)
+	o, err := objectives[objective](s, h, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Control = h.Within(e.Scope(nn.Averaged("/h")))
+	if objective == "VarGrad" {
+		s.Control = h
+	}
+	return &FineTuning{Sampler: s, Reward: p.reward(), Selector: Relaxed{Rate{0.9, 0.5, 0.3}}, Objective: o, Buffer: &Buffer{Capacity: 70, Dim: 1},
+		Iterations: 5, Paths: 64, Key: noise.New(2), Prefill: []float32{-1, 0, 1}}
+}
+
+// record runs it and returns the events and, after each iteration, the state.
+func (f *FineTuning) record(t *testing.T) (events []Event, states []state) {
+	t.Helper()
+	f.Observe = func(ev Event) { ev.Seconds = 0; events = append(events, ev) }
+	f.Keep = func(done int) error {
+		if len(events) == 0 || events[len(events)-1].Iteration != done {
+			t.Errorf("%d iterations are done, after the events %+v", done, events)
+		}
+		states = append(states, f.state())
+		return nil
+	}
+	if err := f.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return events, states
+}
+
+// A run that is stopped after any iteration and continued in a new engine, from what Keep saw there, ends with the same
+// bits as one that was not: parameters, moments, averages, buffer and events.
+func TestResume(t *testing.T) {
+	for name := range objectives {
+		t.Run(name, func(t *testing.T) {
+			events, states := fiveIterations(t, name, 1).record(t)
+			if len(states) != 5 || states[4].Next == 0 || len(states[4].Variables) < 4*4 {
+				t.Fatalf("%d states, the last with %d variables; the buffer replaces number %d: it has not wrapped around",
+					len(states), len(states[4].Variables), states[4].Next)
+			}
+			for done := 1; done <= 5; done++ {
+				f := fiveIterations(t, name, 99) // other parameters, to be overwritten
+				from := states[done-1]
+				for v := range f.Sampler.Engine.Params.IterVariables() {
+					if err := v.SetValue(tensors.FromFlatDataAndDimensions(from.Variables[v.Path()], v.Shape().Dimensions...)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := f.Buffer.Restore(from.Rows, from.Next); err != nil {
+					t.Fatal(err)
+				}
+				f.Start = done
+				gotEvents, gotStates := f.record(t)
+				if d := cmp.Diff(events[done:], gotEvents, cmp.Comparer(sameBits)); d != "" && done < 5 {
+					t.Errorf("events after resuming at %d (-uninterrupted +resumed):\n%s", done, d)
+				}
+				if len(gotStates) != 5-done {
+					t.Fatalf("%d iterations after %d of 5", len(gotStates), done)
+				}
+				if d := cmp.Diff(states[4], f.state()); d != "" {
+					t.Errorf("state after resuming at %d (-uninterrupted +resumed):\n%s", done, d)
+				}
+			}
+		})
+	}
+}
+
+func sameBits(a, b Number) bool { return math.Float64bits(float64(a)) == math.Float64bits(float64(b)) }
+
+// What cannot be kept ends the run, there and then.
+func TestKeepFails(t *testing.T) {
+	f := fiveIterations(t, "VarGrad", 1)
+	full := errors.New("no space left on device")
+	var kept []int
+	f.Keep = func(done int) error {
+		if kept = append(kept, done); done == 2 {
+			return full
+		}
+		return nil
+	}
+	if err := f.Run(context.Background()); !errors.Is(err, full) || !slices.Equal(kept, []int{1, 2}) {
+		t.Errorf("kept %v, error %v; want 1, 2 and %v", kept, err, full)
+	}
+}
+
+// A restored buffer goes on like the one whose state it has, and shares nothing with it.
+func TestBufferRestore(t *testing.T) {
+	for _, n := range []int{0, 1, 3, 4, 5, 7, 8} {
+		a := &Buffer{Capacity: 4, Dim: 2}
+		for i := range n {
+			a.Append([]float32{float32(i), -float32(i)})
+		}
+		rows, next := a.State()
+		b := &Buffer{Capacity: 4, Dim: 2}
+		if err := b.Restore(rows, next); err != nil {
+			t.Errorf("after %d samples: %v", n, err)
+			continue
+		}
+		for i := n; i < n+6; i++ {
+			x := []float32{float32(i), -float32(i)}
+			a.Append(x)
+			b.Append(x)
+			if d := cmp.Diff(a, b, cmp.AllowUnexported(Buffer{})); d != "" {
+				t.Errorf("%d samples, of which %d restored (-original +restored):\n%s", i+1, n, d)
+			}
+		}
+	}
+}
+
+func TestBufferRestoreRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		rows, next int
+	}{
+		"part of a sample":     {5, 0},
+		"too many samples":     {10, 0},
+		"no such sample":       {8, 4},
+		"negative":             {8, -1},
+		"wrapped but not full": {6, 1},
+	} {
+		b := &Buffer{Capacity: 4, Dim: 2}
+		b.Append([]float32{1, 2})
+		if err := b.Restore(make([]float32, c.rows), c.next); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if rows, next := b.State(); !slices.Equal(rows, []float32{1, 2}) || next != 0 {
+			t.Errorf("%s: the buffer is now %v, next %d", name, rows, next)
+		}
+	}
+}
+
+// An event comes back from JSON as it was; what was not finite, as NaN.
+func TestEventFromJSON(t *testing.T) {
+	nan := Number(math.NaN())
+	want := Event{Iteration: 1, Iterations: 2, Acceptance: 0.1, LogC: nan, Loss: 1. / 3, NetworkCalls: 7, Seconds: 1.5,
+		Diagnostics: Diagnostics{Paths: 3, Reward: 1. / 7, ESS: -0.5, LogZ: nan, LSC: 1e-300, KL: 1e21, KLBase: 5}}
+	text, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Event
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got, cmp.Comparer(sameBits)); d != "" {
+		t.Errorf("event (-written +read):\n%s", d)
+	}
+	if err := json.Unmarshal([]byte(`{"reward": "much"}`), &got); err == nil {
+		t.Error("a word as a number: no error")
+	}
+}
