@@ -25,6 +25,7 @@ var errLocked = errors.New("another process works there")
 // Folder is a run folder, held by this process until Close.
 type Folder struct {
 	Path     string
+	config   string // the text of config.yaml
 	lock     *os.File
 	snapshot *Snapshot // of an unfinished stage, as found by ReopenFolder
 	events   *os.File
@@ -106,6 +107,7 @@ func (f *Folder) writeConfig(config any) error {
 	if err != nil {
 		return err
 	}
+	f.config = string(text)
 	return atomicfile.Write(f.File("config.yaml"), text)
 }
 
@@ -121,7 +123,8 @@ func (f *Folder) subfolders() (err error) {
 // Later events are dropped, because what they tell will be done again.
 func ReopenFolder(path string) (*Folder, []Event, error) {
 	f := &Folder{Path: path}
-	_, err := os.Stat(f.File("config.yaml"))
+	config, err := os.ReadFile(f.File("config.yaml"))
+	f.config = string(config)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = errors.New("it is no run folder: it has no config.yaml")
 	}

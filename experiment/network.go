@@ -122,20 +122,27 @@ func (r *mnistRun) train(ctx context.Context, n network) (checkpoint.File, error
 		return checkpoint.File{}, err
 	}
 	tensors, err := variables(e, nn.Averaged(path))
-	return checkpoint.File{Tensors: tensors, Metadata: r.metadata(n.name)}, err
+	metadata := r.metadata(n.name)
+	metadata["config"] = string(r.settings(n)) // not of this run only
+	return checkpoint.File{Tensors: tensors, Metadata: metadata}, err
 }
 
 // stateOf returns the paths of all that a trainer of the parameters below path changes.
 func stateOf(path string) []string { return []string{path, "/optimizer" + path, nn.Averaged(path)} }
 
+// settings are what the network's parameters depend on besides the data.
+func (r *mnistRun) settings(n network) []byte {
+	text, err := json.Marshal([]any{trainingVersion, n.name, n.steps, n.config, r.Seed, r.engine.Name})
+	if err != nil {
+		panic(err) // plain data
+	}
+	return text
+}
+
 // address is the hash of all that the network's parameters depend on: settings, seed, data, backend.
 func (r *mnistRun) address(n network) (string, error) {
 	h := sha256.New()
-	settings, err := json.Marshal([]any{trainingVersion, n.name, n.steps, n.config, r.Seed, r.engine.Name})
-	if err != nil {
-		return "", fmt.Errorf("address of %s: %w", n.name, err)
-	}
-	h.Write(settings)
+	h.Write(r.settings(n))
 	for _, part := range []any{r.images.Train.Pixels, labelsOf(r.images.Train)} {
 		if err := binary.Write(h, binary.LittleEndian, part); err != nil {
 			return "", fmt.Errorf("address of %s: %w", n.name, err)
@@ -167,7 +174,6 @@ func store(file string, f checkpoint.File) error {
 
 // metadata describes a checkpoint: what it is of, and all settings.
 func (r *mnistRun) metadata(what string) map[string]string {
-	config, _ := os.ReadFile(r.folder.File("config.yaml")) // without it the checkpoint says less
 	return map[string]string{"experiment": "mnist", "network": what, "seed": fmt.Sprint(r.Seed), "data": r.Data, "backend": r.engine.Name,
-		"version": Version(), "config": string(config)}
+		"version": Version(), "config": r.folder.config}
 }

@@ -41,8 +41,8 @@ type RewardInformed struct {
 	Reward reward.Differentiable
 	NN1    nn.Field // of x, x̂₀ and g
 	NN2    nn.MLP   // time embedding to 1 output
-	// Tuned says that NN1 is a whole network of the tilted process, which predicts its velocity and so should start as a copy
-	// of the base model's; what it adds to ε_θ is its part of ε_h, as with low-rank updates of large networks.
+	// Tuned says that NN1 predicts a whole velocity and no change of it, and so should start as a copy of the base model's
+	// network: what it has learned since is its part of h, as with low-rank updates of large networks.
 	Tuned bool
 }
 

@@ -180,17 +180,34 @@ func TestRewardFreeStartsAtZero(t *testing.T) {
 	for _, v := range out[0] {
 		near(t, "ε_h", float64(v), 0, 0)
 	}
-	// A bias b of the last layer is h = b.
+	// A bias b of the last layer is a change of the velocity: h = −γ·b.
 	e = open(t)
 	h = htransform.RewardFree{NN1: vector(e, "/h/nn1", 4, 2)}
 	if err := e.Params.GetVariable("/h/nn1/out/bias").SetValue(engine.Rows([]float32{2, -3})); err != nil {
 		t.Fatal(err)
 	}
 	got := noiseOf(t, e, prior, h)[0]
-	each(func(i int, _ []float64, _, nu float64) {
-		near(t, "ε_h", float64(got[2*i]), -2*nu, 1e-5)
-		near(t, "ε_h", float64(got[2*i+1]), 3*nu, 1e-5)
+	each(func(i int, _ []float64, gamma, nu float64) {
+		near(t, "ε_h", float64(got[2*i]), 2*nu*gamma, 1e-5)
+		near(t, "ε_h", float64(got[2*i+1]), -3*nu*gamma, 1e-5)
 	})
+}
+
+// With a whole network of another process as NN1, h is ν times the difference of the scores: here to N(0, I), whose velocity
+// is 0 and whose score is −x at all times.
+func TestTuned(t *testing.T) {
+	prior, _, _ := laws(t)
+	e := open(t)
+	h := htransform.RewardFree{NN1: vector(e, "/h/nn1", 4, 2), Tuned: true}
+	for name, h := range map[string]diffusion.Control{"as made": h, "within another scope": h.Within(e.Scope("/h"))} {
+		got := noiseOf(t, e, prior, h)[0]
+		each(func(i int, x []float64, gamma, nu float64) {
+			score := prior.Diffuse(gamma, nu).Score(x)
+			for j := range 2 {
+				near(t, name+": ε_h", float64(got[2*i+j]), -nu*nu*(-x[j]-score[j]), 2e-4)
+			}
+		})
+	}
 }
 
 // Controls keep the shape of their samples, images included.
