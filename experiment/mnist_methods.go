@@ -79,7 +79,9 @@ func (s *mnistSeed) method(ctx context.Context, t *mnistTask, name string) error
 	case name == "importance_smc":
 		var h diffusion.Control
 		if h, err = s.load(e, t, "importance"); err == nil {
-			err = s.particles(ctx, o, s.sampler(e, s.prior, h), t, s.ImportanceSMC.Particles)
+			sampler := s.sampler(e, s.prior, h)
+			sampler.Twist = steer.LogTwist(t.reward)
+			err = s.particles(ctx, o, sampler, t, s.ImportanceSMC.Particles)
 			o.charge(s.book.result(s.seed, t.name, "importance"), s.Samples, len(s.Process.steps(0)))
 		}
 	default:

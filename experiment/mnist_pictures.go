@@ -154,10 +154,16 @@ func (b *mnistBook) charts() []report.Chart {
 	charts := []report.Chart{
 		chart("Acceptance rate", func(ev finetune.Event) finetune.Number { return finetune.Number(ev.Acceptance) }),
 		chart("ESS, share of the paths", func(ev finetune.Event) finetune.Number { return ev.ESS }),
-		chart("KL(P^h ‖ tilted)", func(ev finetune.Event) finetune.Number { return ev.KL }),
-		chart("Stochastic-control loss", func(ev finetune.Event) finetune.Number { return ev.LSC }),
+		logarithmic(chart("KL(P^h ‖ tilted)", func(ev finetune.Event) finetune.Number { return ev.KL })),
+		logarithmic(chart("Stochastic-control loss", func(ev finetune.Event) finetune.Number { return ev.LSC })),
 		chart("Mean reward", func(ev finetune.Event) finetune.Number { return ev.Reward }),
 		chart("Training loss", func(ev finetune.Event) finetune.Number { return finetune.Number(ev.Loss) }),
 	}
 	return slices.DeleteFunc(charts, func(c report.Chart) bool { return len(c.Series) == 0 })
+}
+
+// logarithmic gives a chart of positive values a logarithmic axis: h⁰ = 0 is far from all that follows.
+func logarithmic(c report.Chart) report.Chart {
+	c.LogY = true
+	return c
 }

@@ -225,63 +225,54 @@ func (b *mnistBook) floorOf(tasks []string) *MNISTMetrics {
 	return out
 }
 
-// Table is Table 1, for people.
+// Table is Table 1, for people: one block of rows for each of its columns.
 func (rep *MNISTReport) Table() report.Table {
-	t := report.Table{Columns: []report.Column{{Name: "method"}}}
-	type half struct {
-		of    func(*MNISTMethod) *MNISTColumn
-		floor *MNISTMetrics
-	}
-	var halves []half
-	add := func(name string, h half) {
-		halves = append(halves, h)
-		for _, metric := range []string{"reward", "FID", "accuracy", "diversity"} {
-			t.Columns = append(t.Columns, report.Column{Name: name + metric, Right: true})
-		}
-	}
-	if rep.Floor.Single != nil {
-		add("", half{func(m *MNISTMethod) *MNISTColumn { return m.Single }, rep.Floor.Single})
-	}
-	if rep.Floor.EvenOdd != nil {
-		name := "even/odd "
-		if rep.Floor.Single == nil {
-			name = ""
-		}
-		add(name, half{func(m *MNISTMethod) *MNISTColumn { return m.EvenOdd }, rep.Floor.EvenOdd})
-	}
-	for _, name := range []string{"ESS", "KL", "paths", "calls", "minutes"} {
+	t := report.Table{Columns: []report.Column{{Name: "tasks"}, {Name: "method"}}}
+	for _, name := range []string{"reward", "FID", "accuracy", "diversity", "ESS", "KL", "paths", "calls", "minutes"} {
 		t.Columns = append(t.Columns, report.Column{Name: name, Right: true})
 	}
-	for _, name := range rep.order() {
-		m := rep.Methods[name]
-		title, ok := mnistTitles[name]
-		if !ok {
-			title = name
+	for i, block := range []struct {
+		name   string
+		column func(*MNISTMethod) *MNISTColumn
+		floor  *MNISTMetrics
+	}{
+		{"single", func(m *MNISTMethod) *MNISTColumn { return m.Single }, rep.Floor.Single},
+		{"even/odd", func(m *MNISTMethod) *MNISTColumn { return m.EvenOdd }, rep.Floor.EvenOdd},
+	} {
+		if block.floor == nil {
+			continue
 		}
-		row := []string{title}
-		for _, h := range halves {
-			c := h.of(m)
-			for i, f := range mnistFormats {
-				cell := f(*c.numbers()[i])
+		for _, name := range rep.order() {
+			m := rep.Methods[name]
+			title, ok := mnistTitles[name]
+			if !ok {
+				title = name
+			}
+			row := []string{block.name, title}
+			c := block.column(m)
+			for k, f := range mnistFormats {
+				cell := f(*c.numbers()[k])
 				if c.SE != nil {
-					cell += " ± " + strings.TrimSuffix(f(*c.SE.numbers()[i]), " %")
+					cell += " ± " + strings.TrimSuffix(f(*c.SE.numbers()[k]), " %")
 				}
 				row = append(row, cell)
 			}
+			if i > 0 && rep.Floor.Single != nil { // they are those of all tasks
+				t.Rows = append(t.Rows, append(row, "", "", "", "", ""))
+				continue
+			}
+			t.Rows = append(t.Rows, append(row, fixed(3)(m.ESSFraction), fixed(2)(m.KL), metricCount(float64(m.Paths)),
+				metricCount(float64(m.NetworkCalls)), fixed(2)(m.Seconds/60)))
 		}
-		t.Rows = append(t.Rows, append(row, fixed(3)(m.ESSFraction), fixed(2)(m.KL), metricCount(float64(m.Paths)), metricCount(float64(m.NetworkCalls)),
-			fixed(2)(m.Seconds/60)))
-	}
-	row := []string{"Real images"}
-	for _, h := range halves {
-		for i, f := range mnistFormats {
-			row = append(row, f(*h.floor.numbers()[i]))
+		row := []string{block.name, "Real images"}
+		for k, f := range mnistFormats {
+			row = append(row, f(*block.floor.numbers()[k]))
 		}
+		t.Rows = append(t.Rows, append(row, "", "", "", "", ""))
 	}
-	t.Rows = append(t.Rows, append(row, "", "", "", "", ""))
 	t.Notes = []string{fmt.Sprintf("Accuracy is what a second classifier (%.2f %% on test images) says; reward and features are those of the first (%.2f %%).",
 		100*float64(rep.JudgeAccuracy), 100*float64(rep.ClassifierAccuracy)),
-		"FID is against the test images; real images are as many training images. Paths, calls and minutes are those of one task."}
+		"FID is against the test images; real images are as many training images. ESS to minutes are means over all tasks."}
 	if rep.Seeds > 1 {
 		t.Notes = append(t.Notes, fmt.Sprintf("Mean over the tasks ± standard error over %d seeds of fine-tuning and sampling.", rep.Seeds))
 	}

@@ -148,7 +148,7 @@ func TestMNIST(t *testing.T) {
 		t.Errorf("%d results, from %s to %s", len(stages), stages[0], stages[len(stages)-1])
 	}
 	table := rep.Table()
-	if len(table.Rows) != len(m.Methods)+1 {
+	if len(table.Rows) != 2*(len(m.Methods)+1) {
 		t.Errorf("%d rows in the table", len(table.Rows))
 	}
 

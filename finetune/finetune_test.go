@@ -203,3 +203,29 @@ func TestFineTuningErrors(t *testing.T) {
 		}
 	}
 }
+
+// Paths given for the first iteration are weighed in place of simulated ones, and the later iterations are as ever.
+func TestFirst(t *testing.T) {
+	p := gaussians(t)
+	e := open(t)
+	first := diffusion.Paths{N: 3, Dim: 1, X: []float32{0.5, -1, 2}, LogRatio: []float64{0, 0, 0}, Energy: []float64{0, 0, 0}}
+	run := func(first *diffusion.Paths) *spy {
+		objective := &spy{}
+		f := &FineTuning{Sampler: p.sampler(e, diffusion.EulerMaruyama{}, 10, push{0.3}), Reward: reward.Func(func(x []float32) float64 { return float64(x[0]) }),
+			Selector: &chosen{}, Objective: objective, Buffer: &Buffer{Capacity: 100, Dim: 1}, Iterations: 2, Paths: 8, Key: noise.New(3), First: first}
+		if err := f.Run(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		return objective
+	}
+	got, simulated := run(&first), run(nil)
+	if b := got.batches[0]; !slices.Equal(b.X, first.X) || !slices.Equal(b.LogW, []float64{0.5, -1, 2}) || got.lengths[0] != 2 {
+		t.Errorf("iteration 1 has endpoints %v of log weights %v and %d in the buffer", b.X, b.LogW, got.lengths[0])
+	}
+	if !slices.Equal(got.batches[1].X, simulated.batches[1].X) {
+		t.Error("iteration 2 is not what it was")
+	}
+	if e.Paths() != 8+16 {
+		t.Errorf("%d paths were simulated, want 24", e.Paths())
+	}
+}
