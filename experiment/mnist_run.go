@@ -24,6 +24,7 @@ type mnistRun struct {
 	engine   *engine.Engine
 	key      noise.Key // of prior and classifiers
 	images   data.MNIST
+	dataSum  string // of the images to train on
 	prior    diffusion.Network
 	judge    nn.CNN
 	features *features
@@ -92,7 +93,7 @@ func (m *MNIST) load() (data.MNIST, error) {
 func (m *MNIST) run(ctx context.Context, f *Folder, past []Event, images data.MNIST, observe Observer) (rep *MNISTReport, err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	start := time.Now()
-	r := &mnistRun{MNIST: m, key: noise.New(m.Seed), images: images, folder: f, book: newMNISTBook(m), ended: map[[3]string]bool{}}
+	r := &mnistRun{MNIST: m, key: noise.New(m.Seed), images: images, dataSum: images.Train.SHA256(), folder: f, book: newMNISTBook(m), ended: map[[3]string]bool{}}
 	if r.engine, err = engine.Open(m.Backend); err != nil {
 		return nil, err
 	}

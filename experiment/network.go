@@ -3,7 +3,6 @@ package experiment
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -44,11 +43,7 @@ func (r *mnistRun) obtain(ctx context.Context, n network) error {
 	file, path := r.folder.File("checkpoint", n.name+".safetensors"), nn.Averaged("/"+n.name)
 	result := &NetworkResult{}
 	if !exists(file) {
-		address, err := r.address(n)
-		if err != nil {
-			return err
-		}
-		stored, err := storedNetwork(address)
+		stored, err := storedNetwork(r.address(n))
 		if err != nil {
 			return err
 		}
@@ -139,24 +134,10 @@ func (r *mnistRun) settings(n network) []byte {
 	return text
 }
 
-// address is the hash of all that the network's parameters depend on: settings, seed, data, backend.
-func (r *mnistRun) address(n network) (string, error) {
-	h := sha256.New()
-	h.Write(r.settings(n))
-	for _, part := range []any{r.images.Train.Pixels, labelsOf(r.images.Train)} {
-		if err := binary.Write(h, binary.LittleEndian, part); err != nil {
-			return "", fmt.Errorf("address of %s: %w", n.name, err)
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil))[:24], nil
-}
-
-func labelsOf(im data.Images) []int64 {
-	out := make([]int64, im.N)
-	for i, l := range im.Labels {
-		out[i] = int64(l)
-	}
-	return out
+// address is the hash of all that the network's parameters depend on: settings, seed, backend, data.
+func (r *mnistRun) address(n network) string {
+	sum := sha256.Sum256(append(r.settings(n), r.dataSum...))
+	return hex.EncodeToString(sum[:12])
 }
 
 // storedNetwork returns the file of a trained network in the store.
@@ -174,6 +155,6 @@ func store(file string, f checkpoint.File) error {
 
 // metadata describes a checkpoint: what it is of, and all settings.
 func (r *mnistRun) metadata(what string) map[string]string {
-	return map[string]string{"experiment": "mnist", "network": what, "seed": fmt.Sprint(r.Seed), "data": r.Data, "backend": r.engine.Name,
+	return map[string]string{"experiment": "mnist", "network": what, "seed": fmt.Sprint(r.Seed), "data": r.Data, "data_sha256": r.dataSum, "backend": r.engine.Name,
 		"version": Version(), "config": r.folder.config}
 }
