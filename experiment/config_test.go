@@ -46,8 +46,8 @@ func TestPresets(t *testing.T) {
 			t.Errorf("toy, preset %s has methods %v, want all", name, toy.Methods)
 		}
 	}
-	if !slices.Contains(Presets("mnist"), "mlp") {
-		t.Errorf("presets of mnist are %v, want mlp among them", Presets("mnist"))
+	if got, want := Presets("mnist"), []string{"quick", "small", "paper", "ablation"}; got[0] != want[0] || !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
+		t.Errorf("presets of mnist are %v, want %v, the default first", got, want)
 	}
 	for _, name := range Presets("mnist") {
 		if _, err := LoadMNISTConfig(name, "", nil); err != nil {
@@ -146,14 +146,14 @@ func TestBadSettings(t *testing.T) {
 		set   string
 		words []string
 	}{
-		{"class=10", []string{"class is 10", "0 to 9"}},
+		{"class=10", []string{"unknown field", "class"}},
 		{"scale=0", []string{"scale is 0"}},
 		{"classifier.steps=0", []string{"classifier.steps is 0"}},
 		{"importance.paths=0", []string{"importance.paths is 0"}},
 		{"network.width=-1", []string{"network.width is -1"}},
 		{"samples=.5", []string{"samples"}},
 	} {
-		_, err := LoadMNISTConfig("mlp", "", []string{c.set})
+		_, err := LoadMNISTConfig("quick", "", []string{c.set})
 		if err == nil {
 			t.Errorf("mnist: --set %s is accepted", c.set)
 			continue
@@ -199,7 +199,7 @@ func TestBadFile(t *testing.T) {
 	wantError(t, err, "none.yaml", "no such file")
 	_, err = LoadToy("fast", "", nil)
 	wantError(t, err, `no preset "fast"`, "quick, paper")
-	_, err = LoadToy("../mnist/mlp", "", nil)
+	_, err = LoadToy("../mnist/small", "", nil)
 	wantError(t, err, "no preset")
 }
 

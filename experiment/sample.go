@@ -72,13 +72,9 @@ func Sample(ctx context.Context, d Draw) (method string, err error) {
 	panic(fmt.Sprintf("experiment: %T has no samples", config))
 }
 
-func (d Draw) checkpoint(name string) string {
-	return filepath.Join(d.Folder, "checkpoint", name+".safetensors")
-}
-
 // method checks that the run has learned what is asked for. Of tells which method a checkpoint is of, "" if of none.
 func (d Draw) method(of func(checkpoint string) string) (string, error) {
-	files, err := filepath.Glob(d.checkpoint("*"))
+	files, err := filepath.Glob(checkpointFile(d.Folder, "*"))
 	if err != nil {
 		return "", err
 	}
@@ -104,18 +100,13 @@ func (d Draw) toy(ctx context.Context, e *engine.Engine, t *Toy) error {
 	if err != nil {
 		return err
 	}
-	path := nn.Averaged("/base")
-	base := p.baseModel(e, path, noise.Key{})
-	if t.Base == "learned" {
-		if err := loadParameters(d.checkpoint("base"), e, path); err != nil {
-			return err
-		}
+	base, err := p.loadBase(e, d.Folder)
+	if err != nil {
+		return err
 	}
 	var control diffusion.Control
 	if d.Method != "base" {
-		path := nn.Averaged("/h/" + d.Method)
-		control = p.control(e, path, noise.Key{})
-		if err := loadParameters(d.checkpoint(d.Method), e, path); err != nil {
+		if control, err = p.loadControl(e, d.Folder, d.Method); err != nil {
 			return err
 		}
 	}
@@ -134,16 +125,32 @@ func (d Draw) toy(ctx context.Context, e *engine.Engine, t *Toy) error {
 		report.PanelOptions{Dim: p.dim(), Columns: 1, View: pictures.view(), Contour: density(p.tilted)})
 }
 
+// loadBase returns the averaged base model of a run.
+func (p *toyProblem) loadBase(e *engine.Engine, folder string) (diffusion.Model, error) {
+	path := nn.Averaged("/base")
+	base := p.baseModel(e, path, noise.Key{})
+	if p.Base != "learned" {
+		return base, nil
+	}
+	return base, loadParameters(checkpointFile(folder, "base"), e, path)
+}
+
+// loadControl returns the averaged h that a method of a run has learned.
+func (p *toyProblem) loadControl(e *engine.Engine, folder, method string) (diffusion.Control, error) {
+	path := nn.Averaged("/h/" + method)
+	return p.control(e, path, noise.Key{}), loadParameters(checkpointFile(folder, method), e, path)
+}
+
 func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
 	prior := m.prior(e, nn.Averaged("/base"))
 	prior.Velocity.(nn.UNet).Init(noise.Key{}, 0, 0)
-	if err := loadParameters(d.checkpoint("base"), e, nn.Averaged("/base")); err != nil {
+	if err := loadParameters(checkpointFile(d.Folder, "base"), e, nn.Averaged("/base")); err != nil {
 		return err
 	}
 	var control diffusion.Control
 	if d.Method != "base" {
 		classifier := m.classifier(e, nn.Averaged("/classifier")).Init(noise.Key{}, 1, 0)
-		if err := loadParameters(d.checkpoint("classifier"), e, nn.Averaged("/classifier")); err != nil {
+		if err := loadParameters(checkpointFile(d.Folder, "classifier"), e, nn.Averaged("/classifier")); err != nil {
 			return err
 		}
 		r, err := reward.NewClass(e, classifier, classes(d.Task), m.Scale, imageShape, m.Batch)
@@ -158,7 +165,7 @@ func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
 		if control, err = changed.control(e, path, r, prior, noise.Key{}); err != nil {
 			return err
 		}
-		if err := loadParameters(d.checkpoint(fileName(d.Method, d.Task)), e, path); err != nil {
+		if err := loadParameters(checkpointFile(d.Folder, fileName(d.Method, d.Task)), e, path); err != nil {
 			return err
 		}
 	}

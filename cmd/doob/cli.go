@@ -31,6 +31,7 @@ type terminal struct {
 type cli struct {
 	Run     runCommand     `cmd:"" help:"Run an experiment of the paper."`
 	Sample  sampleCommand  `cmd:"" help:"Draw samples from what a run has learned."`
+	Eval    evalCommand    `cmd:"" help:"Measure new samples of what runs have learned."`
 	Compare compareCommand `cmd:"" help:"Compare finished runs of one experiment: a table and a figure."`
 	Data    dataCommand    `cmd:"" help:"Fetch and check data sets."`
 	Doctor  doctorCommand  `cmd:"" help:"Check this machine and build: backend, speed, memory, disk."`
@@ -68,6 +69,9 @@ func Main(ctx context.Context, args []string, out io.Writer, stderr *os.File) in
 		return 0
 	case errors.Is(err, context.Canceled) && strings.HasPrefix(command.Command(), "data "):
 		fmt.Fprintln(stderr, "doob: interrupted; the same command continues where this one ended")
+		return exitInterrupted
+	case errors.Is(err, context.Canceled) && !strings.HasPrefix(command.Command(), "run"):
+		fmt.Fprintln(stderr, "doob: interrupted")
 		return exitInterrupted
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "doob: interrupted; what was finished is in the run folder, without report.json")

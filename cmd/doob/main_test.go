@@ -20,19 +20,26 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"doob": main, "doob-small-disk": smallDisk})
 }
 
-// TestScripts runs what users type. Each script gets tiny.yaml, with which all methods take about a second.
+// TestScripts runs what users type. Each script gets tiny.yaml and tiny_mnist.yaml, with which all methods take seconds, and
+// a store of data and networks of its own.
 func TestScripts(t *testing.T) {
-	tiny, err := os.ReadFile("../../experiment/testdata/tiny.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			return os.WriteFile(filepath.Join(e.WorkDir, "tiny.yaml"), tiny, 0o666)
+			e.Setenv("DOOB_DATA", filepath.Join(e.WorkDir, "store"))
+			for _, name := range []string{"tiny.yaml", "tiny_mnist.yaml"} {
+				text, err := os.ReadFile(filepath.Join("../../experiment/testdata", name))
+				if err != nil {
+					return err
+				}
+				if err := os.WriteFile(filepath.Join(e.WorkDir, name), text, 0o666); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"transcript": transcript, "jsonlines": jsonlines, "lines": countLines, "prefix": prefix, "tree": listTree, "flowers": plantFlowers,

@@ -12,12 +12,14 @@ type sampleCommand struct {
 	N       int    `short:"n" default:"64" help:"Number of samples."`
 	Seed    uint64 `default:"1" help:"Seed of the noise."`
 	Method  string `help:"What to sample: base or a fine-tuned method of the run. Default: importance."`
+	Task    string `help:"Of MNIST, such as single_3. Default: the first of the run."`
 	Out     string `short:"o" default:"samples.png" help:"Picture (.png) or numbers (.csv)."`
 	Backend string `default:"${backend}" help:"Tensor backend: ${backends}."`
 }
 
 func (c *sampleCommand) Run(ctx context.Context, t *terminal) error {
-	method, err := experiment.Sample(ctx, experiment.Draw{Folder: c.Folder, Method: c.Method, N: c.N, Seed: c.Seed, Out: c.Out, Backend: c.Backend})
+	method, err := experiment.Sample(ctx, experiment.Draw{Folder: c.Folder, Method: c.Method, Task: c.Task, N: c.N, Seed: c.Seed,
+		Out: c.Out, Backend: c.Backend})
 	if err != nil {
 		return err
 	}

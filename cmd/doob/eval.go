@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/doob-diffusion/doob/experiment"
+)
+
+type evalCommand struct {
+	Folders []string `arg:"" name:"dir" help:"Run folders."`
+	N       int      `short:"n" help:"Samples of each method. Default: as many as the run has measured."`
+	Seed    uint64   `default:"1000" help:"Seed of the samples; that of a run gives the run's own."`
+	Tasks   bool     `help:"Of MNIST, a row for every task and method instead of their means."`
+	From    string   `placeholder:"DIR" help:"Folder with the four MNIST files. Default: that of the run."`
+	Backend string   `default:"${backend}" help:"Tensor backend: ${backends}."`
+	JSON    bool     `name:"json" help:"One line of JSON per run, with all tasks."`
+}
+
+func (c *evalCommand) Run(ctx context.Context, t *terminal) error {
+	for i, folder := range c.Folders {
+		observe, done := experiment.Observer(func(experiment.Event) {}), func() {}
+		if !c.JSON {
+			d := newDisplay(t.err, 1)
+			observe, done = d.show, d.close
+		}
+		out, err := experiment.Evaluate(ctx, experiment.Evaluation{Folder: folder, N: c.N, Seed: c.Seed, From: c.From, Backend: c.Backend}, observe)
+		done()
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			if err := json.NewEncoder(t.out).Encode(out); err != nil {
+				return err
+			}
+			continue
+		}
+		if i > 0 {
+			fmt.Fprintln(t.out)
+		}
+		if len(c.Folders) > 1 {
+			fmt.Fprintf(t.out, "%s:\n", folder)
+		}
+		if err := out.Table(c.Tasks).WriteText(t.out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
