@@ -207,6 +207,14 @@ func (m *MNIST) loops() map[string]Loop {
 	return map[string]Loop{"importance": m.Importance, "reward_only": m.RewardOnly, "raft": m.RAFT, "vargrad": m.VarGrad}
 }
 
+// loop returns the settings of a fine-tuning method; those of importance for a variant, in the variant's configuration.
+func (m *MNIST) loop(name string) Loop {
+	if loop, ok := m.loops()[name]; ok {
+		return loop
+	}
+	return m.Importance
+}
+
 // variant returns the configuration of a fine-tuning method, and the method: for a variant, importance.
 func (m *MNIST) variant(name string) (*MNIST, error) {
 	for _, v := range m.Variants {

@@ -53,8 +53,7 @@ func (s *mnistSeed) method(ctx context.Context, t *mnistTask, name string) error
 		if err != nil {
 			return err
 		}
-		loop := s.loop(m, name)
-		total = loop.Iterations
+		total = m.loop(name).Iterations
 	}
 	if s.folder.Resumed(s.seed, t.name, name) == nil {
 		s.observe(Event{Seed: s.seed, Task: t.name, Stage: name, Total: total})
@@ -119,14 +118,6 @@ func (o *mnistOutcome) charge(r *MNISTResult, samples, steps int) {
 	o.seconds += r.Seconds
 }
 
-// loop returns the settings of a fine-tuning method.
-func (s *mnistSeed) loop(m *MNIST, name string) Loop {
-	if loop, ok := m.loops()[name]; ok {
-		return loop
-	}
-	return m.Importance // a variant
-}
-
 // basePaths returns how many base paths a seed needs.
 func (m *MNIST) basePaths() int {
 	n := m.Samples
@@ -148,11 +139,14 @@ func (s *mnistSeed) pool(ctx context.Context) (*basePool, error) {
 		return nil, err
 	}
 	paths, err := s.sampler(e, s.prior, nil).Run(ctx, s.key.Sub("samples"), n, nil)
+	if err != nil {
+		return nil, err
+	}
 	s.base = &basePool{paths: paths, calls: e.NetworkCalls() / int64(n), seconds: time.Since(start).Seconds()}
-	return s.base, err
+	return s.base, nil
 }
 
-// first takes the first n paths, and charges for them.
+// take returns the first n base paths, and charges for them.
 func (s *mnistSeed) take(ctx context.Context, o *mnistOutcome, n int) (diffusion.Paths, error) {
 	start := time.Now()
 	p, err := s.pool(ctx)
@@ -244,7 +238,7 @@ func (s *mnistSeed) fineTune(ctx context.Context, o *mnistOutcome, e *engine.Eng
 	if err != nil {
 		return nil, err
 	}
-	loop, path, key := s.loop(m, name), "/h", s.key.Sub(t.name)
+	loop, path, key := m.loop(name), "/h", s.key.Sub(t.name)
 	training := loop.Training
 	training.Optimizer.Decay = loop.Iterations * training.Updates
 	h, err := m.control(e, path, t.reward, s.prior, key.Sub("h")) // the same initial h for every method

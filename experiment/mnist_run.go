@@ -49,6 +49,9 @@ func (m *MNIST) Run(ctx context.Context, folder, backend string, observe Observe
 	if err != nil {
 		return nil, err
 	}
+	if _, err := engine.Open(backend); err != nil {
+		return nil, err
+	}
 	m.Backend = backend
 	f, err := CreateFolder(folder, m)
 	if err != nil {

@@ -376,3 +376,13 @@ func TestMNISTData(t *testing.T) {
 		t.Errorf("auto without the files: %q, %v", m.Data, err)
 	}
 }
+
+// An unknown backend stops a run before it has written anything.
+func TestMNISTBackend(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "run")
+	_, err := tinyMNIST(t).Run(t.Context(), folder, "abacus", func(Event) {})
+	wantError(t, err, "abacus")
+	if exists(folder) {
+		t.Error("the run folder was made")
+	}
+}

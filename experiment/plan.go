@@ -217,10 +217,7 @@ func (m *MNIST) Plan(ctx context.Context, backend string) (*Plan, error) {
 			}
 			add(name, 0, n+float64(l.Iterations*l.Paths), float64(l.Iterations), perStep*float64(l.Paths))
 		default:
-			l, ok := m.loops()[name]
-			if !ok {
-				l = changed.Importance
-			}
+			l := changed.loop(name)
 			first := 0.0
 			if pool > 0 {
 				first = 1

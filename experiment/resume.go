@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,14 +33,14 @@ func Resume(ctx context.Context, folder, backend string, observe Observer) (Repo
 	if err != nil {
 		return nil, err
 	}
-	run, err := resumed(f)
+	run, err := readConfig(folder)
 	if err != nil {
-		return nil, closeAfter(f, err)
+		return nil, errors.Join(err, f.Close())
 	}
 	switch run := run.(type) {
 	case *Toy:
 		if err := f.Restart(); err != nil {
-			return nil, closeAfter(f, err)
+			return nil, errors.Join(err, f.Close())
 		}
 		return result(run.run(ctx, f, backend, observe))
 	case *MNIST:
@@ -55,14 +56,6 @@ func result[R Report](rep R, err error) (Report, error) {
 	}
 	return rep, nil
 }
-
-func closeAfter(f *Folder, err error) error {
-	f.Close()
-	return err
-}
-
-// resumed reads the configuration of a run folder.
-func resumed(f *Folder) (any, error) { return readConfig(f.Path) }
 
 // readConfig returns the [Toy] or [MNIST] of a run folder.
 func readConfig(folder string) (any, error) {
