@@ -29,26 +29,40 @@ var (
 // Download fetches the files of the set into the folder to, which is made if need be, unless they are there. Each file
 // is taken from the first mirror that has it. What has come of a file stays beside its place as NAME.part, and another
 // call continues there. A file appears under its own name only whole and with the published SHA-256.
+//
+// Where the set is not what is published but made of it, all this happens in the folder SET.originals in to. From there
+// the set is checked and copied, by [Set.Copy], and then that folder goes; until then another call continues in it.
 func (s Set) Download(ctx context.Context, to string, observe func(Progress)) error {
+	originals := filepath.Join(to, s.Name+".originals")
 	if s.Check(to) == nil {
-		return nil
+		return os.RemoveAll(originals) // of a call that ended before it could do so itself
 	}
-	if len(s.published) == 0 {
-		return fmt.Errorf("download %s: there is no download yet: %s", s.Name, s.prepared)
+	dir := to
+	if s.derive != nil {
+		dir = originals
 	}
-	if err := os.MkdirAll(to, 0o777); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
 	d := download{client: http.DefaultClient, mirrors: s.mirrors, patience: 30 * time.Second, observe: observe}
 	var files []verified
 	for _, f := range s.published {
-		path := filepath.Join(to, f.name)
+		path := filepath.Join(dir, f.name)
 		if err := d.fetch(ctx, f, path); err != nil {
 			return fmt.Errorf("download %s: %w", s.Name, err)
 		}
 		files = append(files, verified{path, f.sum})
 	}
-	return writeSums(to, files)
+	if s.derive == nil {
+		return writeSums(to, files)
+	}
+	if err := s.derive(ctx, dir, observe); err != nil {
+		return fmt.Errorf("make %s: %w", s.Name, err)
+	}
+	if err := s.Copy(ctx, dir, to, func(Progress) {}); err != nil {
+		return err
+	}
+	return os.RemoveAll(originals)
 }
 
 // download fetches files from mirrors that may be slow, wrong, or not there.

@@ -21,14 +21,15 @@ var ErrUnknown = errors.New("unknown data set")
 type Set struct {
 	Name  string
 	About string // one line
-	Bytes int64  // of all files together, as they are published
+	Bytes int64  // of all files together
 
 	// find returns the files of the set in a folder, after reading all of them. What is not there is ErrMissing.
 	find func(dir string) ([]verified, error)
-	// published are the files to download, below each of the mirrors; none if the set has to be prepared.
+	// published are the files to download, below each of the mirrors.
 	published []published
 	mirrors   []string // addresses that end in a slash
-	prepared  string   // what to do instead, if it has
+	// derive makes the files of the set from the published ones in the same folder. It is nil if those are the set.
+	derive func(ctx context.Context, dir string, observe func(Progress)) error
 }
 
 // verified is a file that holds what it should.
