@@ -25,10 +25,25 @@ type Reward interface {
 // it forbids the sample.
 var ErrInvalid = errors.New("invalid reward")
 
+// Conditional rewards score a sample by what it is conditioned on, r(x; y), such as the likelihood of a measurement y.
+type Conditional interface {
+	// RewardsGiven returns r per sample for x [n, …] and y [n, …].
+	RewardsGiven(ctx context.Context, x, y []float32, n int) ([]float64, error)
+	// GraphGiven returns r [batch] for x [batch, …] and y [batch, …].
+	GraphGiven(x, y *graph.Node) *graph.Node
+}
+
 // Evaluate returns the rewards of n simulated samples x [n, …], each finite or −∞. A sample that is itself not finite,
-// because its simulation diverged, gets −∞. Errors wrap [ErrInvalid].
-func Evaluate(ctx context.Context, r Reward, x []float32, n int) ([]float64, error) {
-	values, err := r.Rewards(ctx, x, n)
+// because its simulation diverged, gets −∞. Given, if not nil, is what the samples are conditioned on [n, …], for rewards
+// that are [Conditional]. Errors wrap [ErrInvalid].
+func Evaluate(ctx context.Context, r Reward, x, given []float32, n int) ([]float64, error) {
+	var values []float64
+	var err error
+	if c, ok := r.(Conditional); ok && given != nil {
+		values, err = c.RewardsGiven(ctx, x, given, n)
+	} else {
+		values, err = r.Rewards(ctx, x, n)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -77,11 +92,21 @@ func (f Func) Rewards(_ context.Context, x []float32, n int) ([]float64, error) 
 	return out, nil
 }
 
-// Gradient returns ∇ₓ r(x), shaped like x, as a constant: nothing is backpropagated into x or through the gradient.
-func Gradient(r Differentiable, x *graph.Node) *graph.Node {
+// Graph returns r [batch] for x [batch, …]. Given, if not nil, is what the samples are conditioned on [batch, …], for
+// rewards that are [Conditional].
+func Graph(r Differentiable, x, given *graph.Node) *graph.Node {
+	if c, ok := r.(Conditional); ok && given != nil {
+		return c.GraphGiven(x, given)
+	}
+	return r.Graph(x)
+}
+
+// Gradient returns ∇ₓ r, shaped like x, of what [Graph] returns, as a constant: nothing is backpropagated into x or through
+// the gradient.
+func Gradient(r Differentiable, x, given *graph.Node) *graph.Node {
 	// The barrier node takes no gradient itself; a copy of it can.
 	leaf := graph.Identity(graph.StopGradient(x))
-	return graph.StopGradient(graph.Gradient(graph.ReduceAllSum(r.Graph(leaf)), leaf)[0])
+	return graph.StopGradient(graph.Gradient(graph.ReduceAllSum(Graph(r, leaf, given)), leaf)[0])
 }
 
 // Graphed makes a [Differentiable] of a graph function, evaluated in batches of fixed size on an engine.

@@ -83,7 +83,7 @@ func TestGradient(t *testing.T) {
 	m := mixture(t)
 	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
 		x0 := graph.MulScalar(in[0], 0.5)
-		g := reward.Gradient(reward.Mixture{Density: m}, x0)
+		g := reward.Gradient(reward.Mixture{Density: m}, x0, nil)
 		loss := graph.ReduceAllSum(graph.Square(graph.Add(g, in[1])))
 		back := graph.Gradient(loss, in[0], in[1])
 		return []*graph.Node{g, back[0], back[1]}

@@ -1,0 +1,204 @@
+package reward_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/reward"
+)
+
+// plain is the reward x² of numbers; product is conditional, x·y, and without y the same as plain.
+type plain struct{}
+
+func (plain) Rewards(_ context.Context, x []float32, n int) ([]float64, error) {
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = float64(x[i]) * float64(x[i])
+	}
+	return out, nil
+}
+
+func (plain) Graph(x *graph.Node) *graph.Node { return graph.ReduceSum(graph.Square(x), 1) }
+
+type product struct{ plain }
+
+func (product) RewardsGiven(_ context.Context, x, y []float32, n int) ([]float64, error) {
+	out := make([]float64, len(x))
+	for i := range out {
+		out[i] = float64(x[i]) * float64(y[i])
+	}
+	return out, nil
+}
+
+func (product) GraphGiven(x, y *graph.Node) *graph.Node { return graph.ReduceSum(graph.Mul(x, y), 1) }
+
+var (
+	_ reward.Differentiable = plain{}
+	_ reward.Differentiable = product{}
+	_ reward.Conditional    = product{}
+)
+
+// A conditional reward judges by the condition where there is one, on the host, in graphs and in gradients; any other reward
+// judges by the sample alone.
+func TestConditional(t *testing.T) {
+	ctx := context.Background()
+	x, y := []float32{2, -3, 0.5}, []float32{5, 7, -4}
+	squares, products := []float64{4, 9, 0.25}, []float64{10, -21, -2}
+	for _, c := range []struct {
+		name           string
+		reward         reward.Differentiable
+		given          bool
+		want, gradient []float64
+	}{
+		{"conditional, given", product{}, true, products, []float64{5, 7, -4}},
+		{"conditional, not given", product{}, false, squares, []float64{4, -6, 1}},
+		{"unconditional, given", plain{}, true, squares, []float64{4, -6, 1}},
+		{"unconditional, not given", plain{}, false, squares, []float64{4, -6, 1}},
+	} {
+		var given []float32
+		if c.given {
+			given = y
+		}
+		host, err := reward.Evaluate(ctx, c.reward, x, given, 3)
+		if err != nil || !slices.Equal(host, c.want) {
+			t.Errorf("%s: %v, %v, want %v", c.name, host, err, c.want)
+		}
+		out := run(t, "", func(in []*graph.Node) []*graph.Node {
+			var given *graph.Node
+			if c.given {
+				given = in[1]
+			}
+			g := reward.Gradient(c.reward, in[0], given)
+			back := graph.Gradient(graph.ReduceAllSum(graph.Add(graph.Mul(g, in[0]), in[1])), in[0], in[1])
+			return []*graph.Node{reward.Graph(c.reward, in[0], given), g, back[0], back[1]}
+		}, engine.Rows(x, 1), engine.Rows(y, 1))
+		for i := range x {
+			near(t, c.name+": in a graph", float64(out[0][i]), c.want[i], 1e-5)
+			near(t, c.name+": gradient", float64(out[1][i]), c.gradient[i], 1e-5)
+			// The gradient is a constant, to the sample and to the condition.
+			near(t, c.name+": what flows back into x", float64(out[2][i]), c.gradient[i], 1e-5)
+			near(t, c.name+": what flows back into y", float64(out[3][i]), 1, 0)
+		}
+	}
+	// The values are judged as those of other rewards are.
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	for name, y := range map[string][]float32{"NaN": {1, nan, 1}, "+∞": {1, -inf, 1}} {
+		if _, err := reward.Evaluate(ctx, product{}, x, y, 3); !errors.Is(err, reward.ErrInvalid) {
+			t.Errorf("a conditional reward of %s: error %v", name, err)
+		}
+	}
+	if _, err := reward.Evaluate(ctx, product{}, x, y, 2); !errors.Is(err, reward.ErrInvalid) {
+		t.Errorf("three conditional rewards of two samples: error %v", err)
+	}
+	got, err := reward.Evaluate(ctx, product{}, []float32{2, inf, nan}, y, 3)
+	if want := []float64{10, math.Inf(-1), math.Inf(-1)}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("of diverged samples: %v, %v, want %v", got, err, want)
+	}
+}
+
+// Drawn in a graph, a measurement is Ax + σξ where it is observed, and 0 where not.
+func TestInverseDraw(t *testing.T) {
+	const n = 3
+	for _, m := range measurements {
+		r := inverse(t, m.name, m.image, nil)
+		d, e := size(1, m.image), size(1, r.Shape)
+		x, xi := normal(1, n*d), normal(2, n*e)
+		for _, backend := range engine.Backends() {
+			got := run(t, backend, func(in []*graph.Node) []*graph.Node { return []*graph.Node{r.Draw(in[0], in[1])} },
+				engine.Rows(x, m.image...), engine.Rows(xi, r.Shape...))[0]
+			if len(got) != n*e {
+				t.Fatalf("%s: %d numbers, want %d", m.name, len(got), n*e)
+			}
+			for i := range n {
+				one := measure(m.name, slices.Repeat([]float32{1}, d), m.image) // 0 where nothing is observed
+				for k, ax := range measure(m.name, x[i*d:(i+1)*d], m.image) {
+					if one[k] == 0 {
+						near(t, m.name+" on "+backend+": what is not observed", float64(got[i*e+k]), 0, 0)
+						continue
+					}
+					near(t, m.name+" on "+backend+": y", float64(got[i*e+k]), ax+sigma*float64(xi[i*e+k]), 3e-6)
+				}
+			}
+		}
+	}
+}
+
+// Spread is the mean of the diagonal of AAᵀ over what is observed: 1/F² for averages, 1 for masks, and for blurs what their
+// matrices say. ‖Az‖² of a normal image has the variance 2·tr (AAᵀ)².
+func TestSpread(t *testing.T) {
+	const n = 400
+	for _, m := range measurements {
+		r := inverse(t, m.name, m.image, nil)
+		d, e := size(1, m.image), size(1, r.Shape)
+		rows := make([][]float64, e) // A
+		for j := range d {
+			unit := make([]float32, d)
+			unit[j] = 1
+			for k, v := range measure(m.name, unit, m.image) {
+				rows[k] = append(rows[k], v)
+			}
+		}
+		var trace, squares, observed float64
+		for i, a := range rows {
+			for k, b := range rows {
+				var sum float64
+				for j, v := range a {
+					sum += v * b[j]
+				}
+				squares += sum * sum
+				if i == k {
+					trace += sum
+					if sum > 0 {
+						observed++
+					}
+				}
+			}
+		}
+		got, err := r.Spread(context.Background(), n, noise.New(3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		se := math.Sqrt(2*squares/n) / observed
+		near(t, m.name+": spread", got, trace/observed, 4*se)
+		if want := map[string]float64{"average-1": 1, "average-2": 1. / 4, "average-3": 1. / 9, "average-4": 1. / 16, "inpaint": 1}[m.name]; want > 0 {
+			near(t, m.name+": mean of the diagonal of AAᵀ", trace/observed, want, 1e-12)
+		}
+		if !(se < 0.1*trace/observed) {
+			t.Errorf("%s: spread %g is known to ± %g only", m.name, got, se)
+		}
+	}
+}
+
+// Annealed, the likelihood of a measurement of x̂₀ is the Gaussian density N(y; Ax̂₀, σ²I + ν²AAᵀ), but for its constant.
+func TestAnneal(t *testing.T) {
+	const sigma, spread = 0.2, 0.25
+	at := []float32{1e-4, 0.1, 0.4, 1}
+	for _, rank := range []int{1, 3} {
+		shape := slices.Repeat([]int{1}, rank)
+		out := run(t, "", func(in []*graph.Node) []*graph.Node {
+			s := diffusion.State{X: in[0], T: in[1], Eps: in[0]}
+			one := s
+			one.T = graph.Slice(in[1], graph.AxisRange(1, 2))
+			return []*graph.Node{graph.Mul(reward.Anneal(sigma, spread)(s), s.X), graph.Mul(reward.Anneal(sigma, spread)(one), s.X)}
+		}, engine.Rows([]float32{1, 1, 1, 1}, shape...), at)
+		for k, got := range out {
+			for i, v := range got {
+				nu := diffusion.Schedule{}.Nu(float64(at[i]))
+				if k == 1 {
+					nu = diffusion.Schedule{}.Nu(float64(at[1]))
+				}
+				variance := sigma*sigma + nu*nu*spread
+				// log N(0; 0, variance) − log N(1; 0, variance), by −1/(2σ²) without noise.
+				near(t, "weight", float64(v), (1/(2*variance))/(1/(2*sigma*sigma)), 1e-5)
+			}
+		}
+	}
+}

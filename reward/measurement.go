@@ -1,0 +1,80 @@
+package reward
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/noise"
+)
+
+// Residual returns ‖Ax − y‖²/(nσ²) per image, n being the number of observed entries, for x [n, …] and y [n, …]; with y
+// nil, Y stands for all. It is 1 ± √(2/n) where y was drawn from x, and near 1 for samples of the posterior: far above it
+// they miss the measurement, below it they fit its noise.
+func (r *Inverse) Residual(ctx context.Context, x, y []float32, n int) ([]float64, error) {
+	var out []float64
+	var err error
+	if y == nil {
+		out, err = r.Rewards(ctx, x, n)
+	} else {
+		out, err = r.RewardsGiven(ctx, x, y, n)
+	}
+	for i := range out {
+		out[i] *= -2 / float64(r.count)
+	}
+	return out, err
+}
+
+// Measure draws y = Ax + σξ, [n, …], for x [n, …]. The noise of image i is that of path i of the key; what is not
+// observed is 0.
+func (r *Inverse) Measure(ctx context.Context, x []float32, n int, key noise.Key) ([]float32, error) {
+	y, err := r.Apply(ctx, x, n)
+	if err != nil {
+		return nil, err
+	}
+	d := size(r.Shape)
+	xi := make([]float32, d)
+	for i := range n {
+		key.Normal(xi, uint64(i), 0)
+		for k, v := range xi {
+			y[i*d+k] += float32(r.Sigma) * v * r.Observed[k]
+		}
+	}
+	return y, nil
+}
+
+// Draw is Measure in a graph: y = Ax + σξ [batch, …] for x [batch, …] and ξ ~ N(0, I) [batch, …].
+func (r *Inverse) Draw(x, xi *graph.Node) *graph.Node {
+	if r.count < len(r.Observed) {
+		xi = graph.Mul(xi, r.constant(x, r.Observed))
+	}
+	return graph.Add(r.Operator.Measure(x), graph.MulScalar(xi, r.Sigma))
+}
+
+// Spread returns tr(AAᵀ) over the number of observed entries, from products with n normal images.
+func (r *Inverse) Spread(ctx context.Context, n int, key noise.Key) (float64, error) {
+	x := make([]float32, n*size(r.Image))
+	key.Normal(x, 0, 0)
+	y, err := r.Apply(ctx, x, n)
+	if err != nil {
+		return 0, err
+	}
+	var sum float64
+	for _, v := range y {
+		sum += float64(v) * float64(v)
+	}
+	return sum / float64(n*r.count), nil
+}
+
+// Apply returns Ax [n, …] for x [n, …], on the host.
+func (r *Inverse) Apply(ctx context.Context, x []float32, n int) ([]float32, error) {
+	if len(x) != n*size(r.Image) {
+		return nil, fmt.Errorf("reward: %d numbers for %d images of shape %v, want %d", len(x), n, r.Image, n*size(r.Image))
+	}
+	y, err := r.program.Map(ctx, x, n, r.Batch, r.Image...)
+	if err != nil {
+		return nil, fmt.Errorf("reward: measure: %w", err)
+	}
+	return y, nil
+}
