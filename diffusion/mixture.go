@@ -14,9 +14,10 @@ type Mixture struct {
 
 var _ Model = Mixture{}
 
-// Noise implements [Model], for x [batch, dim].
+// Noise implements [Model], for x [batch, …] of as many numbers as the density has dimensions.
 func (m Mixture) Noise(x, t *graph.Node) *graph.Node {
+	flat := graph.Reshape(x, x.Shape().Dimensions[0], -1)
 	gamma, nu := m.Schedule.GammaNuGraph(t)
-	gamma, nu = Column(gamma, x), Column(nu, x)
-	return graph.Neg(graph.Mul(nu, m.Density.ScoreGraph(x, gamma, nu)))
+	gamma, nu = Column(gamma, flat), Column(nu, flat)
+	return graph.Reshape(graph.Neg(graph.Mul(nu, m.Density.ScoreGraph(flat, gamma, nu))), x.Shape().Dimensions...)
 }

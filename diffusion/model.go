@@ -23,6 +23,7 @@ type State struct {
 	X        *graph.Node // [batch, …]
 	T        *graph.Node // [batch] or [1]
 	Eps      *graph.Node // ε_θ(X,T), like X
+	Given    *graph.Node // what every row is conditioned on [batch, …], such as a measurement y of (56); nil for nothing
 }
 
 // NewState evaluates the base model at x, t. Every evaluation of a base model goes through here and is counted.

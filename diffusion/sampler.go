@@ -30,6 +30,8 @@ type Sampler struct {
 	Drive Control
 	// Twist, if set, is evaluated at every state and shown to the visitor: log ψ_t(x) [batch].
 	Twist func(State) *graph.Node
+	// Given, if set, is what every path is conditioned on. Controls see it as [State.Given]; the base model does not.
+	Given *Condition
 	// Batch is the number of rows in one network evaluation; 0 means 1024. It does not change the paths.
 	Batch int
 
@@ -44,6 +46,18 @@ type Uncontrolled struct{}
 // Noise implements [Control].
 func (Uncontrolled) Noise(s State) *graph.Node { return graph.ZerosLike(s.X) }
 
+// Condition is what paths are conditioned on, such as measurements y of images (56).
+type Condition struct {
+	Shape []int // of one condition
+	// Draw fills in the condition of a path: it depends on the key of the simulation and the path only.
+	Draw func(key noise.Key, path int, y []float32)
+	// Of returns the conditions [batch, Shape…] of samples x0 that are learned from, given noise ξ ~ N(0, I) of that shape.
+	Of func(x0, xi *graph.Node) *graph.Node
+}
+
+// Dim returns the number of numbers in one condition.
+func (c *Condition) Dim() int { return product(c.Shape) }
+
 // Paths are simulated paths by their endpoints. Nothing else of a path is kept.
 type Paths struct {
 	N, Dim   int
@@ -51,6 +65,7 @@ type Paths struct {
 	LogRatio []float64 // [N]: log dP/dP^h
 	// Energy is ½Σ‖D‖²/s² [N], the discrete ½∫σ²‖h‖²dt of (10) and (17).
 	Energy []float64
+	Given  []float32 // [N, …]: what each path is conditioned on; nil without Sampler.Given
 }
 
 // Population is all paths of a simulation at one time, before they move.
@@ -76,6 +91,7 @@ func (p *Population) Resample(ancestors []int) {
 	for _, rows := range [][]float32{p.X, p.Eps, p.EpsH, p.drive} {
 		gather(rows, ancestors, p.Dim)
 	}
+	gather(p.Given, ancestors, len(p.Given)/p.N)
 	for _, v := range [][]float64{p.LogRatio, p.Energy, p.LogTwist} {
 		gather(v, ancestors, 1)
 	}
@@ -109,6 +125,11 @@ func (s *Sampler) Run(ctx context.Context, key noise.Key, n int, visit Visitor) 
 	}
 	if s.Twist != nil {
 		p.LogTwist = make([]float64, n)
+	}
+	if s.Given != nil {
+		width := s.Given.Dim()
+		p.Given = make([]float32, n*width)
+		parallel(n, func(i int) { s.Given.Draw(key, i, p.Given[i*width:(i+1)*width]) })
 	}
 	parallel(n, func(i int) { key.Normal(p.X[i*dim:(i+1)*dim], uint64(i), 0) }) // H_1 ~ N(0, I), Remark 2
 	for p.Index, p.Step = range s.Steps {
@@ -180,7 +201,14 @@ func (s *Sampler) predict(p *Population) error {
 func (s *Sampler) predictBatch(p *Population, lo, hi int) error {
 	rows := make([]float32, s.batch()*p.Dim) // a short batch is padded with zeros
 	copy(rows, p.X[lo*p.Dim:hi*p.Dim])
-	out, err := s.program.RunPadded(hi-lo, s.batch(), engine.Rows(rows, s.Shape...), []float32{float32(p.Step.T)})
+	inputs := []any{engine.Rows(rows, s.Shape...), []float32{float32(p.Step.T)}}
+	if s.Given != nil {
+		width := s.Given.Dim()
+		given := make([]float32, s.batch()*width)
+		copy(given, p.Given[lo*width:hi*width])
+		inputs = append(inputs, engine.Rows(given, s.Given.Shape...))
+	}
+	out, err := s.program.RunPadded(hi-lo, s.batch(), inputs...)
 	if err != nil {
 		return err
 	}
@@ -216,6 +244,9 @@ func (s *Sampler) compile() error {
 		}
 		s.program, s.err = s.Engine.Compile(func(in []*graph.Node) []*graph.Node {
 			state := NewState(s.Schedule, s.Base, in[0], in[1])
+			if s.Given != nil {
+				state.Given = in[2]
+			}
 			out := []*graph.Node{state.Eps, state.Noise(s.Control)}
 			if s.Drive != nil {
 				out = append(out, state.Noise(s.Drive))
@@ -236,12 +267,14 @@ func (s *Sampler) batch() int {
 	return 1024
 }
 
-func (s *Sampler) dim() int {
-	dim := 1
-	for _, d := range s.Shape {
-		dim *= d
+func (s *Sampler) dim() int { return product(s.Shape) }
+
+func product(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
 	}
-	return dim
+	return n
 }
 
 // chunks splits 0…n into one interval per worker.

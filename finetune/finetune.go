@@ -10,7 +10,7 @@ import (
 	"github.com/doob-diffusion/doob/reward"
 )
 
-// FineTuning is Algorithm 1. All fields from Start on may be zero, the others are required.
+// FineTuning is Algorithm 1. All fields from Group on may be zero, the others are required.
 type FineTuning struct {
 	Sampler    *diffusion.Sampler // simulates with the current h, its Control
 	Reward     reward.Reward
@@ -20,6 +20,7 @@ type FineTuning struct {
 	Iterations int // K
 	Paths      int // N per iteration
 	Key        noise.Key
+	Group      int              // consecutive paths that share a condition and are selected among themselves; 0 means all
 	Start      int              // iterations done already, of a run that is resumed: see Run
 	Prefill    []float32        // endpoints that the buffer of a new run starts with, such as samples of the base model
 	First      *diffusion.Paths // in place of the simulation of iteration 1: base paths, for h⁰ = 0
@@ -50,7 +51,8 @@ func (f *FineTuning) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("finetune: iteration %d: %w", k+1, err)
 		}
-		alpha, logC, err := f.Selector.Accept(float64(k)/float64(f.Iterations), batch.LogW, batch.Reward)
+		batch.Group = f.Group
+		alpha, logC, err := batch.accept(f.Selector, float64(k)/float64(f.Iterations))
 		if err != nil {
 			return fmt.Errorf("finetune: iteration %d: %w", k+1, err)
 		}

@@ -49,6 +49,9 @@ func NewSupervised(s *diffusion.Sampler, h diffusion.Control, path string, train
 	training.Power = max(1, training.Power)
 	trainer, err := nn.NewTrainer(s.Engine, path, training.Optimizer, func(in []*graph.Node) *graph.Node {
 		diffused := diffusion.Diffuse(s.Schedule, s.Base, in[0], in[1], in[2])
+		if s.Given != nil { // (56): learn from the measurement of what was accepted, not from the one it was accepted for
+			diffused.Given = s.Given.Of(in[0], in[3])
+		}
 		loss, epsH := diffused.Loss(h, training.Velocity)
 		if kl > 0 {
 			loss = graph.Add(loss, graph.MulScalar(diffused.KL(epsH, training.Power), kl))
@@ -76,7 +79,13 @@ func (o *Supervised) Fit(ctx context.Context, key noise.Key, _ Weighted, buffer 
 		}
 		diffusion.DrawTimes(t, o.training.Power, key.Sub("times").At(i))
 		key.Sub("noise").Normal(eps, uint64(i), 0)
-		loss, err := o.trainer.Step(engine.Rows(x0, o.sampler.Shape...), t, engine.Rows(eps, o.sampler.Shape...))
+		inputs := []any{engine.Rows(x0, o.sampler.Shape...), t, engine.Rows(eps, o.sampler.Shape...)}
+		if given := o.sampler.Given; given != nil {
+			xi := make([]float32, n*given.Dim())
+			key.Sub("condition").Normal(xi, uint64(i), 0)
+			inputs = append(inputs, engine.Rows(xi, given.Shape...))
+		}
+		loss, err := o.trainer.Step(inputs...)
 		if err != nil {
 			return 0, err
 		}

@@ -14,7 +14,9 @@ import (
 
 // VarGrad is the log-variance loss (57)–(59) (Richter et al. 2020) on the iteration's own paths, g = stopgrad(h):
 //
-//	ℓ = Σ_steps [ −‖D‖²/(2s²) + ⟨D_g, D⟩/s² + ⟨D, z⟩/s ] − r(x_0),   loss = Var ℓ over the batch
+//	ℓ = Σ_steps [ −‖D‖²/(2s²) + ⟨D_g, D⟩/s² + ⟨D, z⟩/s ] − r(x_0),   loss = Var ℓ over the batch,
+//
+// or the mean over its groups of the variance in each
 //
 // At h = g this is ℓ = −log w, and ∇ Var ℓ = 2/(N−1) Σ_i (ℓ_i − mean ℓ) Σ_steps ∇⟨D, z⟩/s. So the gradient needs no
 // path in memory: it is a sum over (path, step) pairs with known coefficients, of which a random subset of steps gives
@@ -40,7 +42,11 @@ func NewVarGrad(s *diffusion.Sampler, h diffusion.Control, path string, optimize
 	}
 	trainer, err := nn.NewTrainer(s.Engine, path, optimizer, func(in []*graph.Node) *graph.Node {
 		x, t, z, coefficient := in[0], in[1], in[2], in[3]
-		epsH := diffusion.NewState(s.Schedule, s.Base, x, t).Noise(h)
+		state := diffusion.NewState(s.Schedule, s.Base, x, t)
+		if s.Given != nil {
+			state.Given = in[4]
+		}
+		epsH := state.Noise(h)
 		return graph.ReduceAllSum(graph.Mul(diffusion.Column(coefficient, x), graph.Mul(epsH, z)))
 	})
 	return &VarGrad{sampler: s, trainer: trainer, steps: steps}, err
@@ -69,17 +75,24 @@ func (o *VarGrad) Visitor(key noise.Key) diffusion.Visitor {
 
 // Fit implements [Objective]. The loss it returns is Var ℓ.
 func (o *VarGrad) Fit(_ context.Context, _ noise.Key, batch Weighted, _ *Buffer) (float64, error) {
-	deviation, n := deviations(batch.LogW)
 	var variance float64
-	for _, d := range deviation {
-		variance += d * d / (n - 1)
+	var deviation []float64 // (ℓ_i − mean ℓ)/(N−1) among the paths of a group, as a share of the groups
+	groups := batch.groups()
+	for _, g := range groups {
+		d, n := deviations(batch.LogW[g[0]:g[1]])
+		for i := range d {
+			share := d[i] / max(1, n-1) / float64(len(groups))
+			variance += d[i] * share
+			deviation = append(deviation, share)
+		}
 	}
-	var x, t, z, coefficient []float32
+	var x, t, z, coefficient, given []float32
 	for _, rec := range o.record {
-		scale := 2 / (n - 1) * rec.step.K / rec.step.S * float64(len(o.controlled())) / float64(len(o.record))
+		scale := 2 * rec.step.K / rec.step.S * float64(len(o.controlled())) / float64(len(o.record))
 		for _, d := range deviation {
 			t, coefficient = append(t, float32(rec.step.T)), append(coefficient, float32(scale*d))
 		}
+		given = append(given, batch.Given...)
 		for i, lw := range batch.LogW {
 			if math.IsInf(lw, -1) { // 0·NaN is NaN: keep what diverged out of the network
 				clear(rec.x[i*batch.Dim : (i+1)*batch.Dim])
@@ -88,7 +101,11 @@ func (o *VarGrad) Fit(_ context.Context, _ noise.Key, batch Weighted, _ *Buffer)
 		x, z = append(x, rec.x...), append(z, rec.z...)
 	}
 	shape := o.sampler.Shape
-	_, err := o.trainer.Step(engine.Rows(x, shape...), t, engine.Rows(z, shape...), coefficient)
+	inputs := []any{engine.Rows(x, shape...), t, engine.Rows(z, shape...), coefficient}
+	if o.sampler.Given != nil {
+		inputs = append(inputs, engine.Rows(given, o.sampler.Given.Shape...))
+	}
+	_, err := o.trainer.Step(inputs...)
 	return variance, err
 }
 

@@ -22,11 +22,43 @@ type Weighted struct {
 	diffusion.Paths
 	Reward []float64 // [N]
 	LogW   []float64 // [N], finite or −∞
+	// Group is the number of consecutive paths that share a condition, and so a law to sample; 0 means all.
+	Group int
+}
+
+// groups returns the paths of every condition, as intervals.
+func (w Weighted) groups() (out [][2]int) {
+	size := w.Group
+	if size <= 0 {
+		size = w.N
+	}
+	for lo := 0; lo < w.N; lo += size {
+		out = append(out, [2]int{lo, min(lo+size, w.N)})
+	}
+	return out
+}
+
+// accept lets a selector judge every group by itself: weights of different target laws do not compare. Log c is the mean
+// over the groups. A group whose paths all have weight zero is rejected.
+func (w Weighted) accept(s Selector, progress float64) (alpha []float64, logC float64, err error) {
+	var alive float64
+	for _, g := range w.groups() {
+		a, c, err := s.Accept(progress, w.LogW[g[0]:g[1]], w.Reward[g[0]:g[1]])
+		if errors.Is(err, ErrNoWeight) && g[1]-g[0] < w.N {
+			a, c = make([]float64, g[1]-g[0]), 0
+		} else if err != nil {
+			return nil, 0, err
+		} else {
+			alive++
+		}
+		alpha, logC = append(alpha, a...), logC+c
+	}
+	return alpha, logC / alive, nil
 }
 
 // Weigh evaluates the reward on all endpoints. Errors wrap [reward.ErrInvalid] and [ErrNoWeight].
 func Weigh(ctx context.Context, paths diffusion.Paths, r reward.Reward) (Weighted, error) {
-	rewards, err := reward.Evaluate(ctx, r, paths.X, paths.N)
+	rewards, err := reward.Evaluate(ctx, r, paths.X, paths.Given, paths.N)
 	if err != nil {
 		return Weighted{}, err
 	}
@@ -93,19 +125,30 @@ type Diagnostics struct {
 // Diagnostics estimates how far P^h is from the tilted path law. KL(P^h‖P_tilted) = L_SC + log Z (10) is estimated as
 // log Ẑ − mean log w: the same expectation, because −log w differs from the integrand of L_SC by a martingale, but never
 // negative, and free of variance at h*. All means are over the paths of positive weight, so KL is that of P^h given survival.
+// With groups, ESS, log Ẑ and KL are means over the groups that have such paths.
 func (w Weighted) Diagnostics() Diagnostics {
 	d := Diagnostics{Paths: w.N}
-	var r, logW, energy, n float64
-	for i, lw := range w.LogW {
-		if math.IsInf(lw, -1) {
-			d.NonFinite++
+	var r, energy, n, ess, logZ, kl, groups float64
+	for _, g := range w.groups() {
+		var logW, alive float64
+		for i := g[0]; i < g[1]; i++ {
+			if math.IsInf(w.LogW[i], -1) {
+				d.NonFinite++
+				continue
+			}
+			alive++
+			r, logW, energy = r+w.Reward[i], logW+w.LogW[i], energy+w.Energy[i]
+		}
+		if alive == 0 {
 			continue
 		}
-		n++
-		r, logW, energy = r+w.Reward[i], logW+lw, energy+w.Energy[i]
+		size, mean := float64(g[1]-g[0]), metric.LogMeanExp(w.LogW[g[0]:g[1]])
+		ess += metric.ESS(w.LogW[g[0]:g[1]]) / size
+		logZ += mean
+		kl += mean + math.Log(size/alive) - logW/alive
+		groups, n = groups+1, n+alive
 	}
-	logZ := metric.LogMeanExp(w.LogW)
-	d.Reward, d.ESS, d.LogZ = Number(r/n), Number(metric.ESS(w.LogW)/float64(w.N)), Number(logZ)
-	d.KLBase, d.LSC, d.KL = Number(energy/n), Number((energy-r)/n), Number(logZ+math.Log(float64(w.N)/n)-logW/n)
+	d.Reward, d.ESS, d.LogZ = Number(r/n), Number(ess/groups), Number(logZ/groups)
+	d.KLBase, d.LSC, d.KL = Number(energy/n), Number((energy-r)/n), Number(kl/groups)
 	return d
 }

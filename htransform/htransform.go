@@ -44,9 +44,26 @@ type RewardInformed struct {
 	// Tuned says that NN1 predicts a whole velocity and no change of it, and so should start as a copy of the base model's
 	// network: what it has learned since is its part of h, as with low-rank updates of large networks.
 	Tuned bool
+	// Weight, if set, multiplies g: what is known of the size of h before anything is learned, see [Likelihood].
+	Weight func(diffusion.State) *graph.Node
+	// Show, if set, amortises h over what samples are conditioned on (56): it makes a sample's shape of s.Given, which is
+	// then the last input of NN1, h_t(x) = NN1(x, x̂₀, g, y, t) + NN2(t)·g.
+	Show func(given *graph.Node) *graph.Node
 }
 
 var _ diffusion.Control = RewardInformed{}
+
+// Likelihood returns a weight for the likelihood of a measurement Ax + σξ with AAᵀ ≈ spread·I: with it, and NN2 = 1, h is exact
+// for standard normal data, where x̂₀ = γx and x leaves the variance ν² of X_0 open:
+//
+//	∇ₓ log N(y; Ax̂₀, σ²I + ν²AAᵀ) = γ·σ²/(σ² + spread·ν²)·∇_{x̂₀} r(x̂₀)
+func Likelihood(sigma, spread float64) func(diffusion.State) *graph.Node {
+	anneal := reward.Anneal(sigma, spread)
+	return func(s diffusion.State) *graph.Node {
+		gamma, _ := s.GammaNu()
+		return graph.Mul(gamma, anneal(s))
+	}
+}
 
 // Within returns the same h with its parameters below another scope, as nn1 and nn2.
 func (h RewardInformed) Within(s *model.Scope) RewardInformed {
@@ -65,10 +82,17 @@ func Scale(s *model.Scope, width int, start float64, key noise.Key) nn.MLP {
 // Noise implements [diffusion.Control].
 func (h RewardInformed) Noise(s diffusion.State) *graph.Node {
 	x0 := s.X0()
-	g := reward.Gradient(h.Reward, x0)
+	g := reward.Gradient(h.Reward, x0, s.Given)
+	if h.Weight != nil {
+		g = graph.Mul(h.Weight(s), g)
+	}
 	// Reward gradients span orders of magnitude; NN1 sees them compressed per coordinate, NN2 multiplies the real ones.
+	inputs := []*graph.Node{s.X, x0, graph.MirroredLog1p(g)}
+	if h.Show != nil {
+		inputs = append(inputs, h.Show(s.Given))
+	}
 	return control(s, graph.Add(
-		velocity(s, h.NN1.Field(s.T, s.X, x0, graph.MirroredLog1p(g)), h.Tuned),
+		velocity(s, h.NN1.Field(s.T, inputs...), h.Tuned),
 		graph.Mul(diffusion.Column(h.scale(s.T), g), g)))
 }
 

@@ -15,7 +15,7 @@ func BestOfK(ctx context.Context, s *diffusion.Sampler, r reward.Reward, key noi
 	if err != nil {
 		return nil, err
 	}
-	rewards, err := reward.Evaluate(ctx, r, paths.X, n*k)
+	rewards, err := reward.Evaluate(ctx, r, paths.X, paths.Given, n*k)
 	if err != nil {
 		return nil, err
 	}

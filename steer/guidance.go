@@ -17,9 +17,21 @@ type Guidance struct {
 	Scale  float64
 }
 
-// Twisted is h_t(x) = Scale·∇ₓ r(x̂₀(x)), backpropagated through the base model: diffusion posterior sampling (Chung et
-// al. 2023) and, with Scale 1, the proposal of the twisted diffusion sampler (Wu et al. 2023).
+// Twisted is h_t(x) = Scale·∇ₓ Weight·r(x̂₀(x)), backpropagated through the base model: with Scale 1, the proposal of the
+// twisted diffusion sampler (Wu et al. 2023) for the twist of [LogTwist].
 type Twisted struct {
+	Reward reward.Differentiable
+	Scale  float64
+	Weight func(diffusion.State) *graph.Node // of r by time, such as [reward.Anneal]; nil means 1
+}
+
+// DPS is diffusion posterior sampling (Chung et al. 2023) for likelihoods r = −‖Ax−y‖²/(2σ²): steps of constant length in
+// the direction in which the misfit falls, backpropagated through the base model,
+//
+//	h_t(x) = −Scale/ν²·∇ₓ √(−2r(x̂₀(x))) = −Scale/(σν²)·∇ₓ ‖Ax̂₀(x) − y‖
+//
+// Divided by ν², the steps of a reverse-time sampler are of about equal length, as theirs are by construction.
+type DPS struct {
 	Reward reward.Differentiable
 	Scale  float64
 }
@@ -27,16 +39,29 @@ type Twisted struct {
 var (
 	_ diffusion.Control = Guidance{}
 	_ diffusion.Control = Twisted{}
+	_ diffusion.Control = DPS{}
 )
 
 // Noise implements [diffusion.Control].
 func (c Guidance) Noise(s diffusion.State) *graph.Node {
-	return scaled(s, reward.Gradient(c.Reward, s.X0()), c.Scale)
+	return scaled(s, reward.Gradient(c.Reward, s.X0(), s.Given), c.Scale)
 }
 
 // Noise implements [diffusion.Control].
 func (c Twisted) Noise(s diffusion.State) *graph.Node {
-	return scaled(s, graph.StopGradient(graph.Gradient(graph.ReduceAllSum(c.Reward.Graph(s.X0())), s.X)[0]), c.Scale)
+	return scaled(s, through(s, LogTwist(c.Reward, c.Weight)(s)), c.Scale)
+}
+
+// Noise implements [diffusion.Control].
+func (c DPS) Noise(s diffusion.State) *graph.Node {
+	_, nu := s.GammaNu()
+	misfit := graph.Sqrt(graph.AddScalar(graph.MulScalar(reward.Graph(c.Reward, s.X0(), s.Given), -2), 1e-12))
+	return scaled(s, graph.Div(through(s, misfit), graph.Square(nu)), -c.Scale)
+}
+
+// through returns the gradient of values [batch] of the base model's prediction at s, as a constant.
+func through(s diffusion.State, values *graph.Node) *graph.Node {
+	return graph.StopGradient(graph.Gradient(graph.ReduceAllSum(values), s.X)[0])
 }
 
 // scaled returns ε_h = −ν·scale·gradient.
@@ -45,9 +70,15 @@ func scaled(s diffusion.State, gradient *graph.Node, scale float64) *graph.Node 
 	return graph.Mul(graph.MulScalar(nu, -scale), gradient)
 }
 
-// LogTwist returns the twist log ψ_t(x) = r(x̂₀(x)) for [diffusion.Sampler.Twist].
-func LogTwist(r reward.Differentiable) func(diffusion.State) *graph.Node {
-	return func(s diffusion.State) *graph.Node { return r.Graph(s.X0()) }
+// LogTwist returns the twist log ψ_t(x) = weight·r(x̂₀(x)) for [diffusion.Sampler.Twist]; a nil weight is 1.
+func LogTwist(r reward.Differentiable, weight func(diffusion.State) *graph.Node) func(diffusion.State) *graph.Node {
+	return func(s diffusion.State) *graph.Node {
+		value := reward.Graph(r, s.X0(), s.Given)
+		if weight != nil {
+			value = graph.Mul(value, graph.Reshape(weight(s), -1)) // weight [batch, 1, …] or [1, …]
+		}
+		return value
+	}
 }
 
 // TuneScale returns the candidate with the highest value, such as the mean reward of samples guided at that scale.

@@ -19,7 +19,7 @@ func TestGuidanceAgainstHost(t *testing.T) {
 	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
 		s := diffusion.NewState(diffusion.Schedule{}, p.base(), in[0], in[1])
 		return []*graph.Node{s.Noise(steer.Guidance{Reward: p.reward(), Scale: 2}), s.Noise(steer.Twisted{Reward: p.reward(), Scale: 2}),
-			steer.LogTwist(p.reward())(s)}
+			steer.LogTwist(p.reward(), nil)(s)}
 	})
 	if err != nil {
 		t.Fatal(err)

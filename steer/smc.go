@@ -68,7 +68,7 @@ func (s SMC) Run(ctx context.Context, key noise.Key, n int) (Particles, error) {
 	if err != nil {
 		return Particles{}, err
 	}
-	rewards, err := reward.Evaluate(ctx, s.Reward, paths.X, n)
+	rewards, err := reward.Evaluate(ctx, s.Reward, paths.X, paths.Given, n)
 	if err != nil {
 		return Particles{}, err
 	}

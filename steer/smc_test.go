@@ -94,7 +94,7 @@ func TestSystematicIsUnbiased(t *testing.T) {
 // Whatever the proposal, the twist and the resampling, Ẑ is unbiased and the weighted particles have the tilted law.
 func TestSMC(t *testing.T) {
 	p := gaussians(t)
-	twist := steer.LogTwist(p.reward())
+	twist := steer.LogTwist(p.reward(), nil)
 	for _, c := range []struct {
 		name        string
 		control     diffusion.Control
@@ -150,7 +150,7 @@ func TestSMCRepeats(t *testing.T) {
 	p := gaussians(t)
 	run := func(seed uint64) steer.Particles {
 		s := p.sampler(t, nil)
-		s.Twist = steer.LogTwist(p.reward())
+		s.Twist = steer.LogTwist(p.reward(), nil)
 		out, err := steer.SMC{Sampler: s, Reward: p.reward()}.Run(context.Background(), noise.New(seed), 64)
 		if err != nil {
 			t.Fatal(err)
@@ -179,7 +179,7 @@ func TestSMCDropsDivergedParticles(t *testing.T) {
 	p := gaussians(t)
 	for _, threshold := range []float64{1e-9, 1} {
 		s := p.sampler(t, nil)
-		s.Base, s.Twist = brittle{p.base()}, steer.LogTwist(p.reward())
+		s.Base, s.Twist = brittle{p.base()}, steer.LogTwist(p.reward(), nil)
 		out, err := steer.SMC{Sampler: s, Reward: p.reward(), Threshold: threshold}.Run(context.Background(), noise.New(1), 400)
 		if err != nil {
 			t.Fatal(err)
