@@ -47,6 +47,9 @@ type UNet struct {
 	// Patch is the side of the squares of pixels that are one position of level 0, with a channel for every pixel
 	// (space-to-depth): it saves the most expensive resolutions. 0 means 1.
 	Patch int
+	// Checkpoint has the residual blocks computed again in the backward pass, which then needs the memory of one block
+	// instead of all. Results are the same, up to the order in which gradients are added.
+	Checkpoint bool
 }
 
 var _ Field = UNet{}
@@ -152,25 +155,26 @@ func (u UNet) Apply(x, t *graph.Node) *graph.Node {
 	for level := range lowest {
 		s := u.Scope.At("down_%d", level)
 		for i := range u.blocks() {
-			x = u.block(s, i, level, x, e)
+			x = u.block(s, i, level, e, x)
 			kept = append(kept, x)
 		}
 		x = conv(s.At("resample"), x, 2)
 	}
 	for i := range u.blocks() {
-		x = u.block(u.Scope.At("bottom"), i, lowest, x, e)
+		x = u.block(u.Scope.At("bottom"), i, lowest, e, x)
 	}
 	for level := lowest - 1; level >= 0; level-- {
 		s := u.Scope.At("up_%d", level)
-		x = conv(s.At("resample"), op.Upsample(x, 2), 1)
+		x = u.segment(func(x *graph.Node) *graph.Node { return conv(s.At("resample"), op.Upsample(x, 2), 1) }, x)
 		for i := range u.blocks() {
 			last := len(kept) - 1
-			x = u.block(s, i, level, graph.Concatenate([]*graph.Node{x, kept[last]}, -1), e)
+			x = u.block(s, i, level, e, x, kept[last])
 			kept = kept[:last]
 		}
 	}
 	s := u.Scope.At("out")
-	return depthToSpace(conv(s.At("conv"), u.norm(s.At("norm"), x, nil, true), 1), u.patch())
+	x = u.segment(func(x *graph.Node) *graph.Node { return conv(s.At("conv"), u.norm(s.At("norm"), x, nil, true), 1) }, x)
+	return depthToSpace(x, u.patch())
 }
 
 // Field implements [Field]: the inputs are images, and In counts the channels of all.
@@ -202,19 +206,30 @@ func depthToSpace(x *graph.Node, patch int) *graph.Node {
 	return graph.Reshape(graph.TransposeAllAxes(x, 0, 1, 3, 2, 4, 5), d[0], d[1]*patch, d[2]*patch, c)
 }
 
-// block is residual block i of a level, and the attention after it, below s.
-func (u UNet) block(s *model.Scope, i, level int, x, e *graph.Node) *graph.Node {
+// block is residual block i of a level, and the attention after it, below s, given the channels of all inputs.
+func (u UNet) block(s *model.Scope, i, level int, e *graph.Node, inputs ...*graph.Node) *graph.Node {
 	b := s.At("block_%d", i)
-	h := conv(b.At("conv_0"), u.norm(b.At("norm_0"), x, nil, true), 1)
-	h = conv(b.At("conv_1"), u.norm(b.At("norm_1"), h, affine(b.At("time"), e), true), 1)
-	if x.Shape().Dimensions[3] != u.channels(level) {
-		x = pixelwise(b.At("skip"), x)
+	return u.segment(func(x *graph.Node) *graph.Node {
+		h := conv(b.At("conv_0"), u.norm(b.At("norm_0"), x, nil, true), 1)
+		h = conv(b.At("conv_1"), u.norm(b.At("norm_1"), h, affine(b.At("time"), e), true), 1)
+		if x.Shape().Dimensions[3] != u.channels(level) {
+			x = pixelwise(b.At("skip"), x)
+		}
+		x = graph.Add(h, x)
+		if u.attends(level) {
+			x = u.attention(s.At("attention_%d", i), x)
+		}
+		return x
+	}, inputs...)
+}
+
+// segment is fn of the channels of all inputs, computed again in the backward pass with Checkpoint.
+func (u UNet) segment(fn func(x *graph.Node) *graph.Node, inputs ...*graph.Node) *graph.Node {
+	joined := func(inputs []*graph.Node) *graph.Node { return fn(graph.Concatenate(inputs, -1)) }
+	if u.Checkpoint {
+		return recomputed(joined, inputs)
 	}
-	x = graph.Add(h, x)
-	if u.attends(level) {
-		x = u.attention(s.At("attention_%d", i), x)
-	}
-	return x
+	return joined(inputs)
 }
 
 // attention adds to every position of x [batch, height, width, channels] what it attends to.

@@ -106,7 +106,8 @@ func (u UNet) Size() int {
 }
 
 // FLOPs returns the floating-point operations of one evaluation on an image of height × width: two for every
-// multiplication in convolutions and matrix products; nothing for all else. A training step takes three times as many.
+// multiplication in convolutions and matrix products; nothing for all else. A training step takes three times as many, with
+// Checkpoint up to four times.
 func (u UNet) FLOPs(height, width int) float64 {
 	u.checkSize(height, width)
 	height, width = height/u.patch(), width/u.patch()

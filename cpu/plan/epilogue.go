@@ -42,15 +42,21 @@ func fuseEpilogues(p *Program) {
 			if !absorb(s, u) {
 				break
 			}
-			// The fused step runs where the second one did: everything that it reads is there by then.
 			s.Out = u.Out
 			users[s.Out[0]] = users[u.Out[0]]
 			for _, in := range s.In {
 				users[in] = append(slices.DeleteFunc(slices.Clone(users[in]), func(x *Step) bool { return x == u || x == s }), s)
 			}
+			gone[u] = true
+			if _, transposition := u.Op.(*Copy); transposition {
+				// It reads nothing else, so the fused step stays: a gradient of weights would otherwise keep its operands
+				// until the optimiser asks for it.
+				p.Steps[u.position] = nil
+				continue
+			}
+			// The fused step runs where the second one did: everything that it reads is there by then.
 			p.Steps[i], p.Steps[u.position] = nil, s
 			i, s.position = u.position, u.position
-			gone[u] = true
 		}
 	}
 	p.Steps = slices.DeleteFunc(p.Steps, func(s *Step) bool { return s == nil })

@@ -233,6 +233,16 @@ func TestProductsWithoutCopies(t *testing.T) {
 	}
 }
 
+// A product that somebody wants transposed, much later, still runs when its operands are there: they are not kept for it.
+func TestTranspositionDoesNotDelay(t *testing.T) {
+	g := &graph{}
+	dw := g.transpose(g.dot(g.param(7, 4), g.param(7, 3), []int{0}, []int{0}, nil, nil), 1, 0)
+	other := g.unary(compute.OpTypeExp, g.param(5))
+	if got, want := kinds(g.lower(other, dw)), []string{"Product", "chain of 1"}; !slices.Equal(got, want) {
+		t.Errorf("steps are %v, want %v", got, want)
+	}
+}
+
 // Bias and residual move into the product or convolution, in the order in which they are added.
 func TestEpilogues(t *testing.T) {
 	dense := func(g *graph, rows int) *Value {
