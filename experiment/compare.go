@@ -94,6 +94,7 @@ type alike struct {
 }
 
 var comparisons = map[string]comparison{
+	"superres": restoration,
 	"toy": {
 		methods: toyMethods, titles: toyTitles, columns: 5,
 		metrics: []ComparedMetric{
@@ -131,6 +132,33 @@ var comparisons = map[string]comparison{
 			{"data", func(r reportTree) string { return r.text("data") }},
 			{"tasks", func(r reportTree) string { return strings.Join(slices.Sorted(maps.Keys(r.object("tasks"))), " ") }},
 		},
+	},
+}
+
+// restoration is what "doob compare" tells of super-resolution.
+var restoration = comparison{
+	methods: superResMethods, titles: superResTitles, columns: 4,
+	metrics: []ComparedMetric{
+		{"psnr", "PSNR, dB", "higher", metricStyle{format: "%.2f"}},
+		{"ssim", "SSIM", "higher", metricStyle{format: "%.3f"}},
+		{"residual", "residual", "", metricStyle{format: "%.2f", log: true}},
+		{"crps", "CRPS", "lower", metricStyle{format: "%.4f"}},
+		{"spread_skill", "spread/skill", "", metricStyle{format: "%.2f"}},
+		{"fid", "FID", "lower", metricStyle{format: "%.3f", log: true}},
+		{"mean_error", "mean error", "lower", metricStyle{format: "%.3f", log: true}},
+		{"covariance", "covariance error", "lower", metricStyle{format: "%.3f", log: true}},
+		{"l_sc", "L_SC", "lower", metricStyle{format: "%.0f", log: true}},
+		{"network_calls", "calls", "", metricStyle{log: true}},
+		{"seconds", "seconds", "", metricStyle{format: "%.2f", log: true}},
+		{"training_calls", "calls to learn", "", metricStyle{aside: true}},
+	},
+	reference: "Truth",
+	place:     func(metric string) string { return "floor." + metric },
+	about:     func(r reportTree) string { return "data " + r.text("data") + ", " + r.text("operator") },
+	alike: []alike{
+		{"data", func(r reportTree) string { return r.text("data") }},
+		{"operator and noise", func(r reportTree) string { return fmt.Sprintf("%s, %g", r.text("operator"), r.number("sigma")) }},
+		{"measurements", func(r reportTree) string { return fmt.Sprint(r.number("measurements")) }},
 	},
 }
 

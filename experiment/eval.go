@@ -20,7 +20,7 @@ type Evaluation struct {
 	Folder  string
 	N       int    // samples of each method; 0 means as many as the run has measured
 	Seed    uint64 // of the samples; that of the run gives the run's own
-	From    string // folder with the files of mnist; "" means that of the run
+	From    string // folder with the files of the data set; "" means that of the run
 	Backend string
 }
 
@@ -57,6 +57,8 @@ var evaluatedMetrics = map[string][]evaluatedMetric{
 		{"ess_fraction", "ESS", fixed(2)}, {"kl", "KL", fixed(3)}},
 	"mnist": {{"reward", "reward", fixed(2)}, {"fid", "FID", fixed(3)}, {"accuracy", "accuracy", func(v finetune.Number) string { return fixed(1)(100*v) + " %" }},
 		{"diversity", "diversity", fixed(3)}, {"ess_fraction", "ESS", fixed(3)}, {"kl", "KL", fixed(2)}},
+	"superres": {{"psnr", "PSNR, dB", fixed(2)}, {"ssim", "SSIM", fixed(3)}, {"residual", "residual", fixed(2)}, {"crps", "CRPS", fixed(4)},
+		{"spread_skill", "spread/skill", fixed(2)}, {"fid", "FID", fixed(3)}, {"l_sc", "L_SC", fixed(0)}},
 }
 
 // Evaluate draws new samples from what a run has learned, with the sampler of the run, and measures them as the run does.
@@ -83,6 +85,8 @@ func Evaluate(ctx context.Context, ev Evaluation, observe Observer) (*Evaluated,
 		err = ev.toy(ctx, e, *c, out, observe)
 	case *MNIST:
 		err = ev.mnist(ctx, e, *c, out, observe)
+	case *SuperRes:
+		err = ev.superRes(ctx, *c, out, observe)
 	default:
 		panic(fmt.Sprintf("experiment: %T has no metrics", config))
 	}
@@ -155,7 +159,7 @@ func (ev Evaluation) mnist(ctx context.Context, e *engine.Engine, m MNIST, out *
 	if err != nil {
 		return err
 	}
-	r := &mnistRun{MNIST: &m, engine: e, key: noise.New(m.Seed), images: images, folder: &Folder{Path: ev.Folder}, book: newMNISTBook(&m)}
+	r := &mnistRun{MNIST: &m, session: session{engine: e, folder: &Folder{Path: ev.Folder}}, key: noise.New(m.Seed), images: images, book: newMNISTBook(&m)}
 	m.prior(e, nn.Averaged("/base")).Velocity.(nn.UNet).Init(r.key, 0, 0)
 	m.classifier(e, nn.Averaged("/classifier")).Init(r.key, 1, 0)
 	m.classifier(e, nn.Averaged("/judge")).Init(r.key, 1, 0)

@@ -30,7 +30,7 @@ type MNIST struct {
 	Scale      float64               `yaml:"scale"` // of the log probability
 	Process    Process               `yaml:"process"`
 	Network    UNet                  `yaml:"network"` // of the prior
-	H          MNISTControl          `yaml:"h"`
+	H          ImageControl          `yaml:"h"`
 	Classifier ClassifierConfig      `yaml:"classifier"`
 	Pretrain   diffusion.Pretraining `yaml:"pretrain"`
 	Pool       int                   `yaml:"pool"` // base paths, simulated once, that all tasks begin with
@@ -60,11 +60,12 @@ type UNet struct {
 	Blocks      int   `yaml:"blocks"`
 	Heads       int   `yaml:"heads"`
 	Patch       int   `yaml:"patch"`
+	Checkpoint  bool  `yaml:"checkpoint" json:",omitempty"` // trains with less memory, see [nn.UNet]; not in the JSON by which stored networks are found if false
 }
 
-// MNISTControl is the size of h, and its start: the network is NN1, ScaleWidth the width of NN2. Without the reward's
+// ImageControl is the size of h, and its start: the network is NN1, ScaleWidth the width of NN2. Without the reward's
 // gradient there is no NN2.
-type MNISTControl struct {
+type ImageControl struct {
 	UNet       `yaml:",inline"`
 	ScaleWidth int     `yaml:"scale_width"`
 	Start      float64 `yaml:"start"` // of NN2, see [htransform.Scale]
@@ -132,8 +133,8 @@ func (m *MNIST) validate() error {
 	c.that(!m.wants("importance_smc") || m.wants("importance"), "methods has importance_smc, which needs importance")
 	c.that(m.Scale > 0, "scale is %g, want a positive number", m.Scale)
 	m.Process.check(c)
-	m.Network.check("network", c)
-	m.H.UNet.check("h", c)
+	m.Network.check("network", 28, c)
+	m.H.UNet.check("h", 28, c)
 	c.positive("h.scale_width", m.H.ScaleWidth)
 	c.that(m.Classifier.Width > 0 && m.Classifier.Width%8 == 0, "classifier.width is %d, want a multiple of 8", m.Classifier.Width)
 	c.positive("classifier.steps", m.Classifier.Training.Steps)
@@ -166,23 +167,19 @@ func (m *MNIST) validate() error {
 	return nil
 }
 
-func (u UNet) check(key string, c *check) {
+func (u UNet) check(key string, side int, c *check) {
 	c.that(u.Width > 0 && u.Width%2 == 0, "%s.width is %d, want an even positive number", key, u.Width)
 	c.that(len(u.Multipliers) > 0 && slices.Min(u.Multipliers) > 0, "%s.multipliers are %v, want positive numbers", key, u.Multipliers)
 	c.that(u.Blocks >= 0, "%s.blocks is %d, want at least 0", key, u.Blocks)
 	c.that(u.Heads >= 0, "%s.heads is %d, want at least 0", key, u.Heads)
 	factor := max(u.Patch, 1) << max(len(u.Multipliers)-1, 0)
-	c.that(u.Patch >= 0 && 28%factor == 0, "%s cuts 28 pixels into patches of %d and halves them %d times: want a divisor of 28", key, u.Patch, len(u.Multipliers)-1)
+	c.that(u.Patch >= 0 && side%factor == 0, "%s cuts %d pixels into patches of %d and halves them %d times: want a divisor of %d", key, side, u.Patch,
+		len(u.Multipliers)-1, side)
 	if u.Heads > 1 {
 		for _, m := range u.Multipliers {
 			c.that(u.Width*m%u.Heads == 0, "%s.heads is %d, want a divisor of the channels, %d", key, u.Heads, u.Width*m)
 		}
 	}
-}
-
-// net returns the network with its parameters below path.
-func (u UNet) net(s *model.Scope, in int) nn.UNet {
-	return nn.UNet{Scope: s, In: in, Out: 1, Width: u.Width, Multipliers: u.Multipliers, Blocks: u.Blocks, Heads: u.Heads, Patch: u.Patch}
 }
 
 // classes returns the classes of a task, nil if there is no such task.
@@ -253,7 +250,7 @@ func (m *MNIST) classifier(e *engine.Engine, path string) nn.CNN {
 }
 
 func (m *MNIST) prior(e *engine.Engine, path string) diffusion.Network {
-	return diffusion.Network{Schedule: m.Process.Schedule, Velocity: m.Network.net(e.Scope(path), 1)}
+	return diffusion.Network{Schedule: m.Process.Schedule, Velocity: m.Network.net(e.Scope(path), 1, 1)}
 }
 
 // control creates an h with parameters below path.
@@ -265,7 +262,7 @@ func (m *MNIST) control(e *engine.Engine, path string, r reward.Differentiable, 
 	if !m.H.Gradient {
 		in = 2
 	}
-	nn1 := size.net(e.Scope(path+"/nn1"), in).Init(key, 0, 0)
+	nn1 := size.net(e.Scope(path+"/nn1"), in, 1).Init(key, 0, 0)
 	if m.H.Tuned {
 		var err error
 		if nn1, err = nn1.From(prior.Velocity.(nn.UNet)); err != nil {

@@ -2,12 +2,10 @@ package experiment
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/finetune"
@@ -73,13 +71,13 @@ func (s *mnistSeed) method(ctx context.Context, t *mnistTask, name string) error
 		err = s.guide(ctx, o, e, t)
 	case name == "smc":
 		sampler := s.sampler(e, s.prior, steer.Twisted{Reward: t.reward, Scale: 1})
-		sampler.Twist = steer.LogTwist(t.reward)
+		sampler.Twist = steer.LogTwist(t.reward, nil)
 		err = s.particles(ctx, o, sampler, t, 1)
 	case name == "importance_smc":
 		var h diffusion.Control
 		if h, err = s.load(e, t, "importance"); err == nil {
 			sampler := s.sampler(e, s.prior, h)
-			sampler.Twist = steer.LogTwist(t.reward)
+			sampler.Twist = steer.LogTwist(t.reward, nil)
 			err = s.particles(ctx, o, sampler, t, s.ImportanceSMC.Particles)
 			o.charge(s.book.result(s.seed, t.name, "importance"), s.Samples, len(s.Process.steps(0)))
 		}
@@ -277,65 +275,18 @@ func (s *mnistSeed) fineTune(ctx context.Context, o *mnistOutcome, e *engine.Eng
 			f.First = &first
 		}
 	}
-	var before float64 // seconds, of the process that was stopped
-	if snapshot := s.folder.Resumed(s.seed, t.name, name); snapshot != nil {
-		if before, err = resumeLoop(f, e, path, snapshot); err != nil {
-			return nil, err
-		}
-	}
-	start := time.Now()
-	f.Observe = func(ev finetune.Event) {
-		s.observe(Event{Seed: s.seed, Task: t.name, Stage: name, Done: ev.Iteration, Total: ev.Iterations, Iteration: &ev})
-	}
 	preview := s.sampler(e, s.prior, average)
-	f.Keep = func(done int) error {
-		if s.first && name == "importance" && m.Previews > 0 && (done%m.Previews == 0 || done == 1) {
-			if err := s.preview(ctx, preview, t, done); err != nil {
-				return err
-			}
+	before, err := s.tune(ctx, tuning{stage: stage{s.seed, t.name, name}, engine: e, path: path, algorithm: f, preview: func(done int) error {
+		if !s.first || name != "importance" || m.Previews == 0 || done%m.Previews != 0 && done != 1 {
+			return nil
 		}
-		snapshot, err := loopSnapshot(f, e, path, before+time.Since(start).Seconds())
-		if err != nil {
-			return err
-		}
-		snapshot.Seed, snapshot.Task, snapshot.Stage, snapshot.Done = s.seed, t.name, name, done
-		return s.folder.Keep(*snapshot)
-	}
-	if err := f.Run(ctx); err != nil {
+		return s.preview(ctx, preview, t, done)
+	}})
+	if err != nil {
 		return nil, err
 	}
 	o.seconds += before
 	return average, s.save(e, t, name)
-}
-
-// loopSnapshot holds all that a fine-tuning run needs to go on after an iteration.
-func loopSnapshot(f *finetune.FineTuning, e *engine.Engine, path string, seconds float64) (*Snapshot, error) {
-	tensors, err := variables(e, stateOf(path)...)
-	if err != nil {
-		return nil, err
-	}
-	rows, next := f.Buffer.State()
-	tensors["buffer/rows"] = checkpoint.Tensor{Shape: []int{len(rows) / pixels, pixels}, F32: rows}
-	tensors["counts"] = checkpoint.Tensor{Shape: []int{3}, I64: []int64{int64(next), e.Paths(), e.NetworkCalls()}}
-	tensors["seconds"] = checkpoint.Tensor{Shape: []int{1}, F64: []float64{seconds}}
-	return &Snapshot{Tensors: tensors}, nil
-}
-
-// resumeLoop is the inverse of loopSnapshot. It returns the seconds that the run has taken before.
-func resumeLoop(f *finetune.FineTuning, e *engine.Engine, path string, s *Snapshot) (seconds float64, err error) {
-	counts, time := s.Tensors["counts"].I64, s.Tensors["seconds"].F64
-	if len(counts) != 3 || len(time) != 1 {
-		return 0, errors.New("the snapshot lacks counts or seconds: it is of another version")
-	}
-	if err := f.Buffer.Restore(s.Tensors["buffer/rows"].F32, int(counts[0])); err != nil {
-		return 0, err
-	}
-	if err := restore(e, s.Tensors, stateOf(path)...); err != nil {
-		return 0, err
-	}
-	e.Recount(counts[1], counts[2])
-	f.Start = s.Done
-	return time[0], nil
 }
 
 // preview draws a few samples with fixed noise, which count neither as paths nor as calls of the method.

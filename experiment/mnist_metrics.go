@@ -18,16 +18,25 @@ type features struct {
 	program *engine.Program
 	size    int
 	batch   int
+	image   []int
 }
 
-func newFeatures(e *engine.Engine, c nn.CNN, batch int) (*features, error) {
+func newFeatures(e *engine.Engine, c nn.CNN, image []int, batch int) (*features, error) {
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{c.Features(in[0])} })
-	return &features{program: program, size: c.FeatureSize(), batch: batch}, err
+	return &features{program: program, size: c.FeatureSize(), batch: batch, image: image}, err
 }
 
 // of returns the features of images, [n, size].
 func (f *features) of(ctx context.Context, x []float32) ([]float32, error) {
-	return f.program.Map(ctx, x, len(x)/pixels, f.batch, imageShape...)
+	return f.program.Map(ctx, x, len(x)/product(f.image), f.batch, f.image...)
+}
+
+func product(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
 }
 
 // metrics measures samples x of a task.

@@ -3,6 +3,7 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -162,8 +163,15 @@ func (b *mnistBook) charts() []report.Chart {
 	return slices.DeleteFunc(charts, func(c report.Chart) bool { return len(c.Series) == 0 })
 }
 
-// logarithmic gives a chart of positive values a logarithmic axis: h⁰ = 0 is far from all that follows.
+// logarithmic gives a chart of positive values a logarithmic axis if they span more than a decade: h⁰ = 0 is far from all that
+// follows.
 func logarithmic(c report.Chart) report.Chart {
-	c.LogY = true
+	lowest, highest := math.Inf(1), 0.0
+	for _, s := range c.Series {
+		for _, v := range s.Y {
+			lowest, highest = min(lowest, v), max(highest, v)
+		}
+	}
+	c.LogY = lowest > 0 && highest > 10*lowest
 	return c
 }

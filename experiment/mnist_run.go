@@ -21,18 +21,14 @@ import (
 // mnistRun is a run in progress. Its engine holds the averaged prior and classifiers, which all seeds share.
 type mnistRun struct {
 	*MNIST
-	engine   *engine.Engine
+	session
 	key      noise.Key // of prior and classifiers
 	images   data.MNIST
-	dataSum  string // of the images to train on
 	prior    diffusion.Network
 	judge    nn.CNN
 	features *features
 	tasks    []*mnistTask
-	folder   *Folder
-	observe  Observer
 	book     *mnistBook // of all events
-	ended    map[[3]string]bool
 }
 
 // mnistTask is one law to sample: the prior tilted by the log probability of some classes.
@@ -57,7 +53,7 @@ func (m *MNIST) Run(ctx context.Context, folder, backend string, observe Observe
 	if err != nil {
 		return nil, err
 	}
-	return m.run(ctx, f, nil, images, observe)
+	return m.perform(ctx, f, nil, images, observe)
 }
 
 // resume continues a run in its folder, after the events that it has kept.
@@ -66,7 +62,7 @@ func (m *MNIST) resume(ctx context.Context, f *Folder, past []Event, observe Obs
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return m.run(ctx, f, past, images, observe)
+	return m.perform(ctx, f, past, images, observe)
 }
 
 // load reads or draws the images, and settles what data "auto" are.
@@ -93,13 +89,15 @@ func (m *MNIST) load() (data.MNIST, error) {
 	return images, err
 }
 
-func (m *MNIST) run(ctx context.Context, f *Folder, past []Event, images data.MNIST, observe Observer) (rep *MNISTReport, err error) {
+func (m *MNIST) perform(ctx context.Context, f *Folder, past []Event, images data.MNIST, observe Observer) (rep *MNISTReport, err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	start := time.Now()
-	r := &mnistRun{MNIST: m, key: noise.New(m.Seed), images: images, dataSum: images.Train.SHA256(), folder: f, book: newMNISTBook(m), ended: map[[3]string]bool{}}
-	if r.engine, err = engine.Open(m.Backend); err != nil {
+	e, err := engine.Open(m.Backend)
+	if err != nil {
 		return nil, err
 	}
+	r := &mnistRun{MNIST: m, key: noise.New(m.Seed), images: images, book: newMNISTBook(m),
+		session: session{experiment: "mnist", seed: m.Seed, engine: e, data: m.Data, dataSum: images.Train.SHA256(), folder: f, ended: map[stage]bool{}}}
 	for _, ev := range past {
 		if err := r.past(ev); err != nil {
 			return nil, err
@@ -129,7 +127,7 @@ func (m *MNIST) run(ctx context.Context, f *Folder, past []Event, images data.MN
 // past takes up an event of the run that is resumed.
 func (r *mnistRun) past(ev Event) error {
 	if raw, ok := ev.Result.(json.RawMessage); ok {
-		r.ended[[3]string{fmt.Sprint(ev.Seed), ev.Task, ev.Stage}] = true
+		r.ended[stage{ev.Seed, ev.Task, ev.Stage}] = true
 		result := &MNISTResult{}
 		if err := json.Unmarshal(raw, result); err != nil {
 			return fmt.Errorf("%w %s: events.jsonl: %s of %s: %w", ErrFolder, r.folder.Path, ev.Stage, ev.Task, err)
@@ -151,7 +149,7 @@ func (r *mnistRun) networks(ctx context.Context) error {
 			trainer, err := s.Trainer(e, path, r.classifier(e, path).Init(key, 1, 0))
 			labels := make([]int32, s.Batch)
 			rows := make([]float32, s.Batch*pixels)
-			next := r.batches(key.Sub("batches"), s.Batch)
+			next := batches(key.Sub("batches"), r.images.Train.N, s.Batch)
 			return trainer, func(step int) []any {
 				for i, j := range next(step) {
 					copy(rows[i*pixels:], r.images.Train.At(j))
@@ -165,17 +163,19 @@ func (r *mnistRun) networks(ctx context.Context) error {
 		prior, key := r.MNIST.prior(e, "/base"), r.key.Sub("pretrain")
 		prior.Velocity = prior.Velocity.(nn.UNet).Init(r.key.Sub("base"), 0, 0)
 		trainer, err := r.Pretrain.Trainer(e, "/base", r.Process.Schedule, prior)
-		next := r.batches(key.Sub("batches"), r.Pretrain.Batch)
+		next := batches(key.Sub("batches"), r.images.Train.N, r.Pretrain.Batch)
 		return trainer, r.Pretrain.Inputs(key, imageShape, func(rows []float32, step int) {
 			for i, j := range next(step) {
 				copy(rows[i*pixels:], r.images.Train.At(j))
 			}
 		}), err
 	}
+	classifier := func(e *engine.Engine, path string) { r.classifier(e, path).Init(r.key, 1, 0) }
+	prior := func(e *engine.Engine, path string) { r.MNIST.prior(e, path).Velocity.(nn.UNet).Init(r.key, 0, 0) }
 	for _, n := range []network{
-		{"classifier", r.Classifier.Training.Steps, r.Classifier, classify("classifier")},
-		{"judge", r.Classifier.Training.Steps, r.Classifier, classify("judge")},
-		{"base", r.Pretrain.Steps, []any{r.Network, r.Pretrain, r.Process.Schedule}, pretrain},
+		{"classifier", r.Classifier.Training.Steps, r.Classifier, classifier, classify("classifier")},
+		{"judge", r.Classifier.Training.Steps, r.Classifier, classifier, classify("judge")},
+		{"base", r.Pretrain.Steps, []any{r.Network, r.Pretrain, r.Process.Schedule}, prior, pretrain},
 	} {
 		if err := r.obtain(ctx, n); err != nil {
 			return fmt.Errorf("%s: %w", n.name, err)
@@ -184,25 +184,12 @@ func (r *mnistRun) networks(ctx context.Context) error {
 	return nil
 }
 
-// batches returns the indices of a step's batch, of shuffled epochs, as a function of the step alone.
-func (r *mnistRun) batches(key noise.Key, size int) func(step int) []int {
-	b, index := data.NewBatches(key, r.images.Train.N), make([]int, size)
-	return func(step int) []int {
-		at := data.Position{Epoch: step * size / r.images.Train.N, Offset: step * size % r.images.Train.N}
-		if err := b.Seek(at); err != nil {
-			panic(err) // it is a position by construction
-		}
-		b.Next(index)
-		return index
-	}
-}
-
 // prepare makes rewards, features of real images, and what real images reach.
 func (r *mnistRun) prepare(ctx context.Context) error {
 	classifier := r.classifier(r.engine, nn.Averaged("/classifier"))
 	r.prior, r.judge = r.MNIST.prior(r.engine, nn.Averaged("/base")), r.classifier(r.engine, nn.Averaged("/judge"))
 	var err error
-	if r.features, err = newFeatures(r.engine, classifier, r.Batch); err != nil {
+	if r.features, err = newFeatures(r.engine, classifier, imageShape, r.Batch); err != nil {
 		return err
 	}
 	for _, c := range []struct {
@@ -239,7 +226,7 @@ func (r *mnistRun) methods(ctx context.Context) error {
 		seed := &mnistSeed{mnistRun: r, seed: r.Seed + uint64(s), key: seedKey(r.Seed + uint64(s)), first: s == 0}
 		for _, t := range r.tasks {
 			for _, name := range r.Methods {
-				if r.ended[[3]string{fmt.Sprint(seed.seed), t.name, name}] {
+				if r.ended[stage{seed.seed, t.name, name}] {
 					continue
 				}
 				if err := seed.method(ctx, t, name); err != nil {

@@ -16,13 +16,33 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/nn"
+	"github.com/doob-diffusion/doob/noise"
 )
+
+// session is what all runs with trained networks have. Its engine holds the networks' averages.
+type session struct {
+	experiment string
+	seed       uint64 // of the networks
+	engine     *engine.Engine
+	data       string // what the networks are trained on, and
+	dataSum    string // its SHA-256
+	folder     *Folder
+	observe    Observer
+	ended      map[stage]bool // by the events of a run that is resumed
+}
+
+// stage identifies a part of a run that ends with a result.
+type stage struct {
+	seed       uint64
+	task, name string
+}
 
 // network is something to train on data, with its parameters below /name.
 type network struct {
 	name   string
 	steps  int
-	config any // all settings that its training depends on
+	config any                                 // all settings that its training depends on
+	create func(e *engine.Engine, path string) // its parameters, below a path
 	make   func(e *engine.Engine) (trainer *nn.Trainer, inputs func(step int) []any, err error)
 }
 
@@ -39,7 +59,7 @@ const keepEvery = 20 * time.Second
 
 // obtain loads a network's averaged parameters into the run's engine: from the run folder, or the store of trained
 // networks, or else after training it. The checkpoint in the run folder is always that of a finished training.
-func (r *mnistRun) obtain(ctx context.Context, n network) error {
+func (r *session) obtain(ctx context.Context, n network) error {
 	file, path := r.folder.File("checkpoint", n.name+".safetensors"), nn.Averaged("/"+n.name)
 	result := &NetworkResult{}
 	if !exists(file) {
@@ -59,20 +79,15 @@ func (r *mnistRun) obtain(ctx context.Context, n network) error {
 			return err
 		}
 	}
-	if !r.ended[[3]string{fmt.Sprint(r.Seed), "", n.name}] {
-		r.observe(Event{Seed: r.Seed, Stage: n.name, Done: n.steps, Total: n.steps, Result: result})
+	if !r.ended[stage{r.seed, "", n.name}] {
+		r.observe(Event{Seed: r.seed, Stage: n.name, Done: n.steps, Total: n.steps, Result: result})
 	}
-	switch n.name {
-	case "base":
-		r.MNIST.prior(r.engine, path).Velocity.(nn.UNet).Init(r.key, 0, 0)
-	default:
-		r.classifier(r.engine, path).Init(r.key, 1, 0)
-	}
+	n.create(r.engine, path)
 	return loadParameters(file, r.engine, path)
 }
 
 // train returns the checkpoint of a network's averages, after all its steps.
-func (r *mnistRun) train(ctx context.Context, n network) (checkpoint.File, error) {
+func (r *session) train(ctx context.Context, n network) (checkpoint.File, error) {
 	e, err := engine.Open(r.engine.Name)
 	if err != nil {
 		return checkpoint.File{}, err
@@ -82,27 +97,27 @@ func (r *mnistRun) train(ctx context.Context, n network) (checkpoint.File, error
 		return checkpoint.File{}, err
 	}
 	path, done := "/"+n.name, 0
-	if s := r.folder.Resumed(r.Seed, "", n.name); s != nil {
+	if s := r.folder.Resumed(r.seed, "", n.name); s != nil {
 		if err := restore(e, s.Tensors, stateOf(path)...); err != nil {
 			return checkpoint.File{}, err
 		}
 		trainer.Resume(s.Done)
 		done = s.Done
 	} else {
-		r.observe(Event{Seed: r.Seed, Stage: n.name, Total: n.steps})
+		r.observe(Event{Seed: r.seed, Stage: n.name, Total: n.steps})
 	}
 	keep := func() error {
 		tensors, err := variables(e, stateOf(path)...)
 		if err != nil {
 			return err
 		}
-		return r.folder.Keep(Snapshot{Seed: r.Seed, Stage: n.name, Done: done, Tensors: tensors})
+		return r.folder.Keep(Snapshot{Seed: r.seed, Stage: n.name, Done: done, Tensors: tensors})
 	}
 	last := time.Now()
 	err = trainer.Run(ctx, n.steps, inputs, func(step int, loss float64) error {
 		if done = step; step%20 == 0 || step == n.steps {
 			value := finetune.Number(loss)
-			r.observe(Event{Seed: r.Seed, Stage: n.name, Done: step, Total: n.steps, Loss: &value})
+			r.observe(Event{Seed: r.seed, Stage: n.name, Done: step, Total: n.steps, Loss: &value})
 		}
 		if time.Since(last) < keepEvery {
 			return nil
@@ -126,8 +141,8 @@ func (r *mnistRun) train(ctx context.Context, n network) (checkpoint.File, error
 func stateOf(path string) []string { return []string{path, "/optimizer" + path, nn.Averaged(path)} }
 
 // settings are what the network's parameters depend on besides the data.
-func (r *mnistRun) settings(n network) []byte {
-	text, err := json.Marshal([]any{trainingVersion, n.name, n.steps, n.config, r.Seed, r.engine.Name})
+func (r *session) settings(n network) []byte {
+	text, err := json.Marshal([]any{trainingVersion, n.name, n.steps, n.config, r.seed, r.engine.Name})
 	if err != nil {
 		panic(err) // plain data
 	}
@@ -135,7 +150,7 @@ func (r *mnistRun) settings(n network) []byte {
 }
 
 // address is the hash of all that the network's parameters depend on: settings, seed, backend, data.
-func (r *mnistRun) address(n network) string {
+func (r *session) address(n network) string {
 	sum := sha256.Sum256(append(r.settings(n), r.dataSum...))
 	return hex.EncodeToString(sum[:12])
 }
@@ -154,7 +169,19 @@ func store(file string, f checkpoint.File) error {
 }
 
 // metadata describes a checkpoint: what it is of, and all settings.
-func (r *mnistRun) metadata(what string) map[string]string {
-	return map[string]string{"experiment": "mnist", "network": what, "seed": fmt.Sprint(r.Seed), "data": r.Data, "data_sha256": r.dataSum, "backend": r.engine.Name,
+func (r *session) metadata(what string) map[string]string {
+	return map[string]string{"experiment": r.experiment, "network": what, "seed": fmt.Sprint(r.seed), "data": r.data, "data_sha256": r.dataSum, "backend": r.engine.Name,
 		"version": Version(), "config": r.folder.config}
+}
+
+// batches returns the indices of a step's batch of n examples, in shuffled epochs, as a function of the step alone.
+func batches(key noise.Key, n, size int) func(step int) []int {
+	b, index := data.NewBatches(key, n), make([]int, size)
+	return func(step int) []int {
+		if err := b.Seek(data.Position{Epoch: step * size / n, Offset: step * size % n}); err != nil {
+			panic(err) // it is a position by construction
+		}
+		b.Next(index)
+		return index
+	}
 }

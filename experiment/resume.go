@@ -21,6 +21,7 @@ type Report interface {
 var (
 	_ Report = (*ToyReport)(nil)
 	_ Report = (*MNISTReport)(nil)
+	_ Report = (*SuperResReport)(nil)
 )
 
 // Resume continues a run that was stopped, in its folder, to the same checkpoints as if it never had been. The toy begins
@@ -45,6 +46,8 @@ func Resume(ctx context.Context, folder, backend string, observe Observer) (Repo
 		return result(run.run(ctx, f, backend, observe))
 	case *MNIST:
 		return result(run.resume(ctx, f, past, observe))
+	case *SuperRes:
+		return result(run.resume(ctx, f, past, observe))
 	}
 	panic(fmt.Sprintf("experiment: %T cannot be resumed", run))
 }
@@ -57,7 +60,7 @@ func result[R Report](rep R, err error) (Report, error) {
 	return rep, nil
 }
 
-// readConfig returns the [Toy] or [MNIST] of a run folder.
+// readConfig returns the [Toy], [MNIST] or [SuperRes] of a run folder.
 func readConfig(folder string) (any, error) {
 	file := filepath.Join(folder, "config.yaml")
 	source, err := os.ReadFile(file)
@@ -83,6 +86,12 @@ func readConfig(folder string) (any, error) {
 			return nil, err
 		}
 		return m, m.validate()
+	case "superres":
+		s := &SuperRes{}
+		if err := strict(s, source, file); err != nil {
+			return nil, err
+		}
+		return s, s.validate()
 	}
 	return nil, fmt.Errorf("%w %s: experiment %q is unknown to this version", ErrFolder, folder, kind.Experiment)
 }

@@ -21,7 +21,7 @@ import (
 type Draw struct {
 	Folder  string
 	Method  string // a fine-tuned method of the run, or "base"; empty means importance, or base if there is none
-	Task    string // of MNIST, such as single_3; empty means the first of the run
+	Task    string // of MNIST, such as single_3; of superres, the number of a measurement from 0; empty means the first
 	N       int
 	Seed    uint64
 	Out     string // .png for a picture, .csv for the numbers
@@ -68,6 +68,16 @@ func Sample(ctx context.Context, d Draw) (method string, err error) {
 			return "", err
 		}
 		return d.Method, d.mnist(ctx, e, c)
+	case *SuperRes:
+		if d.Method, err = d.method(func(name string) string {
+			if !c.learned(name) {
+				return ""
+			}
+			return name
+		}); err != nil {
+			return "", err
+		}
+		return d.Method, d.superRes(ctx, c)
 	}
 	panic(fmt.Sprintf("experiment: %T has no samples", config))
 }

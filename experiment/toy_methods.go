@@ -57,11 +57,11 @@ func (r *toyRun) method(ctx context.Context, name string) (*outcome, error) {
 		}
 	case "smc_twisted":
 		s := r.sampler(e, r.base, steer.Twisted{Reward: r.reward, Scale: 1})
-		s.Twist = steer.LogTwist(r.reward)
+		s.Twist = steer.LogTwist(r.reward, nil)
 		err = r.particles(ctx, o, s, key, 1)
 	case "smc_fk":
 		s := r.sampler(e, r.base, nil)
-		s.Twist = steer.LogTwist(r.reward)
+		s.Twist = steer.LogTwist(r.reward, nil)
 		err = r.particles(ctx, o, s, key, 1)
 	case "importance_smc":
 		o.engine, o.control = r.importance.engine, r.importance.control

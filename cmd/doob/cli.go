@@ -31,6 +31,7 @@ type terminal struct {
 type cli struct {
 	Run     runCommand     `cmd:"" help:"Run an experiment of the paper."`
 	Sample  sampleCommand  `cmd:"" help:"Draw samples from what a run has learned."`
+	Restore restoreCommand `cmd:"" help:"Restore a picture of your own with what a run of superres has learned."`
 	Eval    evalCommand    `cmd:"" help:"Measure new samples of what runs have learned."`
 	Compare compareCommand `cmd:"" help:"Compare finished runs of one experiment: a table and a figure."`
 	Data    dataCommand    `cmd:"" help:"Fetch and check data sets."`

@@ -44,6 +44,8 @@ func (d *display) show(ev experiment.Event) {
 		u.Fields = append(u.Fields, field("mode TV", r.ModeTV), field("SW2", r.SW2), field("log Ẑ", r.LogZ), field("KL", r.KL))
 	case *experiment.MNISTResult:
 		u.Fields = append(u.Fields, field("FID", r.FID), field("accuracy", r.Accuracy), field("reward", r.Reward), field("KL", r.KL))
+	case *experiment.SuperResResult:
+		u.Fields = append(u.Fields, field("PSNR", r.PSNR), field("residual", r.Residual), field("CRPS", r.CRPS), field("L_SC", r.LSC))
 	}
 	d.view.Update(u)
 }

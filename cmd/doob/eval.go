@@ -13,7 +13,7 @@ type evalCommand struct {
 	N       int      `short:"n" help:"Samples of each method. Default: as many as the run has measured."`
 	Seed    uint64   `default:"1000" help:"Seed of the samples; that of a run gives the run's own."`
 	Tasks   bool     `help:"Of MNIST, a row for every task and method instead of their means."`
-	From    string   `placeholder:"DIR" help:"Folder with the four MNIST files. Default: that of the run."`
+	From    string   `placeholder:"DIR" help:"Folder with the files of the data set. Default: that of the run."`
 	Backend string   `default:"${backend}" help:"Tensor backend: ${backends}."`
 	JSON    bool     `name:"json" help:"One line of JSON per run, with all tasks."`
 }

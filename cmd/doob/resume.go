@@ -16,7 +16,7 @@ type resumeCommand struct {
 
 func (c *resumeCommand) Run(ctx context.Context, t *terminal) error {
 	if c.Folder == "" {
-		return errors.New("run: want an experiment, toy or mnist, or --resume DIR")
+		return errors.New("run: want an experiment, toy, mnist or superres, or --resume DIR")
 	}
 	f := runFlags{JSON: c.JSON}
 	observe, done := f.observer(t, 1)

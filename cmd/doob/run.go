@@ -11,8 +11,9 @@ import (
 )
 
 type runCommand struct {
-	Toy   toyCommand   `cmd:"" help:"Tilt a Gaussian mixture, where the answer is exact: Figure 1 and eleven methods."`
-	MNIST mnistCommand `cmd:"" name:"mnist" help:"Fine-tune a prior over handwritten digits to single digits, even and odd: Table 1."`
+	Toy      toyCommand      `cmd:"" help:"Tilt a Gaussian mixture, where the answer is exact: Figure 1 and eleven methods."`
+	MNIST    mnistCommand    `cmd:"" name:"mnist" help:"Fine-tune a prior over handwritten digits to single digits, even and odd: Table 1."`
+	SuperRes superResCommand `cmd:"" name:"superres" help:"Sample the posteriors of inverse problems on photographs of flowers: Figure 2."`
 
 	Resume resumeCommand `cmd:"" default:"withargs" hidden:""`
 }

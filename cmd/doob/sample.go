@@ -12,7 +12,7 @@ type sampleCommand struct {
 	N       int    `short:"n" default:"64" help:"Number of samples."`
 	Seed    uint64 `default:"1" help:"Seed of the noise."`
 	Method  string `help:"What to sample: base or a fine-tuned method of the run. Default: importance."`
-	Task    string `help:"Of MNIST, such as single_3. Default: the first of the run."`
+	Task    string `help:"Of MNIST, such as single_3; of superres, the number of a measurement. Default: the first."`
 	Out     string `short:"o" default:"samples.png" help:"Picture (.png) or numbers (.csv)."`
 	Backend string `default:"${backend}" help:"Tensor backend: ${backends}."`
 }
