@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"doob": main, "doob-small-disk": smallDisk})
 }
 
-// TestScripts runs what users type. Each script gets tiny.yaml and tiny_mnist.yaml, with which all methods take seconds, and
+// TestScripts runs what users type. Each script gets tiny.yaml, tiny_mnist.yaml and tiny_superres.yaml, with which all methods take seconds, and
 // a store of data and networks of its own.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("DOOB_DATA", filepath.Join(e.WorkDir, "store"))
-			for _, name := range []string{"tiny.yaml", "tiny_mnist.yaml"} {
+			for _, name := range []string{"tiny.yaml", "tiny_mnist.yaml", "tiny_superres.yaml"} {
 				text, err := os.ReadFile(filepath.Join("../../experiment/testdata", name))
 				if err != nil {
 					return err
