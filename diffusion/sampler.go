@@ -49,9 +49,11 @@ func (Uncontrolled) Noise(s State) *graph.Node { return graph.ZerosLike(s.X) }
 // Condition is what paths are conditioned on, such as measurements y of images (56).
 type Condition struct {
 	Shape []int // of one condition
-	// Draw fills in the condition of a path: it depends on the key of the simulation and the path only.
+	// Draw fills in the condition of a path. It depends on the key, one of its own below that of the simulation, and the path
+	// only, and is called for several paths at once.
 	Draw func(key noise.Key, path int, y []float32)
-	// Of returns the conditions [batch, Shape…] of samples x0 that are learned from, given noise ξ ~ N(0, I) of that shape.
+	// Of returns the conditions [batch, Shape…] of samples x0 that are learned from, given noise ξ ~ N(0, I) of that shape; nil
+	// where nothing is learned from samples.
 	Of func(x0, xi *graph.Node) *graph.Node
 }
 
@@ -129,7 +131,8 @@ func (s *Sampler) Run(ctx context.Context, key noise.Key, n int, visit Visitor) 
 	if s.Given != nil {
 		width := s.Given.Dim()
 		p.Given = make([]float32, n*width)
-		parallel(n, func(i int) { s.Given.Draw(key, i, p.Given[i*width:(i+1)*width]) })
+		given := key.Sub("given")
+		parallel(n, func(i int) { s.Given.Draw(given, i, p.Given[i*width:(i+1)*width]) })
 	}
 	parallel(n, func(i int) { key.Normal(p.X[i*dim:(i+1)*dim], uint64(i), 0) }) // H_1 ~ N(0, I), Remark 2
 	for p.Index, p.Step = range s.Steps {

@@ -2,6 +2,7 @@ package finetune
 
 import (
 	"context"
+	"errors"
 
 	"github.com/gomlx/gomlx/core/graph"
 
@@ -25,6 +26,9 @@ type Backprop struct {
 // NewBackprop compiles the objective for a control h with parameters below path. The chain is unrolled over
 // the given steps, which may be fewer than the sampler's.
 func NewBackprop(s *diffusion.Sampler, h diffusion.Control, path string, training Training, steps []diffusion.Step, r reward.Differentiable) (*Backprop, error) {
+	if s.Given != nil {
+		return nil, errors.New("finetune: backpropagation through the chain is not made for samplers with conditions")
+	}
 	trainer, err := nn.NewTrainer(s.Engine, path, training.Optimizer, func(in []*graph.Node) *graph.Node {
 		x := in[0]
 		var energy *graph.Node

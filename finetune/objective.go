@@ -2,6 +2,7 @@ package finetune
 
 import (
 	"context"
+	"errors"
 
 	"github.com/gomlx/gomlx/core/graph"
 
@@ -47,6 +48,9 @@ type Supervised struct {
 // [diffusion.DrawTimes] with the given power; kl is λ_KL.
 func NewSupervised(s *diffusion.Sampler, h diffusion.Control, path string, training Training, kl float64) (*Supervised, error) {
 	training.Power = max(1, training.Power)
+	if s.Given != nil && s.Given.Of == nil {
+		return nil, errors.New("finetune: the sampler's condition does not say what a sample is conditioned on (Of), which learning from samples needs")
+	}
 	trainer, err := nn.NewTrainer(s.Engine, path, training.Optimizer, func(in []*graph.Node) *graph.Node {
 		diffused := diffusion.Diffuse(s.Schedule, s.Base, in[0], in[1], in[2])
 		if s.Given != nil { // (56): learn from the measurement of what was accepted, not from the one it was accepted for

@@ -16,7 +16,7 @@ import (
 //
 //	ℓ = Σ_steps [ −‖D‖²/(2s²) + ⟨D_g, D⟩/s² + ⟨D, z⟩/s ] − r(x_0),   loss = Var ℓ over the batch,
 //
-// or the mean over its groups of the variance in each
+// or the mean, over its groups that have paths of positive weight, of the variance in each
 //
 // At h = g this is ℓ = −log w, and ∇ Var ℓ = 2/(N−1) Σ_i (ℓ_i − mean ℓ) Σ_steps ∇⟨D, z⟩/s. So the gradient needs no
 // path in memory: it is a sum over (path, step) pairs with known coefficients, of which a random subset of steps gives
@@ -76,19 +76,23 @@ func (o *VarGrad) Visitor(key noise.Key) diffusion.Visitor {
 // Fit implements [Objective]. The loss it returns is Var ℓ.
 func (o *VarGrad) Fit(_ context.Context, _ noise.Key, batch Weighted, _ *Buffer) (float64, error) {
 	var variance float64
-	var deviation []float64 // (ℓ_i − mean ℓ)/(N−1) among the paths of a group, as a share of the groups
-	groups := batch.groups()
-	for _, g := range groups {
+	var deviation []float64 // (ℓ_i − mean ℓ)/(N−1) among the paths of a group, as a share of the groups that count
+	groups := 0.0
+	for _, g := range batch.groups() {
 		d, n := deviations(batch.LogW[g[0]:g[1]])
+		if n > 0 {
+			groups++
+		}
 		for i := range d {
-			share := d[i] / max(1, n-1) / float64(len(groups))
+			share := d[i] / max(1, n-1)
 			variance += d[i] * share
 			deviation = append(deviation, share)
 		}
 	}
+	variance /= groups
 	var x, t, z, coefficient, given []float32
 	for _, rec := range o.record {
-		scale := 2 * rec.step.K / rec.step.S * float64(len(o.controlled())) / float64(len(o.record))
+		scale := 2 / groups * rec.step.K / rec.step.S * float64(len(o.controlled())) / float64(len(o.record))
 		for _, d := range deviation {
 			t, coefficient = append(t, float32(rec.step.T)), append(coefficient, float32(scale*d))
 		}

@@ -53,6 +53,9 @@ func (w Weighted) accept(s Selector, progress float64) (alpha []float64, logC fl
 		}
 		alpha, logC = append(alpha, a...), logC+c
 	}
+	if alive == 0 {
+		return nil, 0, fmt.Errorf("%w: in all %d groups", ErrNoWeight, len(w.groups()))
+	}
 	return alpha, logC / alive, nil
 }
 
