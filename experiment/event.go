@@ -18,9 +18,11 @@ type Event struct {
 	Total int    `json:"total"`
 	// Loss is set while a network is trained on data.
 	Loss *finetune.Number `json:"loss,omitempty"`
-	// Stored is set if the network was not trained now, but found in the store.
 	// Iteration is set after each iteration of a fine-tuning method.
 	Iteration *finetune.Event `json:"iteration,omitempty"`
+	// Held is set after each iteration of a method that is also judged on paths for measurements it does not learn from, the same
+	// with the same noise every time; Done is 0 for the h that it starts with.
+	Held *finetune.Diagnostics `json:"held,omitempty"`
 	// Result is set once, when a stage is finished. In events that were read from a file it is a [json.RawMessage].
 	Result any `json:"result,omitempty"`
 }

@@ -277,7 +277,7 @@ func (s *mnistSeed) fineTune(ctx context.Context, o *mnistOutcome, e *engine.Eng
 	}
 	preview := s.sampler(e, s.prior, average)
 	before, err := s.tune(ctx, tuning{stage: stage{s.seed, t.name, name}, engine: e, path: path, algorithm: f, preview: func(done int) error {
-		if !s.first || name != "importance" || m.Previews == 0 || done%m.Previews != 0 && done != 1 {
+		if !s.first || name != "importance" || m.Previews == 0 || done == 0 || done%m.Previews != 0 && done != 1 {
 			return nil
 		}
 		return s.preview(ctx, preview, t, done)

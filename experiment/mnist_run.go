@@ -1,7 +1,6 @@
 package experiment
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -103,11 +102,7 @@ func (m *MNIST) perform(ctx context.Context, f *Folder, past []Event, images dat
 			return nil, err
 		}
 	}
-	r.observe = func(ev Event) {
-		f.Event(ev)
-		r.book.add(ev)
-		observe(ev)
-	}
+	r.tell(r.book.add, observe)
 	for _, stage := range []func(context.Context) error{r.networks, r.prepare, r.methods} {
 		if err := stage(ctx); err != nil {
 			return nil, err
@@ -118,10 +113,7 @@ func (m *MNIST) perform(ctx context.Context, f *Folder, past []Event, images dat
 	if err := r.pictures(ctx, rep); err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(f.Err(), f.DropSnapshot()); err != nil {
-		return nil, err
-	}
-	return rep, f.WriteJSON("report.json", rep)
+	return rep, r.complete(rep)
 }
 
 // past takes up an event of the run that is resumed.

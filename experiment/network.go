@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -29,6 +30,23 @@ type session struct {
 	folder     *Folder
 	observe    Observer
 	ended      map[stage]bool // by the events of a run that is resumed
+}
+
+// tell makes everything that the run observes go to its folder, to its book, and to whoever watches.
+func (r *session) tell(book func(Event), watch Observer) {
+	r.observe = func(ev Event) {
+		r.folder.Event(ev)
+		book(ev)
+		watch(ev)
+	}
+}
+
+// complete writes the report of a run, which makes it complete.
+func (r *session) complete(rep Report) error {
+	if err := cmp.Or(r.folder.Err(), r.folder.DropSnapshot()); err != nil {
+		return err
+	}
+	return r.folder.WriteJSON("report.json", rep)
 }
 
 // stage identifies a part of a run that ends with a result.

@@ -71,7 +71,7 @@ func Restore(ctx context.Context, q Restoration) (*Restored, error) {
 		return nil, fmt.Errorf("restore: %s has learned no amortised h: want a run of superres with the method importance", q.Folder)
 	}
 	s.Backend = q.Backend
-	r, err := s.newRun(&Folder{Path: q.Folder}, data.Images{}, data.Images{N: s.Measurements})
+	r, err := s.newRun(&Folder{Path: q.Folder}, data.Images{}, data.Images{})
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,7 @@ type SuperRes struct {
 		Threshold float64 `yaml:"threshold"`
 		Particles int     `yaml:"particles"` // simulated per returned sample
 	} `yaml:"smc"`
+	Held     int    `yaml:"held"`     // measurements of test images on which importance is judged after every iteration, with Group paths each
 	Previews int    `yaml:"previews"` // iterations between two previews of importance; 0 means none
 	Batch    int    `yaml:"batch"`    // rows in one network evaluation
 	Backend  string `yaml:"backend"`  // set by Run, so that a resumed run has the same
@@ -123,6 +124,7 @@ func (s *SuperRes) validate() error {
 	c.that(!s.wants("importance_fast") || s.Fast > 0, "fast is %d, want a positive number of steps", s.Fast)
 	c.that(!s.wants("dps") || len(s.Guidance.Scales) > 0 && s.Guidance.Paths > 1, "guidance needs scales, and at least 2 paths to judge each by")
 	c.that(!s.wants("smc") || s.SMC.Particles > 0, "smc.particles is %d, want a positive number", s.SMC.Particles)
+	c.that(s.Held > 0 && s.Held <= s.Measurements, "held is %d, want 1 to the number of measurements, %d", s.Held, s.Measurements)
 	c.that(s.Previews >= 0, "previews is %d, want at least 0", s.Previews)
 	c.positive("batch", s.Batch)
 	return c.err()

@@ -3,6 +3,7 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -265,14 +266,16 @@ func (s *superResSeed) fineTune(ctx context.Context, o *restored, e *engine.Engi
 	if err != nil {
 		return nil, err
 	}
+	held, paths := s.sampler(e, average, s.these(0, s.Group), 0), s.Held*s.Group
 	if name == "importance_single" {
 		f.Group = 0
+		held, paths = s.sampler(e, average, s.these(s.Single, math.MaxInt), 0), s.Samples
 	}
 	before, err := s.tune(ctx, tuning{stage: stage{s.seed, "", name}, engine: e, path: path, algorithm: f, preview: func(done int) error {
-		if !s.first || name != "importance" || s.Previews == 0 || done%s.Previews != 0 && done != 1 {
+		if name == "vargrad" { // whose iterations are single steps
 			return nil
 		}
-		return s.preview(ctx, e, average, done)
+		return s.judge(ctx, held, paths, Event{Seed: s.seed, Stage: name, Done: done, Total: loop.Iterations})
 	}})
 	if err != nil {
 		return nil, err
@@ -281,17 +284,32 @@ func (s *superResSeed) fineTune(ctx context.Context, o *restored, e *engine.Engi
 	return average, s.save(e, name)
 }
 
-// preview draws a sample of each of a few measurements with fixed noise, which count neither as paths nor as calls.
-func (s *superResSeed) preview(ctx context.Context, e *engine.Engine, h diffusion.Control, done int) error {
-	n := min(8, s.Measurements)
+// judge simulates paths of the measurements that are held out, with the same noise every time, tells what their weights say,
+// and shows them now and then. They count neither as paths nor as calls of the method.
+func (s *superResSeed) judge(ctx context.Context, held *diffusion.Sampler, n int, ev Event) error {
+	e := held.Engine
 	paths, calls := e.Paths(), e.NetworkCalls()
-	p, err := s.sampler(e, h, s.these(0, 1), 0).Run(ctx, s.key.Sub("preview"), n, nil)
+	p, err := held.Run(ctx, s.key.Sub("held"), n, nil)
+	if err != nil {
+		return err
+	}
+	weighted, err := finetune.Weigh(ctx, p, s.reward)
 	if err != nil {
 		return err
 	}
 	e.Recount(paths, calls)
-	image := s.image()
-	return report.ImageGrid(s.folder.File("samples", fmt.Sprintf("importance_iteration_%03d.png", done)), p.X, n, image[0], image[1], image[2], n)
+	if ev.Stage == "importance" {
+		weighted.Group = s.Group
+	}
+	d := weighted.Diagnostics()
+	ev.Held = &d
+	s.observe(ev)
+	if !s.first || ev.Stage != "importance" || s.Previews == 0 || ev.Done%s.Previews != 0 && ev.Done != 1 {
+		return nil
+	}
+	shown, image := min(n, 8*s.Group), s.image()
+	return report.ImageGrid(s.folder.File("samples", fmt.Sprintf("importance_iteration_%03d.png", ev.Done)), p.X[:shown*s.pixels()], shown,
+		image[0], image[1], image[2], s.Group)
 }
 
 // checkpointName returns the file of what a method has learned, of the run's first seed without the seed.

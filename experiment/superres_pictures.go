@@ -67,7 +67,7 @@ func (r *superResRun) pictures(ctx context.Context, rep *SuperResReport) error {
 		return err
 	}
 	if charts := r.book.charts(); len(charts) > 0 {
-		if err := add("Training", fmt.Sprintf("Figure 2: fine-tuning, per iteration, on the paths of that iteration; mean over %d seed(s), band ± one standard error.", r.Seeds),
+		if err := add("Training", fmt.Sprintf("Figure 2: L_SC, KL, log Ẑ and reward on held-out measurements, with the same noise after every iteration; mean over %d seed(s), band ± one standard error.", r.Seeds),
 			"training.png", func(path string) error { return report.Charts(path, 3, charts) }); err != nil {
 			return err
 		}
@@ -140,40 +140,43 @@ func shaded(values []float32) (shades []float32, top float64) {
 	return shades, top
 }
 
-// charts are the courses of the fine-tuning methods.
+// charts are the courses of the fine-tuning methods: first Figure 2, on held-out measurements, then what the iterations' own
+// paths and steps say.
 func (b *superResBook) charts() []report.Chart {
-	chart := func(title string, value func(finetune.Event) finetune.Number) report.Chart {
-		c := report.Chart{Title: title, XLabel: "iteration"}
-		for _, name := range superResMethods {
-			if !b.s.wants(name) || !b.s.learned(name) || name == "vargrad" { // whose iterations are single steps
-				continue
-			}
-			line := report.Series{Name: b.s.title(name)}
-			mean, se := b.course(name, value)
-			for k := range mean {
-				line.X, line.Y = append(line.X, float64(k+1)), append(line.Y, float64(mean[k]))
-				if b.s.Seeds > 1 {
-					line.Err = append(line.Err, float64(se[k]))
-				}
-			}
-			if len(line.X) > 0 {
-				c.Series = append(c.Series, line)
-			}
-		}
-		return c
+	held := func(title string, value func(finetune.Diagnostics) finetune.Number) report.Chart {
+		return chartOf(b, b.held, 0, title, value)
 	}
 	charts := []report.Chart{
-		logarithmic(chart("Stochastic-control loss L_SC", func(ev finetune.Event) finetune.Number { return ev.LSC })),
-		logarithmic(chart("KL(P^h ‖ tilted)", func(ev finetune.Event) finetune.Number { return ev.KL })),
-		chart("log Ẑ", func(ev finetune.Event) finetune.Number { return ev.LogZ }),
-		chart("Mean reward", func(ev finetune.Event) finetune.Number { return ev.Reward }),
-		chart("ESS, share of a measurement's paths", func(ev finetune.Event) finetune.Number { return ev.ESS }),
-		chart("Training loss", func(ev finetune.Event) finetune.Number { return finetune.Number(ev.Loss) }),
+		logarithmic(held("Stochastic-control loss L_SC", func(d finetune.Diagnostics) finetune.Number { return d.LSC })),
+		logarithmic(held("KL(P^h ‖ tilted)", func(d finetune.Diagnostics) finetune.Number { return d.KL })),
+		held("log Ẑ", func(d finetune.Diagnostics) finetune.Number { return d.LogZ }),
+		held("Mean reward", func(d finetune.Diagnostics) finetune.Number { return d.Reward }),
+		chartOf(b, b.history, 1, "ESS, share of a measurement's paths", func(ev finetune.Event) finetune.Number { return ev.ESS }),
+		chartOf(b, b.history, 1, "Training loss", func(ev finetune.Event) finetune.Number { return finetune.Number(ev.Loss) }),
 	}
 	if len(charts[0].Series) == 0 {
 		return nil
 	}
 	return charts
+}
+
+// chartOf draws the course of the methods that learn from endpoints; the first of its values is of the given iteration.
+func chartOf[T any](b *superResBook, history map[stage][]T, first int, title string, value func(T) finetune.Number) report.Chart {
+	c := report.Chart{Title: title, XLabel: "iteration"}
+	for _, name := range []string{"importance", "importance_single"} {
+		line := report.Series{Name: b.s.title(name)}
+		mean, se := course(b, history, name, value)
+		for k := range mean {
+			line.X, line.Y = append(line.X, float64(k+first)), append(line.Y, float64(mean[k]))
+			if b.s.Seeds > 1 {
+				line.Err = append(line.Err, float64(se[k]))
+			}
+		}
+		if len(line.X) > 0 {
+			c.Series = append(c.Series, line)
+		}
+	}
+	return c
 }
 
 // quantile returns the q-th of the values, q in [0, 1].

@@ -15,7 +15,7 @@ func (s *SuperRes) Plan(ctx context.Context, backend string) (*Plan, error) {
 		c.Data = "flowers102"
 	}
 	c.Backend = backend
-	r, err := c.newRun(nil, data.Images{}, data.Images{N: c.Measurements})
+	r, err := c.newRun(nil, data.Images{}, data.Images{})
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,8 @@ type SuperResReport struct {
 	Samples      int     `json:"samples"` // of each measurement
 	Backend      string  `json:"backend"`
 	Version      string  `json:"version"`
-	// Course of importance fine-tuning over its iterations, means over the seeds, with standard errors: Figure 2.
+	// Course of importance fine-tuning, from before the first iteration to after the last, on held-out measurements: means over the
+	// seeds, with the standard error of L_SC. Figure 2.
 	LSC    []finetune.Number          `json:"l_sc"`
 	KL     []finetune.Number          `json:"kl"`
 	LogZ   []finetune.Number          `json:"log_z"`
@@ -40,16 +41,20 @@ type superResBook struct {
 	s       *SuperRes
 	results map[stage]*SuperResResult
 	history map[stage][]finetune.Event
+	held    map[stage][]finetune.Diagnostics
 }
 
 func newSuperResBook(s *SuperRes) *superResBook {
-	return &superResBook{s: s, results: map[stage]*SuperResResult{}, history: map[stage][]finetune.Event{}}
+	return &superResBook{s: s, results: map[stage]*SuperResResult{}, history: map[stage][]finetune.Event{}, held: map[stage][]finetune.Diagnostics{}}
 }
 
 func (b *superResBook) add(ev Event) {
 	at := stage{ev.Seed, "", ev.Stage}
 	if ev.Iteration != nil {
 		b.history[at] = append(b.history[at], *ev.Iteration)
+	}
+	if ev.Held != nil {
+		b.held[at] = append(b.held[at], *ev.Held)
 	}
 	if r, ok := ev.Result.(*SuperResResult); ok {
 		b.results[at] = r
@@ -72,9 +77,9 @@ func (b *superResBook) report(r *superResRun, floor *SuperResResult) *SuperResRe
 		}
 		rep.Method[name], rep.titles[name] = b.mean(name), s.title(name)
 	}
-	rep.LSC, rep.LSCSE = b.course("importance", func(ev finetune.Event) finetune.Number { return ev.LSC })
-	rep.KL, _ = b.course("importance", func(ev finetune.Event) finetune.Number { return ev.KL })
-	rep.LogZ, _ = b.course("importance", func(ev finetune.Event) finetune.Number { return ev.LogZ })
+	rep.LSC, rep.LSCSE = course(b, b.held, "importance", func(d finetune.Diagnostics) finetune.Number { return d.LSC })
+	rep.KL, _ = course(b, b.held, "importance", func(d finetune.Diagnostics) finetune.Number { return d.KL })
+	rep.LogZ, _ = course(b, b.held, "importance", func(d finetune.Diagnostics) finetune.Number { return d.LogZ })
 	return rep
 }
 
@@ -98,12 +103,12 @@ func (b *superResBook) mean(method string) *SuperResResult {
 	return out
 }
 
-// course returns a diagnostic of a method over its iterations, mean and standard error over the seeds.
-func (b *superResBook) course(method string, value func(finetune.Event) finetune.Number) (mean, se []finetune.Number) {
+// course returns a number of a method over its iterations, mean and standard error over the seeds.
+func course[T any](b *superResBook, history map[stage][]T, method string, value func(T) finetune.Number) (mean, se []finetune.Number) {
 	for k := 0; ; k++ {
 		var values []float64
 		for i := range b.s.Seeds {
-			if events := b.history[stage{b.s.Seed + uint64(i), "", method}]; k < len(events) {
+			if events := history[stage{b.s.Seed + uint64(i), "", method}]; k < len(events) {
 				values = append(values, float64(value(events[k])))
 			}
 		}

@@ -1,7 +1,6 @@
 package experiment
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -73,11 +72,7 @@ func (s *SuperRes) perform(ctx context.Context, f *Folder, past []Event, train, 
 			return nil, err
 		}
 	}
-	r.observe = func(ev Event) {
-		f.Event(ev)
-		r.book.add(ev)
-		observe(ev)
-	}
+	r.tell(r.book.add, observe)
 	for _, stage := range []func(context.Context) error{r.networks, r.prepare, r.methods} {
 		if err := stage(ctx); err != nil {
 			return nil, err
@@ -92,10 +87,7 @@ func (s *SuperRes) perform(ctx context.Context, f *Folder, past []Event, train, 
 	if err := r.pictures(ctx, rep); err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(f.Err(), f.DropSnapshot()); err != nil {
-		return nil, err
-	}
-	return rep, f.WriteJSON("report.json", rep)
+	return rep, r.complete(rep)
 }
 
 // newRun returns a run on its data that has done nothing yet.
@@ -103,9 +95,6 @@ func (s *SuperRes) newRun(f *Folder, train, test data.Images) (*superResRun, err
 	e, err := engine.Open(s.Backend)
 	if err != nil {
 		return nil, err
-	}
-	if test.N < s.Measurements {
-		return nil, fmt.Errorf("%w: measurements is %d, but there are %d test images", ErrConfig, s.Measurements, test.N)
 	}
 	return &superResRun{SuperRes: s, key: noise.New(s.Seed), train: train, test: test, book: newSuperResBook(s),
 		session: session{experiment: "superres", seed: s.Seed, engine: e, data: s.Data, dataSum: train.SHA256(), folder: f, ended: map[stage]bool{}}}, nil
@@ -130,6 +119,14 @@ func (r *superResRun) past(ev Event) error {
 
 // load reads or draws the images, and settles what data "auto" are.
 func (s *SuperRes) load() (train, test data.Images, err error) {
+	train, test, err = s.read()
+	if err == nil && test.N < s.Measurements {
+		err = fmt.Errorf("%w: measurements is %d, but there are %d test images", ErrConfig, s.Measurements, test.N)
+	}
+	return train, test, err
+}
+
+func (s *SuperRes) read() (train, test data.Images, err error) {
 	switch s.Data {
 	case "digits":
 		digits := data.Digits(noise.New(0), s.Drawn, s.Drawn/5)
@@ -146,7 +143,7 @@ func (s *SuperRes) load() (train, test data.Images, err error) {
 	flowers, err := data.LoadFlowers(dir)
 	if errors.Is(err, data.ErrMissing) && s.Data == "auto" && s.From == "" {
 		s.Data = "digits"
-		return s.load()
+		return s.read()
 	}
 	if errors.Is(err, data.ErrMissing) {
 		err = fmt.Errorf("%w; doob data get flowers102 fetches them, --from DIR names another folder, --set data=digits draws digits instead", err)

@@ -16,7 +16,7 @@ type tuning struct {
 	engine    *engine.Engine
 	path      string
 	algorithm *finetune.FineTuning
-	preview   func(done int) error // after every iteration
+	preview   func(done int) error // before the first iteration and after every one
 }
 
 // tune runs Algorithm 1, from the snapshot of the stage if there is one, and keeps a snapshot after every iteration. It
@@ -24,6 +24,11 @@ type tuning struct {
 func (r *session) tune(ctx context.Context, t tuning) (before float64, err error) {
 	if s := r.folder.Resumed(t.seed, t.task, t.name); s != nil {
 		if before, err = t.resume(s); err != nil {
+			return 0, err
+		}
+	}
+	if t.algorithm.Start == 0 {
+		if err := t.preview(0); err != nil {
 			return 0, err
 		}
 	}

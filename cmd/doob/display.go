@@ -39,6 +39,9 @@ func (d *display) show(ev experiment.Event) {
 		u.Fields = append(u.Fields, field("KL", it.KL), field("ESS", it.ESS), field("acceptance", finetune.Number(it.Acceptance)),
 			field("reward", it.Reward), field("loss", finetune.Number(it.Loss)))
 	}
+	if h := ev.Held; h != nil {
+		u.Fields = append(u.Fields, field("L_SC", h.LSC), field("KL", h.KL), field("reward", h.Reward))
+	}
 	switch r := ev.Result.(type) {
 	case *experiment.ToyResult:
 		u.Fields = append(u.Fields, field("mode TV", r.ModeTV), field("SW2", r.SW2), field("log Ẑ", r.LogZ), field("KL", r.KL))

@@ -75,6 +75,31 @@ func (f runFlags) finish(t *terminal, folder string, rep experiment.Report) erro
 	return err
 }
 
+// recipe is a configured experiment.
+type recipe[R experiment.Report] interface {
+	Plan(ctx context.Context, backend string) (*experiment.Plan, error)
+	Run(ctx context.Context, folder, backend string, observe experiment.Observer) (R, error)
+}
+
+// execute runs an experiment as its flags say, or tells what it will cost.
+func execute[R experiment.Report](ctx context.Context, t *terminal, f runFlags, name string, seeds int, r recipe[R]) error {
+	if f.DryRun {
+		plan, err := r.Plan(ctx, f.Backend)
+		if err != nil {
+			return err
+		}
+		return f.plan(t, plan)
+	}
+	folder := f.folder(name)
+	observe, done := f.observer(t, seeds)
+	rep, err := r.Run(ctx, folder, f.Backend, observe)
+	done()
+	if err != nil {
+		return err
+	}
+	return f.finish(t, folder, rep)
+}
+
 type toyCommand struct {
 	Preset string `default:"quick" help:"Budgets: quick or paper."`
 	Seeds  *int   `help:"Repetitions with consecutive seeds; the table then has standard errors."`
@@ -90,19 +115,5 @@ func (c *toyCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	if c.DryRun {
-		plan, err := config.Plan(ctx, c.Backend)
-		if err != nil {
-			return err
-		}
-		return c.plan(t, plan)
-	}
-	folder := c.folder("toy")
-	observe, done := c.observer(t, config.Seeds)
-	rep, err := config.Run(ctx, folder, c.Backend, observe)
-	done()
-	if err != nil {
-		return err
-	}
-	return c.finish(t, folder, rep)
+	return execute(ctx, t, c.runFlags, "toy", config.Seeds, config)
 }

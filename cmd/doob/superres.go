@@ -26,19 +26,5 @@ func (c *superResCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	if c.DryRun {
-		plan, err := config.Plan(ctx, c.Backend)
-		if err != nil {
-			return err
-		}
-		return c.plan(t, plan)
-	}
-	folder := c.folder("superres")
-	observe, done := c.observer(t, config.Seeds)
-	rep, err := config.Run(ctx, folder, c.Backend, observe)
-	done()
-	if err != nil {
-		return err
-	}
-	return c.finish(t, folder, rep)
+	return execute(ctx, t, c.runFlags, "superres", config.Seeds, config)
 }
