@@ -15,7 +15,8 @@ import (
 // SuperResResult is what one method reached with one seed, or the mean over the seeds.
 type SuperResResult struct {
 	PSNR        finetune.Number `json:"psnr"`         // of the mean of a measurement's samples, dB
-	SSIM        finetune.Number `json:"ssim"`         // of the same
+	Chosen      finetune.Number `json:"psnr_single"`  // the same of measurement Single alone, which importance_single is about
+	SSIM        finetune.Number `json:"ssim"`         // of the same mean
 	Residual    finetune.Number `json:"residual"`     // ‖Ax−y‖²/(nσ²) of the samples: near 1 for a posterior sampler
 	CRPS        finetune.Number `json:"crps"`         // of the samples, mean over pixels
 	SpreadSkill finetune.Number `json:"spread_skill"` // spread of the samples over the error of their mean: 1 if calibrated
@@ -40,7 +41,7 @@ type SuperResResult struct {
 
 // numbers lists the fields of a result by their names in the report.
 func (r *SuperResResult) numbers() map[string]*finetune.Number {
-	return map[string]*finetune.Number{"psnr": &r.PSNR, "ssim": &r.SSIM, "residual": &r.Residual, "crps": &r.CRPS, "spread_skill": &r.SpreadSkill,
+	return map[string]*finetune.Number{"psnr": &r.PSNR, "psnr_single": &r.Chosen, "ssim": &r.SSIM, "residual": &r.Residual, "crps": &r.CRPS, "spread_skill": &r.SpreadSkill,
 		"fid": &r.FID, "mean_error": &r.MeanError, "variance": &r.Variance, "covariance": &r.Covariance, "ess_fraction": &r.ESSFraction,
 		"log_z": &r.LogZ, "l_sc": &r.LSC, "kl": &r.KL, "scale": &r.Scale, "network_calls": &r.Calls, "seconds": &r.Seconds,
 		"training_paths": &r.TrainingPaths, "training_calls": &r.TrainingCalls, "training_seconds": &r.TrainingSeconds}
@@ -73,7 +74,8 @@ func (r *superResRun) measure(ctx context.Context, o *restored) (*SuperResResult
 		m, _ := metric.MeanSE(v)
 		return finetune.Number(m)
 	}
-	out := &SuperResResult{PSNR: average(metric.PSNR(mean, truth, d)), SSIM: average(metric.SSIM(mean, truth, r.image())),
+	psnr := metric.PSNR(mean, truth, d)
+	out := &SuperResResult{PSNR: average(psnr), Chosen: finetune.Number(psnr[r.Single-o.from]), SSIM: average(metric.SSIM(mean, truth, r.image())),
 		Residual: average(residual), CRPS: average(metric.CRPS(o.samples, truth, o.members, d)),
 		SpreadSkill: finetune.Number(metric.SpreadSkill(o.samples, truth, o.members, d)),
 		FID:         nan, MeanError: nan, Variance: nan, Covariance: nan, ESSFraction: nan, LogZ: nan, LSC: nan, KL: nan, Scale: nan,
@@ -106,7 +108,7 @@ func (r *superResRun) floor(ctx context.Context) (*SuperResResult, error) {
 	}
 	out, err := r.measure(ctx, o)
 	if err == nil && r.exact == nil {
-		out.PSNR, out.SSIM, out.CRPS = nan, nan, nan // of the truth against itself
+		out.PSNR, out.Chosen, out.SSIM, out.CRPS = nan, nan, nan, nan // of the truth against itself
 	}
 	return out, err
 }

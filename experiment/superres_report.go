@@ -127,7 +127,7 @@ type superResColumn struct {
 }
 
 var superResColumns = []superResColumn{
-	{"psnr", "PSNR, dB", fixed(2)}, {"ssim", "SSIM", fixed(3)}, {"residual", "residual", fixed(2)}, {"crps", "CRPS", fixed(4)},
+	{"psnr", "PSNR, dB", fixed(2)}, {"psnr_single", "of one", fixed(2)}, {"ssim", "SSIM", fixed(3)}, {"residual", "residual", fixed(2)}, {"crps", "CRPS", fixed(4)},
 	{"spread_skill", "spread/skill", fixed(2)}, {"fid", "FID", fixed(3)},
 	{"mean_error", "mean error", fixed(3)}, {"variance", "variance", fixed(3)}, {"covariance", "covariance error", fixed(3)},
 	{"l_sc", "L_SC", fixed(0)}, {"network_calls", "calls", counted}, {"seconds", "seconds", fixed(2)}, {"training_calls", "calls to learn", counted},
@@ -143,7 +143,11 @@ func counted(v finetune.Number) string {
 
 // Table is the result for people.
 func (rep *SuperResReport) Table() report.Table {
+	_, single := rep.Method["importance_single"]
 	columns := slices.DeleteFunc(slices.Clone(superResColumns), func(c superResColumn) bool {
+		if c.name == "psnr_single" && !single {
+			return true
+		}
 		for _, m := range rep.Method {
 			if finite(float64(*m.numbers()[c.name])) {
 				return false
@@ -186,10 +190,12 @@ func (rep *SuperResReport) Table() report.Table {
 	row(floor, rep.Floor)
 	t.Notes = []string{fmt.Sprintf("%s with noise of sd %g, %d measurements of test images, %d samples of each posterior. PSNR and SSIM are of the mean of the samples.",
 		rep.Operator, rep.Sigma, rep.Measurements, rep.Samples),
-		"Residual is ‖Ax−y‖²/(nσ²): 1 for the truth. Spread/skill is 1 for a calibrated sampler. Calls and seconds are per restored image, with all its samples;",
-		"a backward pass, which DPS and SMC need at every step, is no call. Calls to learn are those before the first image: fine-tuning, or tuning of a scale."}
-	if _, ok := rep.Method["importance_single"]; ok {
-		t.Notes = append(t.Notes, fmt.Sprintf("%s was trained for one measurement and is measured on that one.", rep.titles["importance_single"]))
+		"Residual is ‖Ax−y‖²/(nσ²): 1 for the truth. Spread/skill is 1 for a calibrated sampler.",
+		"Calls and seconds are per restored image, with all its samples. A backward pass, which DPS and SMC need at every step, is no call.",
+		"Calls to learn are those before the first image: fine-tuning, or tuning of a scale."}
+	if single {
+		t.Notes = append(t.Notes, fmt.Sprintf("%s was trained for one measurement and is measured on that one only; the PSNR of one is that of every method there.",
+			rep.titles["importance_single"]))
 	}
 	if rep.Seeds > 1 {
 		t.Notes = append(t.Notes, fmt.Sprintf("Mean ± standard error over %d seeds of fine-tuning and sampling; the measurements are the same.", rep.Seeds))

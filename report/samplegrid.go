@@ -16,6 +16,7 @@ type GridRow struct {
 // The measures of a sample grid.
 const (
 	leastSide   = 56  // image pixels of an image's larger side, at least: digits of 28×28 are drawn twice as large
+	largeSide   = 96  // image pixels of an image's larger side from which it is never enlarged
 	imageGap    = 2   // image pixels between neighbours of a row
 	rowGap      = 8   // image pixels between rows: more, so that rows are read as rows
 	labelGap    = 12  // CSS pixels between labels and images
@@ -40,6 +41,9 @@ func SampleGrid(path string, rows []GridRow, height, width, channels int) error 
 		label = math.Ceil(label) + labelGap
 	}
 	scale := (leastSide + max(height, width) - 1) / max(height, width)
+	if max(height, width) < largeSide {
+		scale = max(scale, pixelRatio) // a pixel of an image is a CSS pixel
+	}
 	left, top := int(margin+label)*pixelRatio, margin*pixelRatio
 	stepX, stepY := width*scale+imageGap, height*scale+rowGap
 	c := newCanvas(2*margin+label+float64(n*stepX-imageGap)/pixelRatio, 2*margin+float64(len(rows)*stepY-rowGap)/pixelRatio)

@@ -79,7 +79,7 @@ func TestSampleGridSizes(t *testing.T) {
 		height, width, channels int
 		w, h                    int // of an image in the figure
 	}{
-		{"8 × 4, RGB", 8, 4, 3, 28, 56}, {"40 × 20", 40, 20, 1, 40, 80}, {"64 × 100", 64, 100, 1, 100, 64},
+		{"8 × 4, RGB", 8, 4, 3, 28, 56}, {"40 × 20", 40, 20, 1, 40, 80}, {"64 × 64", 64, 64, 3, 128, 128}, {"64 × 100", 64, 100, 1, 100, 64},
 	} {
 		v := make([]float32, c.height*c.width*c.channels)
 		for i := range v {
