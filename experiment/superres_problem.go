@@ -69,7 +69,7 @@ func (r *superResRun) likelihood(ctx context.Context) error {
 	if r.reward, err = reward.NewInverse(r.engine, a, r.Sigma, r.image(), r.Batch, nil); err != nil {
 		return err
 	}
-	r.spread, err = r.reward.Spread(ctx, 64, noise.New(0).Sub("spread"))
+	r.spread, err = r.reward.Norm(ctx, 50, noise.New(0).Sub("norm"))
 	return err
 }
 

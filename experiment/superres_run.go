@@ -24,7 +24,7 @@ type superResRun struct {
 	train, test data.Images
 	base        diffusion.Model
 	reward      *reward.Inverse
-	spread      float64         // AAᵀ ≈ spread·I
+	spread      float64         // ‖A‖²: AAᵀ ≈ spread·I, or less
 	clean       []float32       // Ax of training images, without noise: what importance fine-tuning measures
 	truth       []float32       // [Measurements, …]
 	measured    []float32       // [Measurements, …], of truth

@@ -26,6 +26,7 @@ type Inverse struct {
 	Batch    int       // images measured at a time
 	Y        []float32 // the measurement of images that come without one, flat; nil if there is none
 
+	engine  *engine.Engine
 	count   int // of observed entries
 	program *engine.Program
 }
@@ -51,7 +52,7 @@ func NewInverse(e *engine.Engine, a Operator, sigma float64, image []int, batch 
 	if batch <= 0 {
 		batch = 256
 	}
-	r := &Inverse{Operator: a, Sigma: sigma, Image: slices.Clone(image), Shape: shape, Batch: batch, Y: y}
+	r := &Inverse{Operator: a, Sigma: sigma, Image: slices.Clone(image), Shape: shape, Batch: batch, Y: y, engine: e}
 	if y != nil && len(y) != size(shape) {
 		return nil, fmt.Errorf("reward: a measurement of %d numbers, want %d, shape %v", len(y), size(shape), shape)
 	}

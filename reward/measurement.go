@@ -3,6 +3,7 @@ package reward
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/gomlx/gomlx/core/graph"
 
@@ -52,19 +53,35 @@ func (r *Inverse) Draw(x, xi *graph.Node) *graph.Node {
 	return graph.Add(r.Operator.Measure(x), graph.MulScalar(xi, r.Sigma))
 }
 
-// Spread returns tr(AAᵀ) over the number of observed entries, from products with n normal images.
-func (r *Inverse) Spread(ctx context.Context, n int, key noise.Key) (float64, error) {
-	x := make([]float32, n*size(r.Image))
-	key.Normal(x, 0, 0)
-	y, err := r.Apply(ctx, x, n)
+// Norm returns ‖A‖², the largest eigenvalue of AAᵀ, by so many steps of the power method from a normal image: from below, and
+// exactly for averages and masks, whose eigenvalues are all the same.
+func (r *Inverse) Norm(ctx context.Context, steps int, key noise.Key) (float64, error) {
+	program, err := r.engine.Compile(func(in []*graph.Node) []*graph.Node {
+		return []*graph.Node{r.Operator.Adjoint(r.Operator.Measure(in[0]))}
+	})
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("reward: %w", err)
 	}
+	x := make([]float32, size(r.Image))
+	key.Normal(x, 0, 0)
+	for range steps {
+		scale := float32(1 / length(x))
+		for i := range x {
+			x[i] *= scale
+		}
+		if x, err = program.Map(ctx, x, 1, 1, r.Image...); err != nil {
+			return 0, fmt.Errorf("reward: norm: %w", err)
+		}
+	}
+	return length(x), nil // of AᵀA applied to a unit vector
+}
+
+func length(x []float32) float64 {
 	var sum float64
-	for _, v := range y {
+	for _, v := range x {
 		sum += float64(v) * float64(v)
 	}
-	return sum / float64(n*r.count), nil
+	return math.Sqrt(sum)
 }
 
 // Apply returns Ax [n, …] for x [n, …], on the host.
