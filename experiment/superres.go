@@ -17,32 +17,32 @@ import (
 // Figure 2), and compares with other methods on the same measurements. On Gaussian data, where posterior means and
 // covariances are known, it checks the whole chain.
 type SuperRes struct {
-	Experiment   string                `yaml:"experiment"` // "superres"
-	Seed         uint64                `yaml:"seed"`
-	Seeds        int                   `yaml:"seeds"` // of fine-tuning and sampling; prior and features are those of the first
-	Data         string                `yaml:"data"`  // flowers102; digits (drawn ones); auto: flowers102 if it is here; gaussian
-	Drawn        int                   `yaml:"drawn"` // digits to train on where they are drawn, and a fifth of that to test on
-	From         string                `yaml:"from"`  // folder with the files of flowers102; "" means that of the store, see [data.Dir]
-	Gaussian     Field                 `yaml:"gaussian"`
-	Operator     string                `yaml:"operator"` // see [reward.NewOperator]
-	Sigma        float64               `yaml:"sigma"`    // of the measurements
-	Measurements int                   `yaml:"measurements"`
-	Samples      int                   `yaml:"samples"` // of the posterior of each measurement
-	Methods      []string              `yaml:"methods"`
-	Process      Process               `yaml:"process"`
-	Network      UNet                  `yaml:"network"` // of the prior
-	Pretrain     diffusion.Pretraining `yaml:"pretrain"`
-	Flip         bool                  `yaml:"flip"` // half of the images that the prior is trained on are mirrored
-	H            ImageControl          `yaml:"h"`
-	Classifier   ClassifierConfig      `yaml:"classifier"` // of kinds of flowers, in whose features the Fréchet distance is measured
-	Importance   Loop                  `yaml:"importance"`
-	Alone        Loop                  `yaml:"importance_single"` // of one measurement
-	VarGrad      Loop                  `yaml:"vargrad"`
-	Group        int                   `yaml:"group"`  // paths of one measurement in an iteration, selected among themselves
-	Single       int                   `yaml:"single"` // the measurement, from 0, that importance_single is about
-	Fast         int                   `yaml:"fast"`   // steps of importance_fast
-	Guidance     Guidance              `yaml:"guidance"`
-	SMC          struct {
+	Experiment       string                `yaml:"experiment"` // "superres"
+	Seed             uint64                `yaml:"seed"`
+	Seeds            int                   `yaml:"seeds"` // of fine-tuning and sampling; prior and features are those of the first
+	Data             string                `yaml:"data"`  // flowers102; digits (drawn ones); auto: flowers102 if it is here; gaussian
+	Drawn            int                   `yaml:"drawn"` // digits to train on where they are drawn, and a fifth of that to test on
+	From             string                `yaml:"from"`  // folder with the files of flowers102; "" means that of the store, see [data.Dir]
+	Gaussian         Field                 `yaml:"gaussian"`
+	Operator         string                `yaml:"operator"` // see [reward.NewOperator]
+	Sigma            float64               `yaml:"sigma"`    // of the measurements
+	Measurements     int                   `yaml:"measurements"`
+	Samples          int                   `yaml:"samples"` // of the posterior of each measurement
+	Methods          []string              `yaml:"methods"`
+	Process          Process               `yaml:"process"`
+	Network          UNet                  `yaml:"network"` // of the prior
+	Pretrain         diffusion.Pretraining `yaml:"pretrain"`
+	Flip             bool                  `yaml:"flip"` // half of the images that the prior is trained on are mirrored
+	H                ImageControl          `yaml:"h"`
+	Classifier       ClassifierConfig      `yaml:"classifier"` // of kinds of flowers, in whose features the Fréchet distance is measured
+	Importance       Loop                  `yaml:"importance"`
+	ImportanceSingle Loop                  `yaml:"importance_single"` // of one measurement
+	VarGrad          Loop                  `yaml:"vargrad"`
+	Group            int                   `yaml:"group"`  // paths of one measurement in an iteration, selected among themselves
+	Single           int                   `yaml:"single"` // the measurement, from 0, that importance_single is about
+	Fast             int                   `yaml:"fast"`   // steps of importance_fast
+	Guidance         Guidance              `yaml:"guidance"`
+	SMC              struct {
 		Threshold float64 `yaml:"threshold"`
 		Particles int     `yaml:"particles"` // simulated per returned sample
 	} `yaml:"smc"`
@@ -157,7 +157,7 @@ func (s *SuperRes) loop(method string) Loop {
 	case "vargrad":
 		return s.VarGrad
 	case "importance_single":
-		return s.Alone
+		return s.ImportanceSingle
 	}
 	return s.Importance
 }

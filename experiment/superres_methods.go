@@ -190,14 +190,16 @@ func (s *superResSeed) draw(ctx context.Context, o *restored, e *engine.Engine, 
 func (s *superResSeed) tuneScale(ctx context.Context, o *restored, e *engine.Engine) (float64, error) {
 	start := time.Now()
 	const each = 4
-	given, n := s.training(), s.Guidance.Paths
-	images := max(1, n/each)
-	truth := s.train.Pixels[:images*s.pixels()]
+	images := max(1, s.Guidance.Paths/each)
+	var truth []float32
+	for _, i := range batches(s.key.Sub("tune"), s.train.N, images)(0) { // photographs of one kind lie side by side
+		truth = append(truth, s.train.At(i)...)
+	}
 	measured, err := s.reward.Measure(ctx, truth, images, s.key.Sub("tune"))
 	if err != nil {
 		return 0, err
 	}
-	given.Draw = func(_ noise.Key, path int, y []float32) { copy(y, measured[path/each*len(y):]) }
+	given := &diffusion.Condition{Shape: s.reward.Shape, Draw: func(_ noise.Key, path int, y []float32) { copy(y, measured[path/each*len(y):]) }}
 	scale, err := steer.TuneScale(s.Guidance.Scales, func(scale float64) (float64, error) {
 		p, err := s.sampler(e, steer.DPS{Reward: s.reward, Scale: scale}, given, 0).Run(ctx, s.key.Sub("tune"), images*each, nil)
 		if err != nil {
