@@ -276,7 +276,7 @@ func (s *mnistSeed) fineTune(ctx context.Context, o *mnistOutcome, e *engine.Eng
 		}
 	}
 	preview := s.sampler(e, s.prior, average)
-	before, err := s.tune(ctx, tuning{stage: stage{s.seed, t.name, name}, engine: e, path: path, algorithm: f, preview: func(done int) error {
+	seconds, err := s.tune(ctx, tuning{stage: stage{s.seed, t.name, name}, engine: e, path: path, algorithm: f, preview: func(done int) error {
 		if !s.first || name != "importance" || m.Previews == 0 || done == 0 || done%m.Previews != 0 && done != 1 {
 			return nil
 		}
@@ -285,7 +285,7 @@ func (s *mnistSeed) fineTune(ctx context.Context, o *mnistOutcome, e *engine.Eng
 	if err != nil {
 		return nil, err
 	}
-	o.seconds += before
+	o.seconds += seconds
 	return average, s.save(e, t, name)
 }
 

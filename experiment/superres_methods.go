@@ -273,7 +273,7 @@ func (s *superResSeed) fineTune(ctx context.Context, o *restored, e *engine.Engi
 		f.Group = 0
 		held, paths = s.sampler(e, average, s.these(s.Single, math.MaxInt), 0), s.Samples
 	}
-	before, err := s.tune(ctx, tuning{stage: stage{s.seed, "", name}, engine: e, path: path, algorithm: f, preview: func(done int) error {
+	seconds, err := s.tune(ctx, tuning{stage: stage{s.seed, "", name}, engine: e, path: path, algorithm: f, preview: func(done int) error {
 		if name == "vargrad" { // whose iterations are single steps
 			return nil
 		}
@@ -282,7 +282,7 @@ func (s *superResSeed) fineTune(ctx context.Context, o *restored, e *engine.Engi
 	if err != nil {
 		return nil, err
 	}
-	o.training = cost{e.Paths(), e.NetworkCalls(), before + time.Since(start).Seconds()}
+	o.training = cost{e.Paths(), e.NetworkCalls(), seconds + time.Since(start).Seconds()}
 	return average, s.save(e, name)
 }
 

@@ -20,33 +20,40 @@ type tuning struct {
 }
 
 // tune runs Algorithm 1, from the snapshot of the stage if there is one, and keeps a snapshot after every iteration. It
-// returns the seconds that earlier processes have spent on the stage.
-func (r *session) tune(ctx context.Context, t tuning) (before float64, err error) {
+// returns what to add to the seconds that it took: those of earlier processes, less those of the previews.
+func (r *session) tune(ctx context.Context, t tuning) (seconds float64, err error) {
 	if s := r.folder.Resumed(t.seed, t.task, t.name); s != nil {
-		if before, err = t.resume(s); err != nil {
-			return 0, err
-		}
-	}
-	if t.algorithm.Start == 0 {
-		if err := t.preview(0); err != nil {
+		if seconds, err = t.resume(s); err != nil {
 			return 0, err
 		}
 	}
 	start := time.Now()
+	preview := func(done int) error {
+		begin := time.Now()
+		err := t.preview(done)
+		seconds -= time.Since(begin).Seconds()
+		return err
+	}
+	if t.algorithm.Start == 0 {
+		if err := preview(0); err != nil {
+			return 0, err
+		}
+	}
 	t.algorithm.Observe = func(ev finetune.Event) {
 		r.observe(Event{Seed: t.seed, Task: t.task, Stage: t.name, Done: ev.Iteration, Total: ev.Iterations, Iteration: &ev})
 	}
 	t.algorithm.Keep = func(done int) error {
-		if err := t.preview(done); err != nil {
+		if err := preview(done); err != nil {
 			return err
 		}
-		tensors, err := t.snapshot(before + time.Since(start).Seconds())
+		tensors, err := t.snapshot(seconds + time.Since(start).Seconds())
 		if err != nil {
 			return err
 		}
 		return r.folder.Keep(Snapshot{Seed: t.seed, Task: t.task, Stage: t.name, Done: done, Tensors: tensors})
 	}
-	return before, t.algorithm.Run(ctx)
+	err = t.algorithm.Run(ctx)
+	return seconds, err
 }
 
 // snapshot holds all that the stage needs to go on after an iteration.

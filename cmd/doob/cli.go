@@ -28,6 +28,14 @@ type terminal struct {
 	err *os.File
 }
 
+// interruption is an error of a command that was interrupted and has left something to go on with.
+type interruption struct {
+	error
+	leaves string
+}
+
+func (i interruption) Unwrap() error { return i.error }
+
 type cli struct {
 	Run     runCommand     `cmd:"" help:"Run an experiment of the paper."`
 	Sample  sampleCommand  `cmd:"" help:"Draw samples from what a run has learned."`
@@ -68,14 +76,12 @@ func Main(ctx context.Context, args []string, out io.Writer, stderr *os.File) in
 	switch err := command.Run(); {
 	case err == nil:
 		return 0
-	case errors.Is(err, context.Canceled) && strings.HasPrefix(command.Command(), "data "):
-		fmt.Fprintln(stderr, "doob: interrupted; the same command continues where this one ended")
-		return exitInterrupted
-	case errors.Is(err, context.Canceled) && !strings.HasPrefix(command.Command(), "run"):
-		fmt.Fprintln(stderr, "doob: interrupted")
-		return exitInterrupted
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(stderr, "doob: interrupted; what was finished is in the run folder, without report.json")
+		complaint := "doob: interrupted"
+		if left := (interruption{}); errors.As(err, &left) {
+			complaint += "; " + left.leaves
+		}
+		fmt.Fprintln(stderr, complaint)
 		return exitInterrupted
 	default:
 		fmt.Fprintf(stderr, "doob: %v\n", err)

@@ -63,6 +63,9 @@ func (c *dataGetCommand) Run(ctx context.Context, t *terminal) error {
 		}
 	}
 	view.Close()
+	if errors.Is(err, context.Canceled) {
+		return interruption{err, "the same command continues where this one ended"}
+	}
 	if err != nil {
 		return err
 	}

@@ -93,8 +93,8 @@ func TestInterrupt(t *testing.T) {
 			if took := time.Since(sent); took > 10*time.Second {
 				t.Errorf("it took %v to stop", took)
 			}
-			if !strings.Contains(complaint.String(), "interrupted") {
-				t.Errorf("standard error: %q, want a word on the interrupt", complaint.String())
+			if want := "interrupted; doob run --resume " + folder + " goes on"; !strings.Contains(complaint.String(), want) {
+				t.Errorf("standard error: %q, want %q", complaint.String(), want)
 			}
 			for _, name := range []string{"LOCK", "report.json", "report.html"} {
 				if _, err := os.Stat(filepath.Join(folder, name)); !os.IsNotExist(err) {

@@ -22,8 +22,5 @@ func (c *resumeCommand) Run(ctx context.Context, t *terminal) error {
 	observe, done := f.observer(t, 1)
 	rep, err := experiment.Resume(ctx, c.Folder, c.Backend, observe)
 	done()
-	if err != nil {
-		return err
-	}
-	return f.finish(t, c.Folder, rep)
+	return f.finish(t, c.Folder, rep, err)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -62,8 +63,14 @@ func (f runFlags) plan(t *terminal, p *experiment.Plan) error {
 	return p.WriteText(t.out)
 }
 
-// finish prints the result of a run.
-func (f runFlags) finish(t *terminal, folder string, rep experiment.Report) error {
+// finish prints the result of a run, or returns what went wrong with it.
+func (f runFlags) finish(t *terminal, folder string, rep experiment.Report, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return interruption{err, "doob run --resume " + folder + " goes on"}
+	}
+	if err != nil {
+		return err
+	}
 	if f.JSON {
 		return json.NewEncoder(t.out).Encode(rep)
 	}
@@ -71,7 +78,7 @@ func (f runFlags) finish(t *terminal, folder string, rep experiment.Report) erro
 	if err := rep.Table().WriteText(t.out); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(t.out, "\nFigures and tables: %s\n", filepath.Join(folder, "report.html"))
+	_, err = fmt.Fprintf(t.out, "\nFigures and tables: %s\n", filepath.Join(folder, "report.html"))
 	return err
 }
 
@@ -94,10 +101,7 @@ func execute[R experiment.Report](ctx context.Context, t *terminal, f runFlags, 
 	observe, done := f.observer(t, seeds)
 	rep, err := r.Run(ctx, folder, f.Backend, observe)
 	done()
-	if err != nil {
-		return err
-	}
-	return f.finish(t, folder, rep)
+	return f.finish(t, folder, rep, err)
 }
 
 type toyCommand struct {
