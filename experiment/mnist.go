@@ -86,10 +86,10 @@ type Variant struct {
 }
 
 // mnistMethods are the names of the report, in its order.
-var mnistMethods = []string{"base", "guidance", "vargrad", "reward_only", "raft", "best_of_k", "smc", "importance", "importance_smc"}
+var mnistMethods = []string{"base", "guidance", "vargrad", "reward_only", "raft", "best_of_k", "resampled", "smc", "importance", "importance_smc"}
 
 var mnistTitles = map[string]string{"base": "Base model", "guidance": "Classifier guidance", "importance": "Importance (this method)",
-	"reward_only": "Reward-only", "vargrad": "Online (VarGrad)", "raft": "RAFT (best of K)", "best_of_k": "Best of K",
+	"reward_only": "Reward-only", "vargrad": "Online (VarGrad)", "raft": "RAFT (best of K)", "best_of_k": "Best of K", "resampled": "Base model, resampled",
 	"smc": "SMC, twisted", "importance_smc": "Importance + SMC"}
 
 var imageShape = []int{28, 28, 1}

@@ -67,6 +67,8 @@ func (s *mnistSeed) method(ctx context.Context, t *mnistTask, name string) error
 		err = s.fromBase(ctx, o, t)
 	case name == "best_of_k":
 		err = s.bestOf(ctx, o, t)
+	case name == "resampled":
+		err = s.resample(ctx, o, t)
 	case name == "guidance":
 		err = s.guide(ctx, o, e, t)
 	case name == "smc":
@@ -186,6 +188,22 @@ func (s *mnistSeed) bestOf(ctx context.Context, o *mnistOutcome, t *mnistTask) e
 		return err
 	}
 	o.samples = steer.Best(paths, rewards, s.BestOfK)
+	return nil
+}
+
+// resample weighs base paths by exp r and resamples their endpoints: for many of them, samples of the tilted law itself, and so
+// what the other methods would give if they had no error but that of the prior.
+func (s *mnistSeed) resample(ctx context.Context, o *mnistOutcome, t *mnistTask) error {
+	paths, err := s.take(ctx, o, max(s.Samples, s.Pool))
+	if err != nil {
+		return err
+	}
+	rewards, err := t.reward.Rewards(ctx, paths.X, paths.N)
+	if err != nil {
+		return err
+	}
+	o.samples = steer.Particles{Paths: paths, LogW: rewards}.Resample(s.Samples, s.key.Sub("resampled"))
+	o.ess = metric.ESS(rewards) / float64(paths.N)
 	return nil
 }
 

@@ -273,6 +273,9 @@ func (rep *MNISTReport) Table() report.Table {
 	t.Notes = []string{fmt.Sprintf("Accuracy is what a second classifier (%.2f %% on test images) says; reward and features are those of the first (%.2f %%).",
 		100*float64(rep.JudgeAccuracy), 100*float64(rep.ClassifierAccuracy)),
 		"FID is against the test images; real images are as many training images. ESS to minutes are means over all tasks."}
+	if _, ok := rep.Methods["resampled"]; ok {
+		t.Notes = append(t.Notes, "Base model, resampled: base samples drawn again with probability exp(r), the tilted law itself if there are many.")
+	}
 	if rep.Seeds > 1 {
 		t.Notes = append(t.Notes, fmt.Sprintf("Mean over the tasks ± standard error over %d seeds of fine-tuning and sampling.", rep.Seeds))
 	}

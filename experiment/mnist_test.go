@@ -100,6 +100,7 @@ func TestMNIST(t *testing.T) {
 	for name, want := range map[string][2]int{
 		"base":           {20, 20 * 4},
 		"best_of_k":      {40, 40 * 4},
+		"resampled":      {40, 40 * 4},
 		"guidance":       {2*20 + 20, 2 * 60 * 4},
 		"smc":            {20, 2 * 20 * 4},
 		"vargrad":        {2*16 + 20, 2*52*4 + 2*2*(2*16)},

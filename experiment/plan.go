@@ -203,6 +203,8 @@ func (m *MNIST) Plan(ctx context.Context, backend string) (*Plan, error) {
 			add(name, n, 0, 0, 0)
 		case "best_of_k":
 			add(name, n*float64(m.BestOfK), 0, 0, 0)
+		case "resampled":
+			add(name, max(n, pool), 0, 0, 0)
 		case "guidance":
 			add(name, 0, n+float64(len(m.Guidance.Scales)*m.Guidance.Paths), 0, 0)
 		case "smc":
