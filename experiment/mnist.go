@@ -60,7 +60,9 @@ type UNet struct {
 	Blocks      int   `yaml:"blocks"`
 	Heads       int   `yaml:"heads"`
 	Patch       int   `yaml:"patch"`
-	Checkpoint  bool  `yaml:"checkpoint" json:",omitempty"` // trains with less memory, see [nn.UNet]; not in the JSON by which stored networks are found if false
+	// Not in the JSON by which stored networks are found if they are zero:
+	Bottom     int  `yaml:"bottom" json:",omitempty"`     // blocks of the lowest level
+	Checkpoint bool `yaml:"checkpoint" json:",omitempty"` // trains with less memory, see [nn.UNet]
 }
 
 // ImageControl is the size of h, and its start: the network is NN1, ScaleWidth the width of NN2. Without the reward's
@@ -171,6 +173,7 @@ func (u UNet) check(key string, side int, c *check) {
 	c.that(u.Width > 0 && u.Width%2 == 0, "%s.width is %d, want an even positive number", key, u.Width)
 	c.that(len(u.Multipliers) > 0 && slices.Min(u.Multipliers) > 0, "%s.multipliers are %v, want positive numbers", key, u.Multipliers)
 	c.that(u.Blocks >= 0, "%s.blocks is %d, want at least 0", key, u.Blocks)
+	c.that(u.Bottom >= 0, "%s.bottom is %d, want at least 0", key, u.Bottom)
 	c.that(u.Heads >= 0, "%s.heads is %d, want at least 0", key, u.Heads)
 	factor := max(u.Patch, 1) << max(len(u.Multipliers)-1, 0)
 	c.that(u.Patch >= 0 && side%factor == 0, "%s cuts %d pixels into patches of %d and halves them %d times: want a divisor of %d", key, side, u.Patch,

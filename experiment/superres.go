@@ -199,6 +199,6 @@ func (s *SuperRes) classifier(e *engine.Engine, path string) nn.CNN {
 
 // net returns the network with its parameters in a scope.
 func (u UNet) net(s *model.Scope, in, out int) nn.UNet {
-	return nn.UNet{Scope: s, In: in, Out: out, Width: u.Width, Multipliers: u.Multipliers, Blocks: u.Blocks, Heads: u.Heads, Patch: u.Patch,
-		Checkpoint: u.Checkpoint}
+	return nn.UNet{Scope: s, In: in, Out: out, Width: u.Width, Multipliers: u.Multipliers, Blocks: u.Blocks, Bottom: u.Bottom, Heads: u.Heads,
+		Patch: u.Patch, Checkpoint: u.Checkpoint}
 }

@@ -114,6 +114,7 @@ func TestFrom(t *testing.T) {
 	for name, change := range map[string]func(*nn.UNet){
 		"wider":           func(u *nn.UNet) { u.Width = 8 },
 		"fewer blocks":    func(u *nn.UNet) { u.Blocks = 1 },
+		"deeper bottom":   func(u *nn.UNet) { u.Bottom = 4 },
 		"more levels":     func(u *nn.UNet) { u.Multipliers = []int{1, 2, 2} },
 		"fewer inputs":    func(u *nn.UNet) { u.In = 1 },
 		"further outputs": func(u *nn.UNet) { u.Out = 4 },

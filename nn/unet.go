@@ -18,7 +18,7 @@ import (
 // With L levels of Width·Multipliers[l] channels, level l at 2⁻ˡ of the resolution:
 //
 //	way down   for l below L−1: Blocks residual blocks, each of whose results is also kept; convolution 3×3 of stride 2
-//	bottom     level L−1: Blocks residual blocks, each followed by attention
+//	bottom     level L−1: Bottom residual blocks, each followed by attention
 //	way up     for l from L−2: repeat pixels 2×2; convolution 3×3; Blocks residual blocks, each of which gets what its
 //	           counterpart on the way down kept as further channels
 //	out        group norm, SiLU, convolution 3×3
@@ -37,6 +37,9 @@ type UNet struct {
 	Multipliers []int
 	// Blocks is the number of residual blocks per level and direction; 0 means 1.
 	Blocks int
+	// Bottom is the number of residual blocks of the lowest level, where they are cheap and see the whole image; 0 means
+	// Blocks.
+	Bottom int
 	// Attention lists further levels with attention after every residual block. The lowest level always has it.
 	Attention []int
 	// Heads is the number of attention heads, a divisor of the channels; 0 means 1.
@@ -160,7 +163,7 @@ func (u UNet) Apply(x, t *graph.Node) *graph.Node {
 		}
 		x = conv(s.At("resample"), x, 2)
 	}
-	for i := range u.blocks() {
+	for i := range u.bottom() {
 		x = u.block(u.Scope.At("bottom"), i, lowest, e, x)
 	}
 	for level := lowest - 1; level >= 0; level-- {

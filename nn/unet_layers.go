@@ -72,7 +72,7 @@ func (u UNet) layers() []layer {
 		}
 		add(s+"/resample", convolution, c, c, level+1, random)
 	}
-	for i := range u.blocks() {
+	for i := range u.bottom() {
 		block("bottom", i, c, lowest)
 		c = u.channels(lowest)
 	}
@@ -139,6 +139,13 @@ func (u UNet) multipliers() []int {
 func (u UNet) patch() int { return max(u.Patch, 1) }
 
 func (u UNet) blocks() int { return max(u.Blocks, 1) }
+
+func (u UNet) bottom() int {
+	if u.Bottom == 0 {
+		return u.blocks()
+	}
+	return u.Bottom
+}
 
 func (u UNet) heads() int { return max(u.Heads, 1) }
 

@@ -148,7 +148,7 @@ func (r reference) block(path string, i int, p picture, e []float64) picture {
 	})
 }
 
-// apply is the network of tiny: two levels of 4 and 8 channels, two blocks each.
+// apply is the network of tiny: two levels of 4 and 8 channels, two and three blocks.
 func (r reference) apply(p picture, at float64) picture {
 	e := []float64{math.Sin(1000 * at), math.Sin(0.1 * at), math.Cos(1000 * at), math.Cos(0.1 * at)}
 	e = silu(r.dense("time_1", silu(r.dense("time_0", e))))
@@ -156,7 +156,9 @@ func (r reference) apply(p picture, at float64) picture {
 	first := r.block("down_0", 0, x, e)
 	second := r.block("down_0", 1, first, e)
 	x = r.conv("down_0/resample", second, 2)
-	x = r.block("bottom", 1, r.block("bottom", 0, x, e), e)
+	for i := range 3 {
+		x = r.block("bottom", i, x, e)
+	}
 	large := picture{2 * x.height, 2 * x.width, nil}
 	for i := range large.height {
 		for j := range large.width {

@@ -16,9 +16,9 @@ import (
 	"github.com/doob-diffusion/doob/noise"
 )
 
-// tiny is a U-Net with every kind of layer, two blocks at every level and attention at both.
+// tiny is a U-Net with every kind of layer, two blocks at the upper level, three at the lower, and attention at both.
 func tiny(e *engine.Engine) nn.UNet {
-	return nn.UNet{Scope: e.Scope("/u"), In: 2, Out: 3, Width: 4, Multipliers: []int{1, 2}, Blocks: 2, Attention: []int{0}, Heads: 2}
+	return nn.UNet{Scope: e.Scope("/u"), In: 2, Out: 3, Width: 4, Multipliers: []int{1, 2}, Blocks: 2, Bottom: 3, Attention: []int{0}, Heads: 2}
 }
 
 // randomize gives every parameter, also those that start at zero, numbers that tell.
