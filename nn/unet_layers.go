@@ -42,9 +42,11 @@ func (u UNet) layers() []layer {
 	block := func(s string, i, in, level int) {
 		b, c := fmt.Sprintf("%s/block_%d", s, i), u.channels(level)
 		add(b+"/norm_0", normalisation, in, in, level, random)
+		add(b+"/gain_0", image, 4*u.Width, in, level, identity)
 		add(b+"/conv_0", convolution, in, c, level, random)
 		add(b+"/time", image, 4*u.Width, c, level, random)
 		add(b+"/norm_1", normalisation, c, c, level, random)
+		add(b+"/gain_1", image, 4*u.Width, c, level, identity)
 		add(b+"/conv_1", convolution, c, c, level, identity)
 		if in != c {
 			add(b+"/skip", position, in, c, level, random)
@@ -85,6 +87,7 @@ func (u UNet) layers() []layer {
 		}
 	}
 	add("out/norm", normalisation, c, c, 0, random)
+	add("out/gain", image, 4*u.Width, c, 0, identity)
 	add("out/conv", convolution, c, u.Out*u.patch()*u.patch(), 0, output)
 	return out
 }

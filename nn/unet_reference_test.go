@@ -104,13 +104,24 @@ func (r reference) norm(path string, p picture, groups int) picture {
 	})
 }
 
+func (r reference) gained(path string, p picture, e []float64) picture {
+	gain := r.dense(path, e)
+	return p.each(func(pixel []float64) []float64 {
+		out := make([]float64, len(pixel))
+		for c, v := range pixel {
+			out[c] = (1 + gain[c]) * v
+		}
+		return out
+	})
+}
+
 func (r reference) block(path string, i int, p picture, e []float64) picture {
 	b := fmt.Sprintf("%s/block_%d", path, i)
 	channels := len(value(r.t, r.e, "/u/"+b+"/time/bias"))
 	groups := func(channels int) int { return channels / 4 }
-	h := r.conv(b+"/conv_0", r.norm(b+"/norm_0", p, groups(len(p.pixels[0]))).each(silu), 1)
+	h := r.conv(b+"/conv_0", r.gained(b+"/gain_0", r.norm(b+"/norm_0", p, groups(len(p.pixels[0]))).each(silu), e), 1)
 	h = h.each(func(pixel []float64) []float64 { return plus(pixel, r.dense(b+"/time", e)) })
-	h = r.conv(b+"/conv_1", r.norm(b+"/norm_1", h, groups(channels)).each(silu), 1)
+	h = r.conv(b+"/conv_1", r.gained(b+"/gain_1", r.norm(b+"/norm_1", h, groups(channels)).each(silu), e), 1)
 	if len(p.pixels[0]) != channels {
 		p = p.each(func(pixel []float64) []float64 { return r.dense(b+"/skip", pixel) })
 	}
@@ -169,7 +180,7 @@ func (r reference) apply(p picture, at float64) picture {
 	join := func(a, b []float64) []float64 { return append(append([]float64{}, a...), b...) }
 	x = r.block("up_0", 0, x.zip(second, join), e)
 	x = r.block("up_0", 1, x.zip(first, join), e)
-	return r.conv("out/conv", r.norm("out/norm", x, 1).each(silu), 1)
+	return r.conv("out/conv", r.gained("out/gain", r.norm("out/norm", x, 1).each(silu), e), 1)
 }
 
 func TestUNetAgainstReference(t *testing.T) {
