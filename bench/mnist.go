@@ -35,12 +35,12 @@ func mnistWorks() []Work {
 	const classifier = 7451776 // operations of mnistCNN on one image; the gradient of the image takes as many
 	prior, nn1 := mnistPrior.FLOPs(side, side), mnistNN1.FLOPs(side, side)
 	return []Work{
-		{Name: "MNIST prior, training step, batch 64", Kind: "mnist_pretrain", Args: map[string]int{"batch": batch, "parameters": 901700},
+		{Name: "MNIST prior, training step, batch 64", Kind: "mnist_pretrain", Args: map[string]int{"batch": batch, "parameters": 982788},
 			Count: 1, Unit: "steps", Flop: batch * 3 * prior, Peers: []string{"nchw", "nhwc", "compile nchw", "compile nhwc"}},
-		{Name: "MNIST fine-tuning step (15), batch 64", Kind: "mnist_finetune", Args: map[string]int{"batch": batch, "parameters": 1175219},
+		{Name: "MNIST fine-tuning step (15), batch 64", Kind: "mnist_finetune", Args: map[string]int{"batch": batch, "parameters": 1276371},
 			Count: 1, Unit: "steps", Flop: batch * (prior + 2*classifier + 3*nn1), Peers: []string{"nchw", "nhwc", "compile nchw", "compile nhwc"}},
 		{Name: "MNIST guided sampling with path weights, 64 images of 10 DDPM steps", Kind: "mnist_sample",
-			Args:  map[string]int{"batch": batch, "steps": steps, "parameters": 1175219},
+			Args:  map[string]int{"batch": batch, "steps": steps, "parameters": 1276371},
 			Count: batch, Unit: "images", Flop: batch * steps * (prior + 2*classifier + nn1),
 			Peers: []string{"nchw", "nhwc", "compile nchw", "compile nhwc", "freeze compile nhwc"}},
 	}

@@ -78,7 +78,7 @@ func network(f recorder, in []compute.Value) []compute.Value {
 	y = call("silu__n0", dims(y), y)
 	z := c1.record(f, y, w1)
 	scale, shift := must(f.ReduceSum(w1, 0, 1, 2)), must(f.ReduceMax(w1, 0, 1, 2))
-	z = call("group_norm__g4__e3727c5ac__s1__a0__n1", dims(z), z, scale, shift)
+	z = call("group_norm__g4__e3727c5ac__s1__n1", dims(z), z, scale, shift)
 	d := dims(z)
 	q := must(f.Reshape(z, d[0], d[1]*d[2], 4, d[3]/4))
 	a := call("attention__n2", dims(q), q, q, q)

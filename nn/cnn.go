@@ -76,7 +76,7 @@ func (c CNN) Features(x *graph.Node) *graph.Node {
 		}
 		const epsilon = 1e-5
 		n := c.Scope.At("norm_%d", i)
-		x = op.GroupNorm(x, nil, parameter(n, "scale", x), parameter(n, "bias", x), c.channels(i)/8, epsilon, true)
+		x = op.GroupNorm(x, parameter(n, "scale", x), parameter(n, "bias", x), c.channels(i)/8, epsilon, true)
 	}
 	return graph.ReduceMean(x, 1, 2)
 }

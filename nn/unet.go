@@ -25,11 +25,11 @@ import (
 //
 // A residual block of a level with c channels, given the time embedding e, is
 //
-//	x ↦ skip(x) + conv₁(a₁(conv₀(a₀(x)) + dense(e))),   skip: 1×1 convolution, or x if it has c channels
-//	a(x) = (1 + dense(e))·SiLU(norm(x))
+//	x ↦ skip(x) + conv₁(a₁(conv₀(a₀(x)))),   skip: 1×1 convolution, or x if it has c channels
+//	a(x) = SiLU(norm(x)·(1 + s) + b),   (s, b) = dense(e)
 //
-// with another dense layer and norm in every a: what a channel counts for depends on the noise level, as in the adaptive
-// normalisation of Dhariwal & Nichol (2021). Then training takes half of the steps. And e = SiLU(dense(SiLU(dense(sinusoids of t)))), of 4·Width numbers.
+// with another dense layer in every a: the adaptive normalisation of Dhariwal & Nichol (2021), here also before the first
+// convolution and at the end. What to denoise with depends on the noise level, and this is how the network knows it. And e = SiLU(dense(SiLU(dense(sinusoids of t)))), of 4·Width numbers.
 type UNet struct {
 	// Scope holds the parameters.
 	Scope *model.Scope
@@ -60,8 +60,8 @@ type UNet struct {
 var _ Field = UNet{}
 
 // Init creates the parameters: weights N(0, 1/fan-in) and biases zero; but the last convolution of every residual block
-// and the last product of every attention start at zero, so that each is the identity (or its skip), and the weights of
-// the last layer are scaled by last and its bias equal to bias.
+// and the last product of every attention start at zero, so that each is the identity (or its skip), and so does what is
+// made of the time; the weights of the last layer are scaled by last and its bias is equal to bias.
 func (u UNet) Init(key noise.Key, last, bias float64) UNet {
 	u.check()
 	for _, l := range u.layers() {
@@ -80,6 +80,8 @@ func (u UNet) Init(key noise.Key, last, bias float64) UNet {
 		case normalisation:
 			constant(s, "scale", 1, l.in)
 			constant(s, "bias", 0, l.in)
+		case adaptive:
+			dense(s, key, l.in, 2*l.out, scale, 0)
 		case convolution:
 			normal(s, key, scale, 3, 3, l.in, l.out)
 			constant(s, "bias", offset, l.out)
@@ -179,7 +181,7 @@ func (u UNet) Apply(x, t *graph.Node) *graph.Node {
 	}
 	s := u.Scope.At("out")
 	x = u.segment(func(x *graph.Node) *graph.Node {
-		return conv(s.At("conv"), gained(s.At("gain"), e, u.norm(s.At("norm"), x, nil, true)), 1)
+		return conv(s.At("conv"), u.adaptive(s.At("norm"), e, x), 1)
 	}, x)
 	return depthToSpace(x, u.patch())
 }
@@ -217,8 +219,8 @@ func depthToSpace(x *graph.Node, patch int) *graph.Node {
 func (u UNet) block(s *model.Scope, i, level int, e *graph.Node, inputs ...*graph.Node) *graph.Node {
 	b := s.At("block_%d", i)
 	return u.segment(func(x *graph.Node) *graph.Node {
-		h := conv(b.At("conv_0"), gained(b.At("gain_0"), e, u.norm(b.At("norm_0"), x, nil, true)), 1)
-		h = conv(b.At("conv_1"), gained(b.At("gain_1"), e, u.norm(b.At("norm_1"), h, affine(b.At("time"), e), true)), 1)
+		h := conv(b.At("conv_0"), u.adaptive(b.At("norm_0"), e, x), 1)
+		h = conv(b.At("conv_1"), u.adaptive(b.At("norm_1"), e, h), 1)
 		if x.Shape().Dimensions[3] != u.channels(level) {
 			x = pixelwise(b.At("skip"), x)
 		}
@@ -242,7 +244,8 @@ func (u UNet) segment(fn func(x *graph.Node) *graph.Node, inputs ...*graph.Node)
 // attention adds to every position of x [batch, height, width, channels] what it attends to.
 func (u UNet) attention(s *model.Scope, x *graph.Node) *graph.Node {
 	d := x.Shape().Dimensions
-	h := graph.Reshape(u.norm(s.At("norm"), x, nil, false), -1, d[3])
+	norm := s.At("norm")
+	h := graph.Reshape(u.norm(x, parameter(norm, "scale", x), parameter(norm, "bias", x), false), -1, d[3])
 	project := func(name string) *graph.Node {
 		return graph.Reshape(affine(s.At("%s", name), h), d[0], d[1]*d[2], u.heads(), d[3]/u.heads())
 	}
@@ -251,18 +254,18 @@ func (u UNet) attention(s *model.Scope, x *graph.Node) *graph.Node {
 	return graph.Reshape(graph.Add(h, graph.Reshape(x, -1, d[3])), d...)
 }
 
-// norm is group normalisation of x, plus an embedding [batch, channels] if not nil, with or without SiLU.
-func (u UNet) norm(s *model.Scope, x, embedding *graph.Node, silu bool) *graph.Node {
-	const epsilon = 1e-5
+// adaptive is SiLU of the normalised x, with scale and bias made of the time embedding e.
+func (u UNet) adaptive(s *model.Scope, e, x *graph.Node) *graph.Node {
 	channels := x.Shape().Dimensions[3]
-	return op.GroupNorm(x, embedding, parameter(s, "scale", x), parameter(s, "bias", x), u.groups(channels), epsilon, silu)
+	made := affine(s, e)
+	scale := graph.OnePlus(graph.Slice(made, graph.AxisRange(), graph.AxisRange(0, channels)))
+	return u.norm(x, scale, graph.Slice(made, graph.AxisRange(), graph.AxisRange(channels)), true)
 }
 
-// gained scales every channel of x [batch, height, width, channels] by 1 + a linear function of the time embedding.
-func gained(s *model.Scope, e, x *graph.Node) *graph.Node {
-	d := x.Shape().Dimensions
-	gain := graph.Reshape(graph.OnePlus(affine(s, e)), d[0], 1, 1, d[3])
-	return graph.Mul(x, graph.BroadcastToDims(gain, d...))
+// norm is group normalisation of x, with or without SiLU.
+func (u UNet) norm(x, scale, bias *graph.Node, silu bool) *graph.Node {
+	const epsilon = 1e-5
+	return op.GroupNorm(x, scale, bias, u.groups(x.Shape().Dimensions[3]), epsilon, silu)
 }
 
 // conv is the 3×3 convolution of x with the parameters of s.

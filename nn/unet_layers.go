@@ -18,6 +18,7 @@ type kind int
 
 const (
 	normalisation kind = iota // scale, bias [in]
+	adaptive                  // of out channels, scale and bias from the time: weights [in, 2·out], bias [2·out]
 	convolution               // weights [3, 3, in, out], bias [out]
 	position                  // weights [in, out], bias [out], at every position: a 1×1 convolution
 	image                     // the same, once for an image
@@ -41,12 +42,9 @@ func (u UNet) layers() []layer {
 	}
 	block := func(s string, i, in, level int) {
 		b, c := fmt.Sprintf("%s/block_%d", s, i), u.channels(level)
-		add(b+"/norm_0", normalisation, in, in, level, random)
-		add(b+"/gain_0", image, 4*u.Width, in, level, identity)
+		add(b+"/norm_0", adaptive, 4*u.Width, in, level, identity)
 		add(b+"/conv_0", convolution, in, c, level, random)
-		add(b+"/time", image, 4*u.Width, c, level, random)
-		add(b+"/norm_1", normalisation, c, c, level, random)
-		add(b+"/gain_1", image, 4*u.Width, c, level, identity)
+		add(b+"/norm_1", adaptive, 4*u.Width, c, level, identity)
 		add(b+"/conv_1", convolution, c, c, level, identity)
 		if in != c {
 			add(b+"/skip", position, in, c, level, random)
@@ -86,8 +84,7 @@ func (u UNet) layers() []layer {
 			block(s, i, 2*c, level)
 		}
 	}
-	add("out/norm", normalisation, c, c, 0, random)
-	add("out/gain", image, 4*u.Width, c, 0, identity)
+	add("out/norm", adaptive, 4*u.Width, c, 0, identity)
 	add("out/conv", convolution, c, u.Out*u.patch()*u.patch(), 0, output)
 	return out
 }
@@ -99,6 +96,8 @@ func (u UNet) Size() int {
 		switch l.kind {
 		case normalisation:
 			n += 2 * l.in
+		case adaptive:
+			n += 2 * (l.in*l.out + l.out)
 		case convolution:
 			n += 9*l.in*l.out + l.out
 		case position, image:
@@ -123,6 +122,8 @@ func (u UNet) FLOPs(height, width int) float64 {
 			n += 2 * positions * 9 * weights
 		case position:
 			n += 2 * positions * weights
+		case adaptive:
+			n += 2 * 2 * weights
 		case image:
 			n += 2 * weights
 		case attention:
@@ -176,8 +177,8 @@ func (u UNet) check() {
 			u.In, u.Out, u.Width, u.multipliers()))
 	}
 	for _, l := range u.layers() {
-		if l.kind == normalisation && l.in%u.groups(l.in) != 0 {
-			panic(fmt.Errorf("nn: U-Net layer %s has %d channels, not divisible by Groups %d", l.path, l.in, u.Groups))
+		if (l.kind == normalisation || l.kind == adaptive) && l.out%u.groups(l.out) != 0 {
+			panic(fmt.Errorf("nn: U-Net layer %s has %d channels, not divisible by Groups %d", l.path, l.out, u.Groups))
 		}
 		if l.kind == attention && l.in%u.heads() != 0 {
 			panic(fmt.Errorf("nn: U-Net layer %s has %d channels, not divisible by Heads %d", l.path, l.in, u.heads()))

@@ -79,9 +79,20 @@ func (r reference) conv(path string, p picture, stride int) picture {
 	return q
 }
 
-// norm normalises groups of consecutive channels.
 func (r reference) norm(path string, p picture, groups int) picture {
-	scale, bias := value(r.t, r.e, "/u/"+path+"/scale"), value(r.t, r.e, "/u/"+path+"/bias")
+	return r.normalised(p, float64s(value(r.t, r.e, "/u/"+path+"/scale")), float64s(value(r.t, r.e, "/u/"+path+"/bias")), groups)
+}
+
+func float64s(x []float32) []float64 {
+	out := make([]float64, len(x))
+	for i, v := range x {
+		out[i] = float64(v)
+	}
+	return out
+}
+
+// normalised normalises groups of consecutive channels.
+func (r reference) normalised(p picture, scale, bias []float64, groups int) picture {
 	size := len(scale) / groups
 	n := float64(len(p.pixels) * size)
 	mean, variance := make([]float64, groups), make([]float64, groups)
@@ -98,30 +109,29 @@ func (r reference) norm(path string, p picture, groups int) picture {
 	return p.each(func(pixel []float64) []float64 {
 		out := make([]float64, len(pixel))
 		for c, v := range pixel {
-			out[c] = (v-mean[c/size])/math.Sqrt(variance[c/size]+1e-5)*float64(scale[c]) + float64(bias[c])
+			out[c] = (v-mean[c/size])/math.Sqrt(variance[c/size]+1e-5)*scale[c] + bias[c]
 		}
 		return out
 	})
 }
 
-func (r reference) gained(path string, p picture, e []float64) picture {
-	gain := r.dense(path, e)
-	return p.each(func(pixel []float64) []float64 {
-		out := make([]float64, len(pixel))
-		for c, v := range pixel {
-			out[c] = (1 + gain[c]) * v
-		}
-		return out
-	})
+// adaptive has its scales, but for 1, and its biases side by side.
+func (r reference) adaptive(path string, p picture, e []float64, groups int) picture {
+	made := r.dense(path, e)
+	channels := len(made) / 2
+	scale := make([]float64, channels)
+	for c := range scale {
+		scale[c] = 1 + made[c]
+	}
+	return r.normalised(p, scale, made[channels:], groups).each(silu)
 }
 
 func (r reference) block(path string, i int, p picture, e []float64) picture {
 	b := fmt.Sprintf("%s/block_%d", path, i)
-	channels := len(value(r.t, r.e, "/u/"+b+"/time/bias"))
+	channels := len(value(r.t, r.e, "/u/"+b+"/conv_1/bias"))
 	groups := func(channels int) int { return channels / 4 }
-	h := r.conv(b+"/conv_0", r.gained(b+"/gain_0", r.norm(b+"/norm_0", p, groups(len(p.pixels[0]))).each(silu), e), 1)
-	h = h.each(func(pixel []float64) []float64 { return plus(pixel, r.dense(b+"/time", e)) })
-	h = r.conv(b+"/conv_1", r.gained(b+"/gain_1", r.norm(b+"/norm_1", h, groups(channels)).each(silu), e), 1)
+	h := r.conv(b+"/conv_0", r.adaptive(b+"/norm_0", p, e, groups(len(p.pixels[0]))), 1)
+	h = r.conv(b+"/conv_1", r.adaptive(b+"/norm_1", h, e, groups(channels)), 1)
 	if len(p.pixels[0]) != channels {
 		p = p.each(func(pixel []float64) []float64 { return r.dense(b+"/skip", pixel) })
 	}
@@ -180,7 +190,7 @@ func (r reference) apply(p picture, at float64) picture {
 	join := func(a, b []float64) []float64 { return append(append([]float64{}, a...), b...) }
 	x = r.block("up_0", 0, x.zip(second, join), e)
 	x = r.block("up_0", 1, x.zip(first, join), e)
-	return r.conv("out/conv", r.gained("out/gain", r.norm("out/norm", x, 1).each(silu), e), 1)
+	return r.conv("out/conv", r.adaptive("out/norm", x, e, 1), 1)
 }
 
 func TestUNetAgainstReference(t *testing.T) {

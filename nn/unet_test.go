@@ -106,7 +106,7 @@ func TestUNetInit(t *testing.T) {
 			}
 			want := 1.0
 			switch {
-			case strings.HasSuffix(p.Path(), "conv_1/weights"), strings.Contains(p.Path(), "/gain"), strings.Contains(p.Path(), "attention_") && strings.HasSuffix(p.Path(), "out/weights"):
+			case strings.HasSuffix(p.Path(), "conv_1/weights"), strings.Contains(p.Path(), "block_") && strings.Contains(p.Path(), "/norm_"), p.Path() == "/u/out/norm/weights", strings.Contains(p.Path(), "attention_") && strings.HasSuffix(p.Path(), "out/weights"):
 				want = 0
 			case p.Path() == "/u/out/conv/weights":
 				want = 0.25
@@ -120,7 +120,7 @@ func TestUNetInit(t *testing.T) {
 	if got := value(t, a, "/u/out/conv/bias"); !slices.Equal(got, []float32{0.25, 0.25, 0.25}) {
 		t.Errorf("last bias %v, want 0.25", got)
 	}
-	if value(t, a, "/u/bottom/block_0/norm_1/scale")[0] != 1 {
+	if value(t, a, "/u/bottom/attention_0/norm/scale")[0] != 1 {
 		t.Error("norms do not start at scale 1")
 	}
 	u = tiny(b).At(b.Scope("/constant")).Init(noise.New(1), 0, 0.75)
@@ -131,9 +131,9 @@ func TestUNetInit(t *testing.T) {
 
 func TestUNetFLOPs(t *testing.T) {
 	// One level: no resampling, no skips. 9·2·4 + (9·4·4)·2 + attention 4·4·4 products at 6·2 = 12 positions, 2·12·12·4 for
-	// the pairs, 9·4·3 for the output; and once the embedding, 4·16 + 16·16 + 16·4, and three gains.
+	// the pairs, 9·4·3 for the output; and once the embedding, 4·16 + 16·16, and three times 16·2·4.
 	u := nn.UNet{In: 2, Out: 3, Width: 4, Multipliers: []int{1}}
-	want := 2 * (12*(9*2*4+2*9*4*4+4*4*4+9*4*3) + 2*12*12*4 + 4*16 + 16*16 + 16*4 + 3*16*4)
+	want := 2 * (12*(9*2*4+2*9*4*4+4*4*4+9*4*3) + 2*12*12*4 + 4*16 + 16*16 + 3*16*2*4)
 	near(t, "one level", u.FLOPs(6, 2), float64(want), 0)
 	// The network of the benchmark, layer by layer at 28×28, 14×14 and 7×7 (two per product).
 	reference := nn.UNet{In: 1, Out: 1, Width: 64}
@@ -141,8 +141,7 @@ func TestUNetFLOPs(t *testing.T) {
 	want = full*9*(64+2*64*64) + half*9*64*64 + half*(9*(64*128+128*128)+64*128) + quarter*9*128*128 + // down
 		quarter*(9*(128*256+256*256)+128*256) + quarter*4*256*256 + 2*quarter*quarter*256 + // bottom
 		half*(9*(256*128+256*128+128*128)+256*128) + full*(9*(128*64+128*64+64*64)+128*64) + full*9*64 + // up
-		64*256 + 256*256 + 256*(64+128+256+128+64) + // time
-		256*((64+64)+(64+128)+(128+256)+(256+128)+(128+64)+64) // gains
+		64*256 + 256*256 + 2*256*((64+64)+(64+128)+(128+256)+(256+128)+(128+64)+64) // time
 	near(t, "reference", reference.FLOPs(28, 28), 2*float64(want), 0)
 }
 

@@ -33,7 +33,7 @@ func TestNames(t *testing.T) {
 	err := build(t, func(x *graph.Node) *graph.Node {
 		g := x.Graph()
 		vector := graph.Ones(g, graph.ReduceSum(x, 0, 1, 2).Shape())
-		embedding := graph.ReduceSum(x, 1, 2)
+		images := graph.ReduceSum(x, 1, 2)
 		weights := graph.BroadcastToDims(graph.Reshape(vector, 1, 1, 8, 1), 2, 2, 8, 8)
 		scalar := graph.ScalarOne(g, x.DType())
 		p, _, _ := op.AdamW(vector, vector, vector, vector, scalar, scalar, scalar, scalar, 0.5, 0.25, 1e-8, 0)
@@ -42,9 +42,9 @@ func TestNames(t *testing.T) {
 			want string
 		}{
 			{op.SiLU(x), "silu__n1"}, // the first function is AdamW's
-			{op.GroupNorm(x, embedding, vector, vector, 4, 1e-5, true), "group_norm__g4__e3727c5ac__s1__a1__n2"},
-			{op.GroupNorm(x, nil, vector, vector, 4, 1e-5, true), "group_norm__g4__e3727c5ac__s1__a0__n3"},
-			{op.GroupNorm(x, nil, vector, vector, 8, 0.5, false), "group_norm__g8__e3f000000__s0__a0__n4"},
+			{op.GroupNorm(x, images, images, 4, 1e-5, true), "group_norm__g4__e3727c5ac__s1__n2"},
+			{op.GroupNorm(x, vector, vector, 4, 1e-5, true), "group_norm__g4__e3727c5ac__s1__n3"},
+			{op.GroupNorm(x, vector, vector, 8, 0.5, false), "group_norm__g8__e3f000000__s0__n4"},
 			{op.SiLU(op.SiLU(x)), "silu__n1"},
 			{op.SiLU(vector), "silu__n5"},
 			{op.Conv(x, weights, nil, 2, op.Padding{{1, 0}, {2, 3}}), "convolution__s2__t1__b0__l2__r3__n6"},
@@ -81,7 +81,7 @@ func TestErrors(t *testing.T) {
 		{"sum_squares__n0 has no gradient", func(x *graph.Node) *graph.Node {
 			return graph.Gradient(op.GlobalNorm([]*graph.Node{x}), x)[0]
 		}},
-		{"divide the 8 channels", func(x *graph.Node) *graph.Node { return op.GroupNorm(x, nil, vector(x), vector(x), 3, 1e-5, true) }},
+		{"divide the 8 channels", func(x *graph.Node) *graph.Node { return op.GroupNorm(x, vector(x), vector(x), 3, 1e-5, true) }},
 		{"[rows, columns, in, out]", func(x *graph.Node) *graph.Node { return op.Conv(x, vector(x), nil, 1, op.Same(3)) }},
 		{"positive stride", func(x *graph.Node) *graph.Node {
 			return op.Conv(x, graph.Reshape(vector(x), 1, 1, 8, 1), nil, 0, op.Same(1))

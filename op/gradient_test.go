@@ -57,7 +57,7 @@ func examples() []example {
 		dims           []int
 		groups         int
 		epsilon        float64
-		silu, embedded bool
+		silu, adaptive bool
 	}{
 		{[]int{2, 3, 2, 6}, 2, 1e-5, true, true},
 		{[]int{2, 3, 2, 6}, 2, 1e-5, true, false},
@@ -67,17 +67,13 @@ func examples() []example {
 		{[]int{3, 2, 2, 4}, 4, 1e-2, true, true},
 	} {
 		channels := c.dims[len(c.dims)-1]
-		shapes := [][]int{c.dims, {c.dims[0], channels}, {channels}, {channels}}
-		if !c.embedded {
-			shapes = slices.Delete(shapes, 1, 2)
+		shapes := [][]int{c.dims, {channels}, {channels}}
+		if c.adaptive {
+			shapes = [][]int{c.dims, {c.dims[0], channels}, {c.dims[0], channels}}
 		}
 		out = append(out, example{"group norm", shapes,
 			func(in []*graph.Node) *graph.Node {
-				var embedding *graph.Node
-				if c.embedded {
-					embedding = in[1]
-				}
-				return op.GroupNorm(in[0], embedding, in[len(in)-2], in[len(in)-1], c.groups, c.epsilon, c.silu)
+				return op.GroupNorm(in[0], in[1], in[2], c.groups, c.epsilon, c.silu)
 			},
 			func(in []array) array { return plainGroupNorm(in, c.groups, c.epsilon, c.silu) }})
 	}
@@ -271,20 +267,20 @@ func plainSoftmax(in []array) array {
 }
 
 func plainGroupNorm(in []array, groups int, epsilon float64, silu bool) array {
-	x, scale, bias := in[0], in[len(in)-2].data, in[len(in)-1].data
+	x := in[0]
 	y := zeros(x.dims...)
-	batch, channels := x.dims[0], len(scale)
+	batch, channels := x.dims[0], x.dims[len(x.dims)-1]
 	pixels, size := len(x.data)/batch/channels, channels/groups
 	for b := range batch {
+		scale, bias := in[1].data, in[2].data
+		if len(scale) > channels {
+			scale, bias = scale[b*channels:], bias[b*channels:]
+		}
 		for g := range groups {
 			var values []float64
 			for p := range pixels {
 				for c := g * size; c < (g+1)*size; c++ {
-					v := x.data[(b*pixels+p)*channels+c]
-					if len(in) == 4 {
-						v += *in[1].at(b, c)
-					}
-					values = append(values, v)
+					values = append(values, x.data[(b*pixels+p)*channels+c])
 				}
 			}
 			var mean, variance float64

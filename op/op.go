@@ -8,8 +8,8 @@
 // where integers are decimal and shorter than eight digits, floats are the eight hexadecimal digits of their float32 bits,
 // and the serial number only makes names unique within a graph. The ops, with inputs → outputs:
 //
-//	group_norm__g_e_s_a       x, [embedding], scale, bias → y           see [GroupNorm]
-//	group_norm_grad__g_e_s_a  dy, x, [embedding], scale, bias → dx, [dembedding], dscale, dbias
+//	group_norm__g_e_s         x, scale, bias → y                        see [GroupNorm]
+//	group_norm_grad__g_e_s    dy, x, scale, bias → dx, dscale, dbias
 //	silu                      x → y                                     see [SiLU]
 //	silu_grad                 dy, x → dx
 //	softmax                   x → y                                     see [Softmax]

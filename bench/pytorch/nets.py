@@ -44,26 +44,32 @@ class MLP(nn.Module):
         return self.out(x)
 
 
+class Adaptive(nn.Module):
+    """SiLU of normalised channels, with scale and bias made of the time embedding."""
+
+    def __init__(self, channels, embedding):
+        super().__init__()
+        self.norm = group_norm(channels, affine=False)
+        self.made = nn.Linear(embedding, 2 * channels)
+
+    def forward(self, x, e):
+        scale, bias = self.made(e)[:, :, None, None].chunk(2, 1)
+        return F.silu(torch.addcmul(bias, self.norm(x), 1 + scale))
+
+
 class Block(nn.Module):
-    """Residual block: two normalised 3×3 convolutions, with a projection of the time embedding added in between, and
-    others that scale the channels of their inputs."""
+    """Residual block: two 3×3 convolutions, each after an adaptive normalisation."""
 
     def __init__(self, inputs, outputs, embedding):
         super().__init__()
-        self.norm_0, self.norm_1 = group_norm(inputs), group_norm(outputs)
+        self.norm_0, self.norm_1 = Adaptive(inputs, embedding), Adaptive(outputs, embedding)
         self.conv_0 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.conv_1 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.time = nn.Linear(embedding, outputs)
-        self.gain_0, self.gain_1 = nn.Linear(embedding, inputs), nn.Linear(embedding, outputs)
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x, e):
-        h = self.conv_0(gained(F.silu(self.norm_0(x)), self.gain_0(e))) + self.time(e)[:, :, None, None]
-        return self.skip(x) + self.conv_1(gained(F.silu(self.norm_1(h)), self.gain_1(e)))
-
-
-def gained(x, gain):
-    return x * (1 + gain)[:, :, None, None]
+        h = self.conv_0(self.norm_0(x, e))
+        return self.skip(x) + self.conv_1(self.norm_1(h, e))
 
 
 class Attention(nn.Module):
@@ -99,7 +105,7 @@ class UNet(nn.Module):
         self.bottom, self.attention = Block(c[-2], c[-1], e), Attention(c[-1], heads)
         self.grow = nn.ModuleList(conv3(c[i + 1], c[i]) for i in levels)
         self.up = nn.ModuleList(Block(2 * c[i], c[i], e) for i in levels)
-        self.norm, self.gain, self.output = group_norm(c[0]), nn.Linear(e, c[0]), conv3(c[0], outputs * patch**2)
+        self.norm, self.output = Adaptive(c[0], e), conv3(c[0], outputs * patch**2)
 
     def forward(self, x, t):
         e = F.silu(self.time_1(F.silu(self.time_0(sinusoids(t, self.width)))))
@@ -111,15 +117,15 @@ class UNet(nn.Module):
         x = self.attention(self.bottom(x, e))
         for grow, block, skip in reversed(list(zip(self.grow, self.up, kept))):
             x = block(torch.cat([grow(double(x)), skip], 1), e)
-        x = self.output(gained(F.silu(self.norm(x)), self.gain(e)))
+        x = self.output(self.norm(x, e))
         return F.pixel_shuffle(x, self.patch) if self.patch > 1 else x
 
 
-def group_norm(channels):
+def group_norm(channels, affine=True):
     groups = 32
     while channels % groups or channels // groups < 4:
         groups //= 2
-    return nn.GroupNorm(groups, channels)
+    return nn.GroupNorm(groups, channels, affine=affine)
 
 
 def conv3(inputs, outputs, stride=1):

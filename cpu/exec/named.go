@@ -107,30 +107,18 @@ func (i *Instance) groupNorm(op plan.Named, in, out func(int) []float32) (func()
 	for _, d := range x[1 : len(x)-1] {
 		spatial *= d
 	}
-	embedding := op.Ints["a"] == 1
+	scale := op.In[len(op.In)-1]
 	f, err := vec.PrepareGroupNorm(vec.GroupNormSpec{Batch: x[0], Spatial: spatial, Channels: channels,
-		Groups: op.Ints["g"], Epsilon: op.Floats["e"], SiLU: op.Ints["s"] == 1, Embedding: embedding})
+		Groups: op.Ints["g"], Epsilon: op.Floats["e"], SiLU: op.Ints["s"] == 1, Adaptive: len(scale) == 2})
 	if err != nil {
 		return nil, err
 	}
-	e := 0
-	if embedding {
-		e = 1
-	}
 	return func() error {
-		var add []float32
-		if !grad {
-			if embedding {
-				add = in(1)
-			}
-			f.Forward(i.ctx, out(0), in(0), add, in(1+e), in(2+e))
-			return nil
+		if grad {
+			f.Backward(i.ctx, out(0), out(1), out(2), in(0), in(1), in(2), in(3))
+		} else {
+			f.Forward(i.ctx, out(0), in(0), in(1), in(2))
 		}
-		var dadd []float32
-		if embedding {
-			add, dadd = in(2), out(1)
-		}
-		f.Backward(i.ctx, out(0), dadd, out(1+e), out(2+e), in(0), in(1), add, in(2+e), in(3+e))
 		return nil
 	}, nil
 }

@@ -9,16 +9,15 @@ import (
 // GroupNormSpec is the shape of a group normalisation of x [Batch, Spatial, Channels], where Spatial is the product of
 // the spatial dimensions.
 //
-// With u = x + e[b, c] if there is an embedding e [Batch, Channels] and u = x if not, each of the groups of
-// Channels/Groups neighbouring channels of an image has a mean μ and a biased variance σ², and
+// Each of the groups of Channels/Groups neighbouring channels of an image has a mean μ and a biased variance σ², and
 //
-//	y = f((u − μ)/√(σ² + ε)·scale[c] + bias[c]),
+//	y = f((x − μ)/√(σ² + ε)·scale[c] + bias[c]),
 //
-// where f is SiLU if asked for and else the identity.
+// where f is SiLU if asked for and else the identity. Scale and bias are [Channels], or with Adaptive [Batch, Channels].
 type GroupNormSpec struct {
 	Batch, Spatial, Channels, Groups int
 	Epsilon                          float64
-	SiLU, Embedding                  bool
+	SiLU, Adaptive                   bool
 }
 
 // GroupNorm is a prepared group normalisation.
@@ -38,10 +37,10 @@ type GroupNorm struct {
 	backward, gradMoments, gradTotal, gradApply func(part, worker int)
 
 	// The operands of the run in progress.
-	ctx                              *kern.Context
-	y, x, e, scale, bias, dy, dx, de []float32
-	shares                           []float32 // [batch, 2, channels] what each image adds to dscale and dbias
-	states                           []float32 // of all images, if an image has several blocks
+	ctx                       *kern.Context
+	y, x, scale, bias         []float32
+	dy, dx, dscaleOf, dbiasOf []float32 // [batch, channels] of each image
+	states                    []float32 // of all images, if an image has several blocks
 }
 
 // PrepareGroupNorm checks the shape and divides the work.
@@ -78,9 +77,9 @@ func PrepareGroupNorm(spec GroupNormSpec) (*GroupNorm, error) {
 	return g, nil
 }
 
-// Forward computes y [B, S, C] from x [B, S, C], e [B, C] (nil without embedding), scale [C] and bias [C]. y may be x.
-func (g *GroupNorm) Forward(ctx *kern.Context, y, x, e, scale, bias []float32) {
-	batch, values := g.spec.Batch, g.begin(ctx, x, e, scale, bias)
+// Forward computes y [B, S, C] from x [B, S, C], scale and bias [C] or [B, C]. y may be x.
+func (g *GroupNorm) Forward(ctx *kern.Context, y, x, scale, bias []float32) {
+	batch, values := g.spec.Batch, g.begin(ctx, x, scale, bias)
 	check("y of group norm", y, values)
 	g.y = y
 	if g.blocks == 1 {
@@ -94,55 +93,69 @@ func (g *GroupNorm) Forward(ctx *kern.Context, y, x, e, scale, bias []float32) {
 	g.end()
 }
 
-// Backward computes dx [B, S, C], de [B, C] (nil without embedding), dscale [C] and dbias [C], the gradients of Σ dy·y,
-// from dy and the operands of Forward; the statistics are formed again. dx may be dy, but not x.
-func (g *GroupNorm) Backward(ctx *kern.Context, dx, de, dscale, dbias, dy, x, e, scale, bias []float32) {
-	batch, channels, values := g.spec.Batch, g.spec.Channels, g.begin(ctx, x, e, scale, bias)
+// Backward computes dx [B, S, C], dscale and dbias, shaped like scale and bias, the gradients of Σ dy·y, from dy and the
+// operands of Forward; the statistics are formed again. dx may be dy, but not x.
+func (g *GroupNorm) Backward(ctx *kern.Context, dx, dscale, dbias, dy, x, scale, bias []float32) {
+	batch, channels, values := g.spec.Batch, g.spec.Channels, g.begin(ctx, x, scale, bias)
 	check("dx of group norm", dx, values)
 	check("dy of group norm", dy, values)
-	check("de of group norm", de, len(e))
-	check("dscale of group norm", dscale, channels)
-	check("dbias of group norm", dbias, channels)
-	g.dx, g.dy, g.de = dx, dy, de
-	size := g.stateSize()
+	check("dscale of group norm", dscale, len(scale))
+	check("dbias of group norm", dbias, len(bias))
+	g.dx, g.dy, g.dscaleOf, g.dbiasOf = dx, dy, dscale, dbias
+	states, shares := 0, 0
+	if g.blocks > 1 {
+		states = batch * g.stateSize()
+	}
+	if !g.spec.Adaptive {
+		shares = batch * channels
+	}
+	shared := ctx.Shared(states + 2*shares)
+	if g.states = shared[:states]; !g.spec.Adaptive {
+		g.dscaleOf, g.dbiasOf = shared[states:states+shares], shared[states+shares:]
+	}
 	if g.blocks == 1 {
-		g.shares = ctx.Shared(batch * 2 * channels)
 		run(ctx, ceil(batch, g.images), values, g.backward)
 	} else {
-		shared := ctx.Shared(batch * (size + 2*channels))
-		g.states, g.shares = shared[:batch*size], shared[batch*size:]
 		run(ctx, batch*g.blocks, values, g.moments)
 		run(ctx, batch, batch*g.blocks*channels, g.normalise)
 		run(ctx, batch*g.blocks, values, g.gradMoments)
 		run(ctx, batch, batch*g.blocks*channels, g.gradTotal)
 		run(ctx, batch*g.blocks, values, g.gradApply)
 	}
-	clear(dscale)
-	clear(dbias)
-	ctx.Vec.AccumulateRows(&dscale[0], &g.shares[0], channels, batch, 2*channels)
-	ctx.Vec.AccumulateRows(&dbias[0], &g.shares[channels], channels, batch, 2*channels)
+	if !g.spec.Adaptive {
+		clear(dscale)
+		clear(dbias)
+		ctx.Vec.AccumulateRows(&dscale[0], &g.dscaleOf[0], channels, batch, channels)
+		ctx.Vec.AccumulateRows(&dbias[0], &g.dbiasOf[0], channels, batch, channels)
+	}
 	g.end()
 }
 
 // begin takes the common operands and returns the number of values of x.
-func (g *GroupNorm) begin(ctx *kern.Context, x, e, scale, bias []float32) int {
-	values := g.spec.Batch * g.spec.Spatial * g.spec.Channels
-	check("x of group norm", x, values)
-	check("scale of group norm", scale, g.spec.Channels)
-	check("bias of group norm", bias, g.spec.Channels)
-	if g.spec.Embedding {
-		check("e of group norm", e, g.spec.Batch*g.spec.Channels)
-	} else {
-		check("e of group norm without embedding", e, 0)
+func (g *GroupNorm) begin(ctx *kern.Context, x, scale, bias []float32) int {
+	values, coefficients := g.spec.Batch*g.spec.Spatial*g.spec.Channels, g.spec.Channels
+	if g.spec.Adaptive {
+		coefficients *= g.spec.Batch
 	}
-	g.ctx, g.x, g.e, g.scale, g.bias = ctx, x, e, scale, bias
+	check("x of group norm", x, values)
+	check("scale of group norm", scale, coefficients)
+	check("bias of group norm", bias, coefficients)
+	g.ctx, g.x, g.scale, g.bias = ctx, x, scale, bias
 	return values
+}
+
+// of returns what scale or bias an image has.
+func (g *GroupNorm) of(image int, coefficients []float32) []float32 {
+	if !g.spec.Adaptive {
+		return coefficients
+	}
+	return coefficients[image*g.spec.Channels:][:g.spec.Channels]
 }
 
 // end lets go of the operands.
 func (g *GroupNorm) end() {
-	g.ctx, g.y, g.x, g.e, g.scale, g.bias, g.dy, g.dx, g.de = nil, nil, nil, nil, nil, nil, nil, nil, nil
-	g.shares, g.states = nil, nil
+	g.ctx, g.y, g.x, g.scale, g.bias, g.dy, g.dx = nil, nil, nil, nil, nil, nil, nil
+	g.dscaleOf, g.dbiasOf, g.states = nil, nil, nil
 }
 
 func (g *GroupNorm) forwardPart(part, worker int) {

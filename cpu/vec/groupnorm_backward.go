@@ -1,11 +1,11 @@
 package vec
 
-// The gradient, with z = n·scale + bias, n = (u − μ)/√(σ² + ε), dz = dy·f'(z) and sums over the N values of a group:
+// The gradient, with z = n·scale + bias, n = (x − μ)/√(σ² + ε), dz = dy·f'(z) and sums over the N values of a group:
 //
 //	dbias = Σ dz,  dscale = Σ dz·n,
-//	dx = (scale·dz − Σ scale·dz/N − n·Σ scale·dz·n/N)/√(σ² + ε),  de = Σ_s dx.
+//	dx = (scale·dz − Σ scale·dz/N − n·Σ scale·dz·n/N)/√(σ² + ε).
 //
-// dx = dz·p + x·q + r for coefficients by channel, so that de needs no further pass.
+// dx = dz·p + x·q + r for coefficients by channel.
 
 // gradMomentsOf forms the sums of dz and dz·(x − center) over a block. With SiLU it leaves dz in dx.
 func (g *GroupNorm) gradMomentsOf(image, block, worker int, s *normState) {
@@ -23,30 +23,26 @@ func (g *GroupNorm) gradMomentsOf(image, block, worker int, s *normState) {
 	g.fold(partial[channels:2*channels], dot)
 }
 
-// gradTotalOf turns the sums of an image into the coefficients of dx, de, and the image's shares of dscale and dbias.
+// gradTotalOf turns the sums of an image into the coefficients of dx, and the image's shares of dscale and dbias.
 func (g *GroupNorm) gradTotalOf(image int, s *normState) {
 	sum, dot := g.total(s)
 	channels, count := g.spec.Channels, float64(g.spec.Spatial)
-	share := g.shares[image*2*channels:]
+	dscale, dbias, scale := g.dscaleOf[image*channels:], g.dbiasOf[image*channels:], g.of(image, g.scale)
 	for group, rstd := range s.rstd {
 		first, last := span(group, g.width, channels)
 		var mean, slope float64 // Σ scale·dz/N and Σ scale·dz·n/N
 		for c := first; c < last; c++ {
 			dot[c] *= rstd
-			mean += float64(g.scale[c]) * sum[c]
-			slope += float64(g.scale[c]) * dot[c]
-			share[c], share[channels+c] = float32(dot[c]), float32(sum[c])
+			mean += float64(scale[c]) * sum[c]
+			slope += float64(scale[c]) * dot[c]
+			dscale[c], dbias[c] = float32(dot[c]), float32(sum[c])
 		}
 		mean /= count * float64(g.width)
 		slope /= count * float64(g.width)
 		p, q := rstd, -rstd*rstd*slope
 		for c := first; c < last; c++ {
-			scale := float64(g.scale[c])
-			s.p[c], s.q[c] = float32(p*scale), float32(q)
+			s.p[c], s.q[c] = float32(p*float64(scale[c])), float32(q)
 			s.r[c] = float32(-rstd*mean - q*float64(s.center[c]))
-			if g.spec.Embedding {
-				g.de[image*channels+c] = float32(p*scale*sum[c] + count*(q*(s.mean[c]-s.mu[group])-rstd*mean))
-			}
 		}
 	}
 	g.spread(s.p, s.q, s.r)

@@ -5,12 +5,12 @@ import "math"
 // normState is what is known about an image: sums by block and channel, statistics, and the coefficients of the passes,
 // which are repeated for the pixels of a tile.
 type normState struct {
-	partial  []float64 // [blocks, 2, channels] sums of x − k and of its square, later of dz and of dz·(x − center)
-	mean     []float64 // [channels] mean of u
-	mu, rstd []float64 // [groups] μ and 1/√(σ² + ε)
-	a, b     []float32 // [tile, channels] y = f(x·a + b)
-	center   []float32 // [tile, channels] μ − e, so that u − μ = x − center
-	p, q, r  []float32 // [tile, channels] dx = dz·p + x·q + r
+	partial []float64 // [blocks, 2, channels] sums of x − k and of its square, later of dz and of dz·(x − center)
+	mean    []float64 // [channels] mean of x
+	rstd    []float64 // [groups] 1/√(σ² + ε)
+	a, b    []float32 // [tile, channels] y = f(x·a + b)
+	center  []float32 // [tile, channels] μ
+	p, q, r []float32 // [tile, channels] dx = dz·p + x·q + r
 }
 
 // lines rounds a number of values up to whole cache lines.
@@ -18,7 +18,7 @@ func lines(n int) int { return ceil(n, 16) * 16 }
 
 func (g *GroupNorm) stateSize() int {
 	channels, groups := g.spec.Channels, g.spec.Groups
-	return lines(4*g.blocks*channels) + lines(2*channels) + 2*lines(2*groups) + 6*lines(g.tile*channels)
+	return lines(4*g.blocks*channels) + lines(2*channels) + lines(2*groups) + 6*lines(g.tile*channels)
 }
 
 func (g *GroupNorm) view(area []float32) normState {
@@ -30,8 +30,8 @@ func (g *GroupNorm) view(area []float32) normState {
 	channels, groups, wide := g.spec.Channels, g.spec.Groups, g.tile*g.spec.Channels
 	return normState{
 		partial: doubles(take(4 * g.blocks * channels)), mean: doubles(take(2 * channels)),
-		mu: doubles(take(2 * groups)), rstd: doubles(take(2 * groups)),
-		a: take(wide), b: take(wide), center: take(wide), p: take(wide), q: take(wide), r: take(wide),
+		rstd: doubles(take(2 * groups)),
+		a:    take(wide), b: take(wide), center: take(wide), p: take(wide), q: take(wide), r: take(wide),
 	}
 }
 
@@ -126,25 +126,18 @@ func (g *GroupNorm) total(s *normState) (sum, product []float64) {
 	return all[:g.spec.Channels], all[g.spec.Channels:]
 }
 
-// embedding is e for a channel of an image.
-func (g *GroupNorm) embedding(image, c int) float64 {
-	if !g.spec.Embedding {
-		return 0
-	}
-	return float64(g.e[image*g.spec.Channels+c])
-}
-
 // normaliseOf turns the sums of an image into its statistics and the coefficients of y. A group has the variance within
-// its channels, which e does not change, and that between their means.
+// its channels and that between their means.
 func (g *GroupNorm) normaliseOf(image int, s *normState) {
 	sum, square := g.total(s)
 	count, shift := float64(g.spec.Spatial), g.shift(image)
-	for group := range s.mu {
+	scale, bias := g.of(image, g.scale), g.of(image, g.bias)
+	for group := range s.rstd {
 		first, last := span(group, g.width, g.spec.Channels)
 		var mean, variance float64
 		for c := first; c < last; c++ {
 			m := sum[c] / count
-			s.mean[c] = float64(shift[c]) + m + g.embedding(image, c)
+			s.mean[c] = float64(shift[c]) + m
 			mean += s.mean[c] / float64(g.width)
 			variance += max(0, square[c]/count-m*m)
 		}
@@ -153,11 +146,10 @@ func (g *GroupNorm) normaliseOf(image int, s *normState) {
 			variance += d * d
 		}
 		rstd := 1 / math.Sqrt(variance/float64(g.width)+g.spec.Epsilon)
-		s.mu[group], s.rstd[group] = mean, rstd
+		s.rstd[group] = rstd
 		for c := first; c < last; c++ {
-			center := mean - g.embedding(image, c)
-			a := float64(g.scale[c]) * rstd
-			s.center[c], s.a[c], s.b[c] = float32(center), float32(a), float32(float64(g.bias[c])-center*a)
+			a := float64(scale[c]) * rstd
+			s.center[c], s.a[c], s.b[c] = float32(mean), float32(a), float32(float64(bias[c])-mean*a)
 		}
 	}
 	g.spread(s.center, s.a, s.b)

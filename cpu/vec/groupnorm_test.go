@@ -11,16 +11,16 @@ import (
 
 // normReference is the definition in float64: y, and the gradients of Σ dy·y if there is dy.
 type normReference struct {
-	spec                     GroupNormSpec
-	x, e, scale, bias, dy    []float64
-	y, dx, de, dscale, dbias []float64
+	spec                 GroupNormSpec
+	x, scale, bias, dy   []float64
+	y, dx, dscale, dbias []float64
 }
 
 func (r *normReference) run() {
 	s := r.spec
 	at := func(b, i, c int) int { return (b*s.Spatial+i)*s.Channels + c }
-	r.y, r.dx, r.de = make([]float64, len(r.x)), make([]float64, len(r.x)), make([]float64, s.Batch*s.Channels)
-	r.dscale, r.dbias = make([]float64, s.Channels), make([]float64, s.Channels)
+	r.y, r.dx = make([]float64, len(r.x)), make([]float64, len(r.x))
+	r.dscale, r.dbias = make([]float64, len(r.scale)), make([]float64, len(r.bias))
 	width := s.Channels / s.Groups
 	n := float64(width * s.Spatial)
 	for b := range s.Batch {
@@ -28,11 +28,11 @@ func (r *normReference) run() {
 			each := func(f func(i, c, k int, u float64)) {
 				for i := range s.Spatial {
 					for c := group * width; c < (group+1)*width; c++ {
-						u := r.x[at(b, i, c)]
-						if s.Embedding {
-							u += r.e[b*s.Channels+c]
+						of := c // the coefficients
+						if s.Adaptive {
+							of += b * s.Channels
 						}
-						f(i, c, at(b, i, c), u)
+						f(i, of, at(b, i, c), r.x[at(b, i, c)])
 					}
 				}
 			}
@@ -57,10 +57,7 @@ func (r *normReference) run() {
 				m1 += dz[k] * r.scale[c] / n
 				m2 += dz[k] * r.scale[c] * (u - mean) * rstd / n
 			})
-			each(func(_, c, k int, u float64) {
-				r.dx[k] = rstd * (dz[k]*r.scale[c] - m1 - (u-mean)*rstd*m2)
-				r.de[b*s.Channels+c] += r.dx[k]
-			})
+			each(func(_, c, k int, u float64) { r.dx[k] = rstd * (dz[k]*r.scale[c] - m1 - (u-mean)*rstd*m2) })
 		}
 	}
 }
@@ -104,29 +101,29 @@ func near(t *testing.T, what string, got []float32, want []float64, tolerance fl
 
 var normSpecs = []GroupNormSpec{
 	{Batch: 1, Spatial: 1, Channels: 1, Groups: 1, Epsilon: 0.5},
-	{Batch: 2, Spatial: 7, Channels: 6, Groups: 3, Epsilon: 1e-5, SiLU: true, Embedding: true},
+	{Batch: 2, Spatial: 7, Channels: 6, Groups: 3, Epsilon: 1e-5, SiLU: true, Adaptive: true},
 	{Batch: 3, Spatial: 49, Channels: 20, Groups: 2, Epsilon: 1e-5, SiLU: true},
-	{Batch: 5, Spatial: 1, Channels: 64, Groups: 8, Epsilon: 1e-5, Embedding: true},
-	{Batch: 17, Spatial: 196, Channels: 32, Groups: 32, Epsilon: 1e-5, SiLU: true, Embedding: true},
-	{Batch: 2, Spatial: 333, Channels: 160, Groups: 32, Epsilon: 1e-6, SiLU: true, Embedding: true},
-	{Batch: 1, Spatial: 1500, Channels: 100, Groups: 5, Epsilon: 1e-5, Embedding: true},
+	{Batch: 5, Spatial: 1, Channels: 64, Groups: 8, Epsilon: 1e-5, Adaptive: true},
+	{Batch: 17, Spatial: 196, Channels: 32, Groups: 32, Epsilon: 1e-5, SiLU: true, Adaptive: true},
+	{Batch: 2, Spatial: 333, Channels: 160, Groups: 32, Epsilon: 1e-6, SiLU: true, Adaptive: true},
+	{Batch: 1, Spatial: 1500, Channels: 100, Groups: 5, Epsilon: 1e-5, Adaptive: true},
 	{Batch: 1, Spatial: 90, Channels: 1030, Groups: 10, Epsilon: 1e-5, SiLU: true},
 }
 
-func (s GroupNormSpec) operands(mean float64) (x, e, scale, bias, dy []float32) {
+func (s GroupNormSpec) operands(mean float64) (x, scale, bias, dy []float32) {
 	random := rand.New(rand.NewPCG(uint64(s.Spatial), uint64(s.Channels)))
-	n := s.Batch * s.Spatial * s.Channels
-	if s.Embedding {
-		e = normal(random, s.Batch*s.Channels, 0.5, 1)
+	n, coefficients := s.Batch*s.Spatial*s.Channels, s.Channels
+	if s.Adaptive {
+		coefficients *= s.Batch
 	}
-	return normal(random, n, mean, 1), e, normal(random, s.Channels, 1, 0.5), normal(random, s.Channels, 0, 1), normal(random, n, 0, 1)
+	return normal(random, n, mean, 1), normal(random, coefficients, 1, 0.5), normal(random, coefficients, 0, 1), normal(random, n, 0, 1)
 }
 
 func TestGroupNorm(t *testing.T) {
 	for _, spec := range normSpecs {
 		for _, mean := range []float64{0, 100} {
-			x, e, scale, bias, dy := spec.operands(mean)
-			r := normReference{spec: spec, x: widen(x), e: widen(e), scale: widen(scale), bias: widen(bias), dy: widen(dy)}
+			x, scale, bias, dy := spec.operands(mean)
+			r := normReference{spec: spec, x: widen(x), scale: widen(scale), bias: widen(bias), dy: widen(dy)}
 			r.run()
 			eachTable(t, func(name string, ctx *kern.Context) {
 				g, err := PrepareGroupNorm(spec)
@@ -137,24 +134,21 @@ func TestGroupNorm(t *testing.T) {
 				if mean != 0 {
 					tolerance = 1e-4
 				}
-				y, dx, de := make([]float32, len(x)), make([]float32, len(x)), make([]float32, len(e))
-				dscale, dbias := normal(rand.New(rand.NewPCG(1, 1)), spec.Channels, 0, 1), make([]float32, spec.Channels)
+				y, dx := make([]float32, len(x)), make([]float32, len(x))
+				dscale, dbias := normal(rand.New(rand.NewPCG(1, 1)), len(scale), 0, 1), make([]float32, len(bias))
 				what := fmt.Sprintf("%s %+v mean %g: ", name, spec, mean)
-				g.Forward(ctx, y, x, e, scale, bias)
+				g.Forward(ctx, y, x, scale, bias)
 				near(t, what+"y", y, r.y, tolerance)
-				g.Backward(ctx, dx, de, dscale, dbias, dy, x, e, scale, bias)
+				g.Backward(ctx, dx, dscale, dbias, dy, x, scale, bias)
 				near(t, what+"dx", dx, r.dx, tolerance)
 				near(t, what+"dscale", dscale, r.dscale, tolerance)
 				near(t, what+"dbias", dbias, r.dbias, tolerance)
-				if spec.Embedding {
-					near(t, what+"de", de, r.de, tolerance*math.Sqrt(float64(spec.Spatial)))
-				}
 
 				inPlace := append([]float32(nil), x...)
-				g.Forward(ctx, inPlace, inPlace, e, scale, bias)
+				g.Forward(ctx, inPlace, inPlace, scale, bias)
 				equal(t, what+"y in place of x", inPlace, y)
 				inPlace = append([]float32(nil), dy...)
-				g.Backward(ctx, inPlace, de, dscale, dbias, inPlace, x, e, scale, bias)
+				g.Backward(ctx, inPlace, dscale, dbias, inPlace, x, scale, bias)
 				equal(t, what+"dx in place of dy", inPlace, dx)
 			})
 		}
@@ -163,9 +157,9 @@ func TestGroupNorm(t *testing.T) {
 
 // The reference gradient is that of the reference.
 func TestGroupNormReference(t *testing.T) {
-	spec := GroupNormSpec{Batch: 2, Spatial: 3, Channels: 4, Groups: 2, Epsilon: 1e-3, SiLU: true, Embedding: true}
-	x, e, scale, bias, dy := spec.operands(0.5)
-	r := normReference{spec: spec, x: widen(x), e: widen(e), scale: widen(scale), bias: widen(bias), dy: widen(dy)}
+	spec := GroupNormSpec{Batch: 2, Spatial: 3, Channels: 4, Groups: 2, Epsilon: 1e-3, SiLU: true, Adaptive: true}
+	x, scale, bias, dy := spec.operands(0.5)
+	r := normReference{spec: spec, x: widen(x), scale: widen(scale), bias: widen(bias), dy: widen(dy)}
 	loss := func() (sum float64) {
 		r.run()
 		for i, y := range r.y {
@@ -174,30 +168,29 @@ func TestGroupNormReference(t *testing.T) {
 		return sum
 	}
 	loss()
-	dx, de, dscale, dbias := r.dx, r.de, r.dscale, r.dbias
+	dx, dscale, dbias := r.dx, r.dscale, r.dbias
 	differences(t, "dx", loss, r.x, dx)
-	differences(t, "de", loss, r.e, de)
 	differences(t, "dscale", loss, r.scale, dscale)
 	differences(t, "dbias", loss, r.bias, dbias)
 }
 
 func TestGroupNormWorkers(t *testing.T) {
 	for _, spec := range normSpecs {
-		x, e, scale, bias, dy := spec.operands(1)
+		x, scale, bias, dy := spec.operands(1)
 		g, err := PrepareGroupNorm(spec)
 		if err != nil {
 			t.Fatal(err)
 		}
 		workersAgree(t, fmt.Sprintf("%+v", spec), func(ctx *kern.Context) [][]float32 {
-			y, dx, de := make([]float32, len(x)), make([]float32, len(x)), make([]float32, len(e))
-			dscale, dbias := make([]float32, spec.Channels), make([]float32, spec.Channels)
-			g.Forward(ctx, y, x, e, scale, bias)
-			g.Backward(ctx, dx, de, dscale, dbias, dy, x, e, scale, bias)
+			y, dx := make([]float32, len(x)), make([]float32, len(x))
+			dscale, dbias := make([]float32, len(scale)), make([]float32, len(bias))
+			g.Forward(ctx, y, x, scale, bias)
+			g.Backward(ctx, dx, dscale, dbias, dy, x, scale, bias)
 			noAllocation(t, func() {
-				g.Forward(ctx, y, x, e, scale, bias)
-				g.Backward(ctx, dx, de, dscale, dbias, dy, x, e, scale, bias)
+				g.Forward(ctx, y, x, scale, bias)
+				g.Backward(ctx, dx, dscale, dbias, dy, x, scale, bias)
 			})
-			return [][]float32{y, dx, de, dscale, dbias}
+			return [][]float32{y, dx, dscale, dbias}
 		})
 	}
 }
@@ -218,7 +211,7 @@ func TestPrepareGroupNormErrors(t *testing.T) {
 // The rate counts x and y once, as in a comparison with the memory's bandwidth.
 func BenchmarkGroupNorm(b *testing.B) {
 	for _, spec := range []GroupNormSpec{
-		{Batch: 64, Spatial: 784, Channels: 64, Groups: 32, Epsilon: 1e-5, SiLU: true, Embedding: true},
+		{Batch: 64, Spatial: 784, Channels: 64, Groups: 32, Epsilon: 1e-5, SiLU: true, Adaptive: true},
 		{Batch: 64, Spatial: 2400, Channels: 64, Groups: 32, Epsilon: 1e-5, SiLU: true},
 		{Batch: 64, Spatial: 2400, Channels: 64, Groups: 32, Epsilon: 1e-5},
 		{Batch: 4, Spatial: 4096, Channels: 320, Groups: 32, Epsilon: 1e-5, SiLU: true},
@@ -227,20 +220,20 @@ func BenchmarkGroupNorm(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		x, e, scale, bias, dy := spec.operands(1)
-		y, de, dscale, dbias := make([]float32, len(x)), make([]float32, len(e)), make([]float32, len(scale)), make([]float32, len(scale))
+		x, scale, bias, dy := spec.operands(1)
+		y, dscale, dbias := make([]float32, len(x)), make([]float32, len(scale)), make([]float32, len(scale))
 		eachTable(b, func(name string, ctx *kern.Context) {
 			shape := fmt.Sprintf("%dx%dx%d,silu=%v/%s", spec.Batch, spec.Spatial, spec.Channels, spec.SiLU, name)
 			b.Run("forward/"+shape, func(b *testing.B) {
 				b.SetBytes(int64(8 * len(x)))
 				for b.Loop() {
-					g.Forward(ctx, y, x, e, scale, bias)
+					g.Forward(ctx, y, x, scale, bias)
 				}
 			})
 			b.Run("backward/"+shape, func(b *testing.B) {
 				b.SetBytes(int64(12 * len(x)))
 				for b.Loop() {
-					g.Backward(ctx, y, de, dscale, dbias, dy, x, e, scale, bias)
+					g.Backward(ctx, y, dscale, dbias, dy, x, scale, bias)
 				}
 			})
 		})
