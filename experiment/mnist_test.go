@@ -115,6 +115,11 @@ func TestMNIST(t *testing.T) {
 			}
 		}
 	}
+	for _, task := range m.Tasks { // weights exp r raise the mean of r
+		if base, resampled := rep.Tasks[task]["base"].Reward, rep.Tasks[task]["resampled"].Reward; resampled <= base {
+			t.Errorf("%s: mean reward %v of the resampled, %v of the base", task, resampled, base)
+		}
+	}
 	plan, err := m.Plan(t.Context(), engine.Default)
 	if err != nil {
 		t.Fatal(err)
