@@ -81,6 +81,9 @@ func TestErrors(t *testing.T) {
 		{"sum_squares__n0 has no gradient", func(x *graph.Node) *graph.Node {
 			return graph.Gradient(op.GlobalNorm([]*graph.Node{x}), x)[0]
 		}},
+		{"want [channels] or [batch, channels] for both", func(x *graph.Node) *graph.Node {
+			return op.GroupNorm(x, vector(x), graph.ReduceSum(x, 1, 2), 4, 1e-5, true)
+		}},
 		{"divide the 8 channels", func(x *graph.Node) *graph.Node { return op.GroupNorm(x, vector(x), vector(x), 3, 1e-5, true) }},
 		{"[rows, columns, in, out]", func(x *graph.Node) *graph.Node { return op.Conv(x, vector(x), nil, 1, op.Same(3)) }},
 		{"positive stride", func(x *graph.Node) *graph.Node {

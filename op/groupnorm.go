@@ -18,6 +18,13 @@ func GroupNorm(x, scale, bias *graph.Node, groups int, epsilon float64, silu boo
 	if groups < 1 || channels%groups != 0 {
 		panic(fmt.Errorf("op: group norm of %s in %d groups: the groups must divide the %d channels", x.Shape(), groups, channels))
 	}
+	coefficients := channels
+	if scale.Rank() == 2 {
+		coefficients *= x.Shape().Dimensions[0]
+	}
+	if !scale.Shape().Equal(bias.Shape()) || scale.Rank() > 2 || scale.Shape().Size() != coefficients {
+		panic(fmt.Errorf("op: group norm of %s with scale %s and bias %s: want [channels] or [batch, channels] for both", x.Shape(), scale.Shape(), bias.Shape()))
+	}
 	n := groupNorm{groups: groups, epsilon: epsilon, silu: silu}
 	return n.function("group_norm", n.forward, func(in []*graph.Node, _, dy *graph.Node) []*graph.Node {
 		return n.function("group_norm_grad", n.backward, nil).call(append([]*graph.Node{dy}, in...)...)

@@ -107,9 +107,9 @@ func (i *Instance) groupNorm(op plan.Named, in, out func(int) []float32) (func()
 	for _, d := range x[1 : len(x)-1] {
 		spatial *= d
 	}
-	scale := op.In[len(op.In)-1]
+	bias := op.In[len(op.In)-1]
 	f, err := vec.PrepareGroupNorm(vec.GroupNormSpec{Batch: x[0], Spatial: spatial, Channels: channels,
-		Groups: op.Ints["g"], Epsilon: op.Floats["e"], SiLU: op.Ints["s"] == 1, Adaptive: len(scale) == 2})
+		Groups: op.Ints["g"], Epsilon: op.Floats["e"], SiLU: op.Ints["s"] == 1, Adaptive: len(bias) == 2})
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,8 @@ func (g *GroupNorm) Backward(ctx *kern.Context, dx, dscale, dbias, dy, x, scale,
 		shares = batch * channels
 	}
 	shared := ctx.Shared(states + 2*shares)
-	if g.states = shared[:states]; !g.spec.Adaptive {
+	g.states = shared[:states]
+	if !g.spec.Adaptive {
 		g.dscaleOf, g.dbiasOf = shared[states:states+shares], shared[states+shares:]
 	}
 	if g.blocks == 1 {
