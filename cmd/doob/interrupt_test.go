@@ -93,7 +93,7 @@ func TestInterrupt(t *testing.T) {
 			if took := time.Since(sent); took > 10*time.Second {
 				t.Errorf("it took %v to stop", took)
 			}
-			if want := "interrupted; doob run --resume " + folder + " goes on"; !strings.Contains(complaint.String(), want) {
+			if want := "interrupted; doob run --resume " + folder + " finishes it"; !strings.Contains(complaint.String(), want) {
 				t.Errorf("standard error: %q, want %q", complaint.String(), want)
 			}
 			for _, name := range []string{"LOCK", "report.json", "report.html"} {

@@ -66,7 +66,7 @@ func (f runFlags) plan(t *terminal, p *experiment.Plan) error {
 // finish prints the result of a run, or returns what went wrong with it.
 func (f runFlags) finish(t *terminal, folder string, rep experiment.Report, err error) error {
 	if errors.Is(err, context.Canceled) {
-		return interruption{err, "doob run --resume " + folder + " goes on"}
+		return interruption{err, "doob run --resume " + folder + " finishes it"}
 	}
 	if err != nil {
 		return err
