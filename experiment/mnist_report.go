@@ -274,7 +274,7 @@ func (rep *MNISTReport) Table() report.Table {
 		100*float64(rep.JudgeAccuracy), 100*float64(rep.ClassifierAccuracy)),
 		"FID is against the test images; real images are as many training images. ESS to minutes are means over all tasks."}
 	if _, ok := rep.Methods["resampled"]; ok {
-		t.Notes = append(t.Notes, "Base model, resampled: base samples drawn again with probability exp(r), the tilted law itself if there are many.")
+		t.Notes = append(t.Notes, "Base model, resampled: base samples drawn again in proportion to exp(r), the tilted law itself if there are many.")
 	}
 	if rep.Seeds > 1 {
 		t.Notes = append(t.Notes, fmt.Sprintf("Mean over the tasks ± standard error over %d seeds of fine-tuning and sampling.", rep.Seeds))

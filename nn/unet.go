@@ -29,7 +29,8 @@ import (
 //	a(x) = SiLU(norm(x)·(1 + s) + b),   (s, b) = dense(e)
 //
 // with another dense layer in every a: the adaptive normalisation of Dhariwal & Nichol (2021), here also before the first
-// convolution and at the end. What to denoise with depends on the noise level, and this is how the network knows it. And e = SiLU(dense(SiLU(dense(sinusoids of t)))), of 4·Width numbers.
+// convolution and at the end. What to denoise with depends on the noise level, and this is how the network knows it. And
+// e = SiLU(dense(SiLU(dense(sinusoids of t)))), of 4·Width numbers.
 type UNet struct {
 	// Scope holds the parameters.
 	Scope *model.Scope

@@ -30,8 +30,7 @@ func (g *GroupNorm) view(area []float32) normState {
 	channels, groups, wide := g.spec.Channels, g.spec.Groups, g.tile*g.spec.Channels
 	return normState{
 		partial: doubles(take(4 * g.blocks * channels)), mean: doubles(take(2 * channels)),
-		rstd: doubles(take(2 * groups)),
-		a:    take(wide), b: take(wide), center: take(wide), p: take(wide), q: take(wide), r: take(wide),
+		rstd: doubles(take(2 * groups)), a: take(wide), b: take(wide), center: take(wide), p: take(wide), q: take(wide), r: take(wide),
 	}
 }
 
