@@ -19,7 +19,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/reward"
 )
 
 func tinyMNIST(t *testing.T, sets ...string) *MNIST {
@@ -115,11 +118,6 @@ func TestMNIST(t *testing.T) {
 			}
 		}
 	}
-	for _, task := range m.Tasks { // weights exp r raise the mean of r
-		if base, resampled := rep.Tasks[task]["base"].Reward, rep.Tasks[task]["resampled"].Reward; resampled <= base {
-			t.Errorf("%s: mean reward %v of the resampled, %v of the base", task, resampled, base)
-		}
-	}
 	plan, err := m.Plan(t.Context(), engine.Default)
 	if err != nil {
 		t.Fatal(err)
@@ -188,6 +186,53 @@ func sampleMNIST(t *testing.T, folder string) {
 	}
 	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Out: out})
 	wantError(t, err, "classifier.safetensors", "no such file")
+}
+
+// Base paths are resampled by exp r: each appears as often as its weight says, rounded up or down, and r is the task's.
+func TestResampled(t *testing.T) {
+	m := tinyMNIST(t, "samples=24", "pool=24", "scale=300")
+	e, err := engine.Open(engine.Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := &mnistRun{MNIST: m, session: session{engine: e}}
+	task := &mnistTask{}
+	if task.reward, err = reward.NewClass(e, m.classifier(e, "/classifier").Init(noise.New(1), 1, 0), []int{3}, m.Scale, imageShape, m.Batch); err != nil {
+		t.Fatal(err)
+	}
+	x := make([]float32, m.Pool*pixels)
+	noise.New(2).Normal(x, 0, 0)
+	s := &mnistSeed{mnistRun: run, key: noise.New(3), base: &basePool{paths: diffusion.Paths{N: m.Pool, Dim: pixels, X: x,
+		LogRatio: make([]float64, m.Pool), Energy: make([]float64, m.Pool)}, calls: 4}}
+	o := &mnistOutcome{}
+	if err := s.resample(t.Context(), o, task); err != nil {
+		t.Fatal(err)
+	}
+	r, err := task.reward.Rewards(t.Context(), x, m.Pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum, squares float64
+	for _, v := range r {
+		sum, squares = sum+math.Exp(v-r[0]), squares+math.Exp(2*(v-r[0]))
+	}
+	if math.Abs(o.ess-sum*sum/squares/float64(m.Pool)) > 1e-9 || o.ess > 0.9 {
+		t.Errorf("ESS %v, want %v, well below 1", o.ess, sum*sum/squares/float64(m.Pool))
+	}
+	for i, v := range r {
+		want, got := float64(m.Samples)*math.Exp(v-r[0])/sum, 0
+		for j := range m.Samples {
+			if slices.Equal(o.samples[j*pixels:(j+1)*pixels], x[i*pixels:(i+1)*pixels]) {
+				got++
+			}
+		}
+		if math.Abs(float64(got)-want) >= 1 {
+			t.Errorf("path %d appears %d times, want %.2f", i, got, want)
+		}
+	}
+	if len(o.samples) != m.Samples*pixels || o.paths != 24 || o.calls != 96 {
+		t.Errorf("%d samples, charged %d paths and %d calls", len(o.samples)/pixels, o.paths, o.calls)
+	}
 }
 
 // A run that is stopped, at whatever event, goes on to the same checkpoints, results and figures.
