@@ -67,9 +67,10 @@ type MNISTMethod struct {
 
 // MNISTFloor are the metrics of real images: as many training images as a method draws samples, against the test images.
 type MNISTFloor struct {
-	FID     finetune.Number `json:"fid"` // of the single classes
-	Single  *MNISTMetrics   `json:"single,omitempty"`
-	EvenOdd *MNISTMetrics   `json:"even_odd,omitempty"`
+	FID     finetune.Number         `json:"fid"` // of the single classes
+	Single  *MNISTMetrics           `json:"single,omitempty"`
+	EvenOdd *MNISTMetrics           `json:"even_odd,omitempty"`
+	Tasks   map[string]MNISTMetrics `json:"tasks"`
 }
 
 // mnistBook gathers what a run's events say, and so also what those of a run said that is resumed.
@@ -129,7 +130,7 @@ func (b *mnistBook) report(r *mnistRun) *MNISTReport {
 			NetworkCalls: b.average(method, func(r *MNISTResult) finetune.Number { return finetune.Number(r.NetworkCalls) }),
 			Seconds:      b.average(method, func(r *MNISTResult) finetune.Number { return finetune.Number(r.Seconds) })}
 	}
-	rep.Floor = MNISTFloor{FID: nan, Single: b.floorOf(single), EvenOdd: b.floorOf(evenOdd)}
+	rep.Floor = MNISTFloor{FID: nan, Single: b.floorOf(single), EvenOdd: b.floorOf(evenOdd), Tasks: b.floor}
 	if rep.Floor.Single != nil {
 		rep.Floor.FID = rep.Floor.Single.FID
 	}

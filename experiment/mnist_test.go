@@ -99,6 +99,10 @@ func TestMNIST(t *testing.T) {
 		t.Errorf("floor.fid is %v, want %v", f, rep.Floor.Single.FID)
 	}
 
+	if even := rep.Floor.Tasks["even"]; len(rep.Floor.Tasks) != 2 || even != *rep.Floor.EvenOdd {
+		t.Errorf("floor of the tasks is %v, of the only one in the second column %v", rep.Floor.Tasks, rep.Floor.EvenOdd)
+	}
+
 	// Paths and calls of one task, by hand: 20 samples, 4 steps, and two networks wherever there is a control.
 	for name, want := range map[string][2]int{
 		"base":           {20, 20 * 4},
