@@ -34,12 +34,12 @@ func importance(backend string, args map[string]int) (func() error, error) {
 	var schedule diffusion.Schedule
 	base := diffusion.Network{Velocity: nn.MLP{Scope: e.Scope("/base"), In: 2, Out: 2, Width: width, Depth: depth, Octaves: octaves,
 		Timed: true}.Init(key, 0, 0)}
-	pretraining := diffusion.Pretraining{Power: power, Steps: args["pretraining"], Batch: rows, Optimizer: nn.Optimizer{LearningRate: 3e-3, EMA: 0.999}}
+	pretraining := diffusion.Pretraining{Times: diffusion.TimeLaw{Power: power}, Steps: args["pretraining"], Batch: rows, Optimizer: nn.Optimizer{LearningRate: 3e-3, EMA: 0.999}}
 	trainer, err := pretraining.Trainer(e, "/base", schedule, base)
 	if err != nil {
 		return nil, err
 	}
-	err = trainer.Run(ctx, pretraining.Steps, pretraining.Inputs(key, shape,
+	err = trainer.Run(ctx, pretraining.Steps, pretraining.Inputs(key, diffusion.Schedule{}, shape,
 		func(data []float32, step int) { copy(data, prior.Sample(rows, key.Sub("data").At(step))) }), nil)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func importance(backend string, args map[string]int) (func() error, error) {
 			NN1: nn.MLP{Scope: e.Scope("/h/nn1"), In: 6, Out: 2, Width: width, Depth: depth, Octaves: octaves, Timed: true}.Init(key, 0, 0)}
 		sampler := &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(schedule, diffusion.Times(steps, power)),
 			Shape: shape, Base: base, Control: h, Batch: rows}
-		training := finetune.Training{Updates: args["updates"], Batch: args["batch"], Power: power,
+		training := finetune.Training{Updates: args["updates"], Batch: args["batch"], Times: diffusion.TimeLaw{Power: power},
 			Optimizer: nn.Optimizer{LearningRate: 6e-3, EMA: 0.995, Decay: args["iterations"] * args["updates"]}}
 		objective, err := finetune.NewSupervised(sampler, h, "/h", training, 1e-4)
 		if err != nil {

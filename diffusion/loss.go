@@ -1,12 +1,6 @@
 package diffusion
 
-import (
-	"math"
-
-	"github.com/gomlx/gomlx/core/graph"
-
-	"github.com/doob-diffusion/doob/noise"
-)
+import "github.com/gomlx/gomlx/core/graph"
 
 // Diffused is a training batch of the forward process, X_t = γ_t x_0 + ν_t ε, as graph nodes.
 type Diffused struct {
@@ -39,21 +33,9 @@ func (d Diffused) Loss(h Control, velocity bool) (loss, epsH *graph.Node) {
 }
 
 // KL is the one-sample estimate of the regulariser (17), mean over batch and coordinates of ½σ_t²h_t² = ½β·ε_h²/ν². The
-// integral is over uniform t, so an estimate at times from [DrawTimes] with this power is divided by their density.
-func (d Diffused) KL(epsH *graph.Node, power float64) *graph.Node {
+// integral is over uniform t, so an estimate at times of a law is divided by their density.
+func (d Diffused) KL(epsH *graph.Node, law TimeLaw) *graph.Node {
 	_, nu := d.Schedule.GammaNuGraph(d.T)
 	weight := graph.Div(graph.MulScalar(d.Schedule.BetaGraph(d.T), 0.5), graph.Square(nu))
-	inverseDensity := graph.MulScalar(graph.Pow(d.T, graph.Scalar(d.T.Graph(), d.T.DType(), 1-1/power)), power)
-	return graph.ReduceAllMean(graph.Mul(Column(graph.Mul(weight, inverseDensity), epsH), graph.Square(epsH)))
-}
-
-// DrawTimes fills t with u^power, u uniform on [floor, 1), stratified over the batch: the training times that match
-// the simulation grid of [Times] with the same power.
-func DrawTimes(t []float32, power float64, key noise.Key) {
-	const floor = 1e-3
-	r := key.Rand()
-	for i := range t {
-		u := floor + (1-floor)*(float64(i)+r.Float64())/float64(len(t))
-		t[i] = float32(math.Pow(u, power))
-	}
+	return graph.ReduceAllMean(graph.Mul(Column(graph.Mul(weight, law.inverseDensity(d.Schedule, d.T)), epsH), graph.Square(epsH)))
 }

@@ -14,13 +14,13 @@ import (
 )
 
 // data are n exact draws of g, diffusion times and noise.
-func (g gaussian) data(n int, power float64) (x0, times, eps []float32) {
+func (g gaussian) data(n int, law diffusion.TimeLaw) (x0, times, eps []float32) {
 	x0, times, eps = make([]float32, n), make([]float32, n), make([]float32, n)
 	noise.New(1).Normal(x0, 0, 0)
 	for i, z := range x0 {
 		x0[i] = float32(g.mean + g.sd*float64(z))
 	}
-	diffusion.DrawTimes(times, power, noise.New(2))
+	law.Draw(times, diffusion.Schedule{}, noise.New(2))
 	noise.New(3).Normal(eps, 0, 0)
 	return x0, times, eps
 }
@@ -38,7 +38,7 @@ func (g gaussian) minimum(times []float32) (sum float64) {
 // On exact tilted samples the loss (9) is least at h*, where it is known, and exceeds that at ch* by (1−c)²·E ν²‖h*‖².
 func TestLossIsLeastAtTheOptimum(t *testing.T) {
 	const n = 200_000 // residuals of unit scale: standard errors below 0.003
-	x0, times, eps := tilted.data(n, 1)
+	x0, times, eps := tilted.data(n, diffusion.TimeLaw{})
 	loss := map[float64]float64{}
 	for _, scale := range []float64{0, 0.5, 0.9, 1, 1.1} {
 		out := run(t, func(in []*graph.Node) []*graph.Node {
@@ -68,7 +68,7 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 	near(t, "gap at ½h*", loss[0.5]-loss[1], gap/4, 0.003)
 
 	// Without a control it is the score-matching loss of the base model, on data of its own.
-	x0, times, eps = prior.data(n, 2)
+	x0, times, eps = prior.data(n, diffusion.TimeLaw{Power: 2})
 	out := run(t, func(in []*graph.Node) []*graph.Node {
 		loss, epsH := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2]).Loss(nil, false)
 		if epsH != nil {
@@ -90,36 +90,49 @@ func (c constant) Noise(s diffusion.State) *graph.Node {
 // The regulariser (17) of a constant h is ½h²∫β dt = ½h²(β₀+β₁)/2 whatever the density of the training times.
 func TestRegulariser(t *testing.T) {
 	const n, h = 100_000, 1.5
-	for _, power := range []float64{1, 2, 3} {
-		_, times, _ := prior.data(n, power)
-		x0, _, eps := prior.data(2*n, power)
+	for _, law := range []diffusion.TimeLaw{{}, {Power: 2}, {Power: 3}, {SNRMean: -1, SNRSD: 2.5}} {
+		_, times, _ := prior.data(n, law)
+		x0, _, eps := prior.data(2*n, law)
 		out := run(t, func(in []*graph.Node) []*graph.Node {
 			d := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2])
 			_, epsH := d.Loss(constant{h}, false)
-			return []*graph.Node{d.KL(epsH, power)}
+			return []*graph.Node{d.KL(epsH, law)}
 		}, engine.Rows(x0, 2), times, engine.Rows(eps, 2))
-		near(t, fmt.Sprintf("power %g", power), float64(out[0][0]), 0.5*h*h*10.05, 0.02) // the floor of the times costs below 0.1 %
+		near(t, fmt.Sprintf("%+v", law), float64(out[0][0]), 0.5*h*h*10.05, 0.02) // the floor of the times costs below 0.1 %
 	}
 }
 
-func TestDrawTimes(t *testing.T) {
-	for _, power := range []float64{1, 2} {
-		const n = 1000
-		times := make([]float32, n)
-		diffusion.DrawTimes(times, power, noise.New(1))
-		again := make([]float32, n)
-		diffusion.DrawTimes(again, power, noise.New(1))
-		if !slices.Equal(times, again) {
-			t.Error("the same key draws other times")
-		}
-		diffusion.DrawTimes(again, power, noise.New(2))
-		if slices.Equal(times, again) {
-			t.Error("another key draws the same times")
-		}
-		for i, at := range times {
-			u := math.Pow(float64(at), 1/power)
-			if lo, hi := 1e-3+0.999*float64(i)/n, 1e-3+0.999*float64(i+1)/n; u < lo-1e-6 || u > hi+1e-6 {
-				t.Errorf("power %g: draw %d is u = %g, outside its stratum [%g, %g]", power, i, u, lo, hi)
+// Every draw lies in its stratum: of u for t = u^power, of the normal law for the log signal-to-noise ratio.
+func TestTimeLaw(t *testing.T) {
+	for _, law := range []diffusion.TimeLaw{{}, {Power: 2}, {Power: 2, SNRMean: -1.2, SNRSD: 2.4}} {
+		for _, schedule := range []diffusion.Schedule{{}, {Beta0: 8, Beta1: 8}} {
+			const n = 1000
+			draw := func(seed uint64) []float32 {
+				times := make([]float32, n)
+				law.Draw(times, schedule, noise.New(seed))
+				return times
+			}
+			times := draw(1)
+			if !slices.Equal(times, draw(1)) {
+				t.Error("the same key draws other times")
+			}
+			if slices.Equal(times, draw(2)) {
+				t.Error("another key draws the same times")
+			}
+			for i, at := range times {
+				lo, hi := float64(i)/n, float64(i+1)/n
+				var u float64
+				if law.SNRSD > 0 {
+					normal := func(t float64) float64 {
+						return 0.5 * math.Erfc(-(2*math.Log(schedule.Gamma(t)/schedule.Nu(t))-law.SNRMean)/law.SNRSD/math.Sqrt2)
+					}
+					u = (normal(float64(at)) - normal(1)) / (normal(1e-4) - normal(1)) // what of the normal law lies between these times
+				} else {
+					u, lo, hi = math.Pow(float64(at), 1/max(1, law.Power)), 1e-3+0.999*lo, 1e-3+0.999*hi
+				}
+				if u < lo-1e-6 || u > hi+1e-6 || at <= 0 || at > 1 {
+					t.Errorf("%+v: draw %d, t = %g, is u = %g, outside its stratum [%g, %g]", law, i, at, u, lo, hi)
+				}
 			}
 		}
 	}

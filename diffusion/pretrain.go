@@ -31,7 +31,7 @@ type Pretraining struct {
 	Batch     int          `yaml:"batch"`
 	Optimizer nn.Optimizer `yaml:",inline"`
 	Velocity  bool         `yaml:"velocity"` // weigh by 1/γ², see [Diffused.Loss]
-	Power     float64      `yaml:"power"`    // of the times trained at, see [DrawTimes]; 0 means 1
+	Times     TimeLaw      `yaml:",inline"`
 }
 
 // Trainer compiles the loss over the parameters below path. The inputs of a step are those of [Pretraining.Inputs].
@@ -46,12 +46,12 @@ func (p Pretraining) Trainer(e *engine.Engine, path string, schedule Schedule, m
 
 // Inputs returns the inputs of every step: data x_0 [Batch, shape…], as filled in for that step; times; and noise. They
 // depend on the key and the step only, if data does.
-func (p Pretraining) Inputs(key noise.Key, shape []int, data func(rows []float32, step int)) func(step int) []any {
+func (p Pretraining) Inputs(key noise.Key, schedule Schedule, shape []int, data func(rows []float32, step int)) func(step int) []any {
 	dim := product(shape)
 	x0, t, eps := make([]float32, p.Batch*dim), make([]float32, p.Batch), make([]float32, p.Batch*dim)
 	return func(step int) []any {
 		data(x0, step)
-		DrawTimes(t, max(1, p.Power), key.Sub("times").At(step))
+		p.Times.Draw(t, schedule, key.Sub("times").At(step))
 		key.Sub("noise").Normal(eps, uint64(step), 0)
 		return []any{engine.Rows(x0, shape...), t, engine.Rows(eps, shape...)}
 	}

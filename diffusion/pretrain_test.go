@@ -24,12 +24,12 @@ func TestPretraining(t *testing.T) {
 		}
 	}
 	var early, late float64
-	p := diffusion.Pretraining{Power: 2, Steps: steps, Batch: batch, Optimizer: nn.Optimizer{LearningRate: 5e-3}}
+	p := diffusion.Pretraining{Times: diffusion.TimeLaw{Power: 2}, Steps: steps, Batch: batch, Optimizer: nn.Optimizer{LearningRate: 5e-3}}
 	trainer, err := p.Trainer(e, "/base", diffusion.Schedule{}, model)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = trainer.Run(context.Background(), steps, p.Inputs(noise.New(3), []int{1}, data), func(step int, loss float64) error {
+	err = trainer.Run(context.Background(), steps, p.Inputs(noise.New(3), diffusion.Schedule{}, []int{1}, data), func(step int, loss float64) error {
 		if step <= 1 {
 			early = loss
 		}
@@ -42,7 +42,7 @@ func TestPretraining(t *testing.T) {
 		t.Fatal(err)
 	}
 	times := make([]float32, 10_000)
-	diffusion.DrawTimes(times, 2, noise.New(4))
+	diffusion.TimeLaw{Power: 2}.Draw(times, diffusion.Schedule{}, noise.New(4))
 	least := prior.minimum(times)
 	if early < least+0.06 {
 		t.Errorf("the untrained loss is %g, hardly above the least possible, %g", early, least)

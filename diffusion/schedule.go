@@ -38,6 +38,13 @@ func (s Schedule) Gamma(t float64) float64 { return math.Exp(-0.5 * s.integral(t
 // Nu returns ν_t = √(1−γ_t²).
 func (s Schedule) Nu(t float64) float64 { return math.Sqrt(-math.Expm1(-s.integral(t))) }
 
+// timeAt returns the time at which log γ_t²/ν_t² has a value; beyond 1 if it is lower at no time.
+func (s Schedule) timeAt(logSNR float64) float64 {
+	b0, b1 := s.betas()
+	integral := math.Log1p(math.Exp(-logSNR)) // γ² = 1/(1 + exp(−logSNR)) = exp(−integral)
+	return 2 * integral / (b0 + math.Sqrt(b0*b0+2*(b1-b0)*integral))
+}
+
 // BetaGraph returns β(t), elementwise.
 func (s Schedule) BetaGraph(t *graph.Node) *graph.Node {
 	b0, b1 := s.betas()

@@ -157,6 +157,12 @@ func (c *check) optimizer(key string, o nn.Optimizer) {
 	c.that(o.WeightDecay >= 0, "%s.weight_decay is %g, want at least 0", key, o.WeightDecay)
 }
 
+func (c *check) times(key string, l diffusion.TimeLaw) {
+	c.that(l.Power == 0 || l.Power >= 1, "%s.power is %g, want at least 1", key, l.Power)
+	c.that(l.SNRSD >= 0 && !math.IsInf(l.SNRSD, 1), "%s.snr_sd is %g, want a number of at least 0", key, l.SNRSD)
+	c.that(math.Abs(l.SNRMean) <= 8, "%s.snr_mean is %g, want a number from −8 to 8: a log signal-to-noise ratio", key, l.SNRMean)
+}
+
 func (c *check) err() error {
 	if len(c.faults) == 0 {
 		return nil
@@ -171,7 +177,7 @@ type Process struct {
 	Kernel   string             `yaml:"kernel"` // euler-maruyama, ddpm, ddim
 	Eta      float64            `yaml:"eta"`    // of ddim
 	Steps    int                `yaml:"steps"`
-	Power    float64            `yaml:"power"` // of the time grid, and of the times trained at
+	Power    float64            `yaml:"power"` // of the time grid, see [diffusion.Times]
 }
 
 func (p Process) check(c *check) {
@@ -234,6 +240,7 @@ func (l Loop) check(key string, c *check) {
 	c.that(l.KL >= 0, "%s.kl is %g, want at least 0", key, l.KL)
 	c.that(l.Steps >= 0, "%s.steps is %d, want at least 0", key, l.Steps)
 	c.optimizer(key, l.Training.Optimizer)
+	c.times(key, l.Training.Times)
 	for _, r := range l.Acceptance {
 		c.that(r > 0 && r <= 1, "%s.acceptance has %g, want numbers in (0, 1]", key, r)
 	}

@@ -145,6 +145,7 @@ func (m *MNIST) validate() error {
 	c.positive("pretrain.batch", m.Pretrain.Batch)
 	c.optimizer("classifier", m.Classifier.Training.Optimizer)
 	c.optimizer("pretrain", m.Pretrain.Optimizer)
+	c.times("pretrain", m.Pretrain.Times)
 	for name, loop := range m.loops() {
 		if m.wants(name) {
 			loop.check(name, c)

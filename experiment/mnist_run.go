@@ -156,7 +156,7 @@ func (r *mnistRun) networks(ctx context.Context) error {
 		prior.Velocity = prior.Velocity.(nn.UNet).Init(r.key.Sub("base"), 0, 0)
 		trainer, err := r.Pretrain.Trainer(e, "/base", r.Process.Schedule, prior)
 		next := batches(key.Sub("batches"), r.images.Train.N, r.Pretrain.Batch)
-		return trainer, r.Pretrain.Inputs(key, imageShape, func(rows []float32, step int) {
+		return trainer, r.Pretrain.Inputs(key, r.Process.Schedule, imageShape, func(rows []float32, step int) {
 			for i, j := range next(step) {
 				copy(rows[i*pixels:], r.images.Train.At(j))
 			}

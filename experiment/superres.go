@@ -110,6 +110,7 @@ func (s *SuperRes) validate() error {
 		c.positive("pretrain.steps", s.Pretrain.Steps)
 		c.positive("pretrain.batch", s.Pretrain.Batch)
 		c.optimizer("pretrain", s.Pretrain.Optimizer)
+		c.times("pretrain", s.Pretrain.Times)
 	}
 	c.positive("group", s.Group)
 	for _, name := range superResMethods {

@@ -176,7 +176,7 @@ func (r *superResRun) networks(ctx context.Context) error {
 		prior.Velocity = prior.Velocity.(nn.UNet).Init(r.key.Sub("base"), 0, 0)
 		trainer, err := r.Pretrain.Trainer(e, "/base", r.Process.Schedule, prior)
 		next := batches(key.Sub("batches"), r.train.N, r.Pretrain.Batch)
-		return trainer, r.Pretrain.Inputs(key, image, func(rows []float32, step int) {
+		return trainer, r.Pretrain.Inputs(key, r.Process.Schedule, image, func(rows []float32, step int) {
 			for i, j := range next(step) {
 				r.picture(rows[i*r.pixels():], j, key, step, i)
 			}

@@ -145,6 +145,7 @@ func (t *Toy) validate() error {
 	c.positive("pretrain.steps", t.Pretrain.Steps)
 	c.positive("pretrain.batch", t.Pretrain.Batch)
 	c.optimizer("pretrain", t.Pretrain.Optimizer)
+	c.times("pretrain", t.Pretrain.Times)
 	c.that(len(t.Guidance.Scales) > 0, "guidance.scales is empty")
 	for _, s := range t.Guidance.Scales {
 		c.that(s >= 0 && !math.IsInf(s, 1), "guidance.scales has %g, want numbers from 0", s)

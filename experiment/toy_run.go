@@ -183,7 +183,7 @@ func (r *toyRun) pretrain(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pretrain: %w", err)
 	}
-	inputs := r.Pretrain.Inputs(key, []int{r.dim()}, data)
+	inputs := r.Pretrain.Inputs(key, r.Process.Schedule, []int{r.dim()}, data)
 	err = trainer.Run(ctx, r.Pretrain.Steps, inputs, func(step int, loss float64) error {
 		if step%50 == 0 || step == r.Pretrain.Steps {
 			value := finetune.Number(loss)

@@ -87,7 +87,7 @@ func (r restoration) distance(t *testing.T, e *engine.Engine, h diffusion.Contro
 	t.Helper()
 	const n = 4096
 	times, eps, xi := make([]float32, n), make([]float32, n), make([]float32, n)
-	diffusion.DrawTimes(times, 2, noise.New(8))
+	diffusion.TimeLaw{Power: 2}.Draw(times, diffusion.Schedule{}, noise.New(8))
 	noise.New(9).Normal(eps, 0, 0)
 	noise.New(10).Normal(xi, 0, 0)
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
@@ -143,7 +143,7 @@ func TestAmortisedFineTuningFindsEveryPosterior(t *testing.T) {
 	h := r.amortised(e, "/h", 1)
 	start := r.distance(t, e, h)
 	s := r.sampler(e, 30, h, r.training(size))
-	o, err := NewSupervised(s, h, "/h", Training{Updates: updates, Batch: 256, Power: 2,
+	o, err := NewSupervised(s, h, "/h", Training{Updates: updates, Batch: 256, Times: diffusion.TimeLaw{Power: 2},
 		Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: iterations * updates}}, 0)
 	if err != nil {
 		t.Fatal(err)

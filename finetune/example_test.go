@@ -38,7 +38,7 @@ func Example() {
 		Control: h,
 	}
 	objective, err := finetune.NewSupervised(sampler, h, "/h",
-		finetune.Training{Updates: 50, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 3e-3}, Power: 2}, 0)
+		finetune.Training{Updates: 50, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 3e-3}, Times: diffusion.TimeLaw{Power: 2}}, 0)
 	if err != nil {
 		log.Fatal(err)
 	}

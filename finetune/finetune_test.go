@@ -19,7 +19,7 @@ func small(t *testing.T, p problem, iterations, updates int) *FineTuning {
 	e := open(t)
 	h := free(e, "/h", 24, 1)
 	s := p.sampler(e, diffusion.EulerMaruyama{}, 30, h)
-	o, err := NewSupervised(s, h, "/h", Training{Updates: updates, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: iterations * updates}, Power: 2}, 0)
+	o, err := NewSupervised(s, h, "/h", Training{Updates: updates, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: iterations * updates}, Times: diffusion.TimeLaw{Power: 2}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,11 +24,11 @@ type Objective interface {
 
 // Training are the settings that all objectives share.
 type Training struct {
-	Updates   int          `yaml:"updates"` // gradient steps per iteration, M
-	Batch     int          `yaml:"batch"`   // samples per gradient step
-	Optimizer nn.Optimizer `yaml:",inline"`
-	Velocity  bool         `yaml:"velocity"` // weigh the loss by 1/γ², see [diffusion.Diffused.Loss]
-	Power     float64      `yaml:"power"`    // of the times trained at, see [diffusion.DrawTimes]; 0 means 1
+	Updates   int               `yaml:"updates"` // gradient steps per iteration, M
+	Batch     int               `yaml:"batch"`   // samples per gradient step
+	Optimizer nn.Optimizer      `yaml:",inline"`
+	Velocity  bool              `yaml:"velocity"` // weigh the loss by 1/γ², see [diffusion.Diffused.Loss]
+	Times     diffusion.TimeLaw `yaml:",inline"`
 }
 
 var (
@@ -44,10 +44,8 @@ type Supervised struct {
 	trainer  *nn.Trainer
 }
 
-// NewSupervised compiles the objective for a control h whose parameters lie below path. Training times follow
-// [diffusion.DrawTimes] with the given power; kl is λ_KL.
+// NewSupervised compiles the objective for a control h whose parameters lie below path; kl is λ_KL.
 func NewSupervised(s *diffusion.Sampler, h diffusion.Control, path string, training Training, kl float64) (*Supervised, error) {
-	training.Power = max(1, training.Power)
 	if s.Given != nil && s.Given.Of == nil {
 		return nil, errors.New("finetune: the sampler's condition does not say what a sample is conditioned on (Of), which learning from samples needs")
 	}
@@ -58,7 +56,7 @@ func NewSupervised(s *diffusion.Sampler, h diffusion.Control, path string, train
 		}
 		loss, epsH := diffused.Loss(h, training.Velocity)
 		if kl > 0 {
-			loss = graph.Add(loss, graph.MulScalar(diffused.KL(epsH, training.Power), kl))
+			loss = graph.Add(loss, graph.MulScalar(diffused.KL(epsH, training.Times), kl))
 		}
 		return loss
 	})
@@ -81,7 +79,7 @@ func (o *Supervised) Fit(ctx context.Context, key noise.Key, _ Weighted, buffer 
 		if err := buffer.Draw(x0, draw); err != nil {
 			return 0, err
 		}
-		diffusion.DrawTimes(t, o.training.Power, key.Sub("times").At(i))
+		o.training.Times.Draw(t, o.sampler.Schedule, key.Sub("times").At(i))
 		key.Sub("noise").Normal(eps, uint64(i), 0)
 		inputs := []any{engine.Rows(x0, o.sampler.Shape...), t, engine.Rows(eps, o.sampler.Shape...)}
 		if given := o.sampler.Given; given != nil {

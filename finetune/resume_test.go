@@ -19,7 +19,7 @@ import (
 // objectives are all of them, with everything in the optimiser that depends on the number of steps.
 var objectives = map[string]func(s *diffusion.Sampler, h diffusion.Control, p problem) (Objective, error){
 	"supervised": func(s *diffusion.Sampler, h diffusion.Control, _ problem) (Objective, error) {
-		return NewSupervised(s, h, "/h", Training{Updates: 3, Batch: 32, Optimizer: decaying(5 * 3), Power: 2}, 0.1)
+		return NewSupervised(s, h, "/h", Training{Updates: 3, Batch: 32, Optimizer: decaying(5 * 3), Times: diffusion.TimeLaw{Power: 2}}, 0.1)
 	},
 	"VarGrad": func(s *diffusion.Sampler, h diffusion.Control, _ problem) (Objective, error) {
 		return NewVarGrad(s, h, "/h", decaying(5), 4)

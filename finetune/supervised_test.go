@@ -21,7 +21,7 @@ func (p problem) distance(t *testing.T, e *engine.Engine, h diffusion.Control) f
 	t.Helper()
 	const n = 4096
 	times, eps := make([]float32, n), make([]float32, n)
-	diffusion.DrawTimes(times, 2, noise.New(8))
+	diffusion.TimeLaw{Power: 2}.Draw(times, diffusion.Schedule{}, noise.New(8))
 	noise.New(9).Normal(eps, 0, 0)
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
 		s := diffusion.Diffuse(diffusion.Schedule{}, p.base(), in[0], in[1], in[2]).State
@@ -43,7 +43,7 @@ func TestSupervisedFindsTheOptimum(t *testing.T) {
 	const updates, batch = 300, 128
 	buffer := &Buffer{Capacity: 4096, Dim: 1}
 	buffer.Append(p.tilted.Sample(4096, noise.New(1)))
-	training := Training{Updates: updates, Batch: batch, Power: 2, Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: updates, EMA: 0.98}}
+	training := Training{Updates: updates, Batch: batch, Times: diffusion.TimeLaw{Power: 2}, Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: updates, EMA: 0.98}}
 	for name, create := range map[string]func(e *engine.Engine, path string) diffusion.Control{
 		"reward-free": func(e *engine.Engine, path string) diffusion.Control {
 			return free(e, path, 32, 2)
@@ -98,7 +98,7 @@ func TestSupervisedRegulariser(t *testing.T) {
 		gradient := func(kl float64) float64 {
 			e := open(t)
 			h := newLearnt(e, theta)
-			o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain, Power: power}, kl)
+			o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain, Times: diffusion.TimeLaw{Power: power}}, kl)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -42,7 +42,7 @@ class Prior(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.net = zeroed(UNet(64, multipliers=(1, 2), patch=2))
+        self.net = zeroed(UNet(64, multipliers=(1, 1), patch=2, bottom=2))
 
     def forward(self, x, t):
         gamma, nu = levels(t)

@@ -91,9 +91,9 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """nn.UNet of doob, with one block per level and attention at the lowest resolution."""
+    """nn.UNet of doob, with one block per level but the lowest, and attention there, after every block."""
 
-    def __init__(self, width, heads=1, multipliers=(1, 2, 4), inputs=1, outputs=1, patch=1):
+    def __init__(self, width, heads=1, multipliers=(1, 2, 4), inputs=1, outputs=1, patch=1, bottom=1):
         super().__init__()
         c, e = [width * m for m in multipliers], 4 * width
         levels = range(len(c) - 1)  # but the lowest
@@ -102,7 +102,8 @@ class UNet(nn.Module):
         self.input = conv3(inputs * patch**2, c[0])
         self.down = nn.ModuleList(Block(c[max(i - 1, 0)], c[i], e) for i in levels)
         self.shrink = nn.ModuleList(conv3(c[i], c[i], 2) for i in levels)
-        self.bottom, self.attention = Block(c[-2], c[-1], e), Attention(c[-1], heads)
+        self.bottom = nn.ModuleList(Block(c[-1 if i else -2], c[-1], e) for i in range(bottom))
+        self.attention = nn.ModuleList(Attention(c[-1], heads) for _ in range(bottom))
         self.grow = nn.ModuleList(conv3(c[i + 1], c[i]) for i in levels)
         self.up = nn.ModuleList(Block(2 * c[i], c[i], e) for i in levels)
         self.norm, self.output = Adaptive(c[0], e), conv3(c[0], outputs * patch**2)
@@ -114,7 +115,8 @@ class UNet(nn.Module):
         for block, shrink in zip(self.down, self.shrink):
             kept.append(block(x, e))
             x = shrink(kept[-1])
-        x = self.attention(self.bottom(x, e))
+        for block, attention in zip(self.bottom, self.attention):
+            x = attention(block(x, e))
         for grow, block, skip in reversed(list(zip(self.grow, self.up, kept))):
             x = block(torch.cat([grow(double(x)), skip], 1), e)
         x = self.output(self.norm(x, e))
