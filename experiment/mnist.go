@@ -43,6 +43,7 @@ type MNIST struct {
 	SMC        struct {
 		Threshold float64 `yaml:"threshold"`
 	} `yaml:"smc"`
+	Amplified     Guidance              `yaml:"importance_amplified"`
 	ImportanceSMC struct {
 		Particles int `yaml:"particles"`
 	} `yaml:"importance_smc"`
@@ -88,11 +89,11 @@ type Variant struct {
 }
 
 // mnistMethods are the names of the report, in its order.
-var mnistMethods = []string{"base", "guidance", "vargrad", "reward_only", "raft", "best_of_k", "resampled", "smc", "importance", "importance_smc"}
+var mnistMethods = []string{"base", "guidance", "vargrad", "reward_only", "raft", "best_of_k", "resampled", "smc", "importance", "importance_amplified", "importance_smc"}
 
 var mnistTitles = map[string]string{"base": "Base model", "guidance": "Classifier guidance", "importance": "Importance (this method)",
 	"reward_only": "Reward-only", "vargrad": "Online (VarGrad)", "raft": "RAFT (best of K)", "best_of_k": "Best of K", "resampled": "Base model, resampled",
-	"smc": "SMC, twisted", "importance_smc": "Importance + SMC"}
+	"smc": "SMC, twisted", "importance_amplified": "Importance, amplified", "importance_smc": "Importance + SMC"}
 
 var imageShape = []int{28, 28, 1}
 
@@ -132,7 +133,9 @@ func (m *MNIST) validate() error {
 		c.that(slices.Contains(known, name), "methods has %q, want some of %s", name, strings.Join(known, ", "))
 		c.that(!slices.Contains(m.Methods[:i], name), "methods has %s twice", name)
 	}
-	c.that(!m.wants("importance_smc") || m.wants("importance"), "methods has importance_smc, which needs importance")
+	for _, name := range []string{"importance_amplified", "importance_smc"} {
+		c.that(!m.wants(name) || m.wants("importance"), "methods has %s, which needs importance", name)
+	}
 	c.that(m.Scale > 0, "scale is %g, want a positive number", m.Scale)
 	m.Process.check(c)
 	m.Network.check("network", 28, c)
@@ -153,6 +156,9 @@ func (m *MNIST) validate() error {
 		}
 	}
 	c.that(!m.wants("guidance") || len(m.Guidance.Scales) > 0 && m.Guidance.Paths > 1, "guidance needs scales, and at least 2 paths to judge each by")
+	c.that(!m.wants("importance_amplified") || len(m.Amplified.Scales) > 0 && m.Amplified.Paths > 1,
+		"importance_amplified needs scales, and at least 2 paths to judge each by")
+	c.that(!m.wants("importance_amplified") || m.Pool >= m.Samples, "pool is %d, want at least samples, %d: importance_amplified is judged by it", m.Pool, m.Samples)
 	c.that(!m.wants("best_of_k") || m.BestOfK > 0, "best_of_k is %d, want a positive number", m.BestOfK)
 	c.that(!m.wants("importance_smc") || m.ImportanceSMC.Particles > 0, "importance_smc.particles is %d, want a positive number", m.ImportanceSMC.Particles)
 	c.that(m.Pool >= 0, "pool is %d, want at least 0", m.Pool)

@@ -75,6 +75,8 @@ func (s *mnistSeed) method(ctx context.Context, t *mnistTask, name string) error
 		sampler := s.sampler(e, s.prior, steer.Twisted{Reward: t.reward, Scale: 1})
 		sampler.Twist = steer.LogTwist(t.reward, nil)
 		err = s.particles(ctx, o, sampler, t, 1)
+	case name == "importance_amplified":
+		err = s.amplify(ctx, o, e, t)
 	case name == "importance_smc":
 		var h diffusion.Control
 		if h, err = s.load(e, t, "importance"); err == nil {
@@ -148,13 +150,23 @@ func (s *mnistSeed) pool(ctx context.Context) (*basePool, error) {
 
 // take returns the first n base paths, and charges for them.
 func (s *mnistSeed) take(ctx context.Context, o *mnistOutcome, n int) (diffusion.Paths, error) {
+	paths, err := s.shared(ctx, o, n)
+	if err != nil {
+		return diffusion.Paths{}, err
+	}
+	o.seconds += s.base.seconds * float64(n) / float64(s.base.paths.N)
+	o.paths, o.calls = o.paths+int64(n), o.calls+int64(n)*s.base.calls
+	return paths, nil
+}
+
+// shared returns the first n base paths, for which another method has been charged.
+func (s *mnistSeed) shared(ctx context.Context, o *mnistOutcome, n int) (diffusion.Paths, error) {
 	start := time.Now()
 	p, err := s.pool(ctx)
 	if err != nil {
 		return diffusion.Paths{}, err
 	}
-	o.seconds += p.seconds*float64(n)/float64(p.paths.N) - time.Since(start).Seconds()
-	o.paths, o.calls = o.paths+int64(n), o.calls+int64(n)*p.calls
+	o.seconds -= time.Since(start).Seconds()
 	return diffusion.Paths{N: n, Dim: p.paths.Dim, X: p.paths.X[:n*p.paths.Dim], LogRatio: p.paths.LogRatio[:n], Energy: p.paths.Energy[:n]}, nil
 }
 
@@ -198,35 +210,65 @@ func (s *mnistSeed) resample(ctx context.Context, o *mnistOutcome, t *mnistTask)
 	if err != nil {
 		return err
 	}
+	o.samples, o.ess, err = s.tilted(ctx, paths, t)
+	return err
+}
+
+// tilted resamples endpoints of base paths by exp r, and returns the effective share of the paths.
+func (s *mnistSeed) tilted(ctx context.Context, paths diffusion.Paths, t *mnistTask) (samples []float32, ess float64, err error) {
 	rewards, err := t.reward.Rewards(ctx, paths.X, paths.N)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	o.samples = steer.Particles{Paths: paths, LogW: rewards}.Resample(s.Samples, s.key.Sub("resampled"))
-	o.ess = metric.ESS(rewards) / float64(paths.N)
-	return nil
+	samples = steer.Particles{Paths: paths, LogW: rewards}.Resample(s.Samples, s.key.Sub("resampled"))
+	return samples, metric.ESS(rewards) / float64(paths.N), nil
 }
 
 // guide tunes classifier guidance for sample quality, as the paper does: the scale of least Fréchet distance to training
 // images of the classes.
 func (s *mnistSeed) guide(ctx context.Context, o *mnistOutcome, e *engine.Engine, t *mnistTask) error {
-	real, err := s.features.of(ctx, only(s.images.Train, t.classes, 1000))
+	return s.scaled(ctx, o, e, t, s.Guidance, only(s.images.Train, t.classes, 1000), func(scale float64) diffusion.Control {
+		return steer.Guidance{Reward: t.reward, Scale: scale}
+	})
+}
+
+// amplify draws from the h that importance has learned, times the scale whose samples are nearest to base samples resampled by exp r:
+// it is tuned without any real image.
+func (s *mnistSeed) amplify(ctx context.Context, o *mnistOutcome, e *engine.Engine, t *mnistTask) error {
+	h, err := s.load(e, t, "importance")
 	if err != nil {
 		return err
 	}
-	o.scale, err = steer.TuneScale(s.Guidance.Scales, func(scale float64) (float64, error) {
-		h := steer.Guidance{Reward: t.reward, Scale: scale}
-		paths, err := s.sampler(e, s.prior, h).Run(ctx, s.key.Sub("tune"), s.Guidance.Paths, nil)
+	base, err := s.shared(ctx, o, s.Pool)
+	if err != nil {
+		return err
+	}
+	target, _, err := s.tilted(ctx, base, t)
+	if err != nil {
+		return err
+	}
+	o.charge(s.book.result(s.seed, t.name, "importance"), s.Samples, len(s.Process.steps(0)))
+	return s.scaled(ctx, o, e, t, s.Amplified, target, func(scale float64) diffusion.Control { return steer.Amplified{Control: h, Scale: scale} })
+}
+
+// scaled draws with the control of the scale whose samples have the least Fréchet distance to target.
+func (s *mnistSeed) scaled(ctx context.Context, o *mnistOutcome, e *engine.Engine, t *mnistTask, g Guidance, target []float32, h func(scale float64) diffusion.Control) error {
+	want, err := s.features.of(ctx, target)
+	if err != nil {
+		return err
+	}
+	o.scale, err = steer.TuneScale(g.Scales, func(scale float64) (float64, error) {
+		paths, err := s.sampler(e, s.prior, h(scale)).Run(ctx, s.key.Sub("tune"), g.Paths, nil)
 		if err != nil {
 			return 0, err
 		}
 		f, err := s.features.of(ctx, paths.X)
-		return -metric.FrechetDistance(f, real, s.features.size), err
+		return -metric.FrechetDistance(f, want, s.features.size), err
 	})
 	if err != nil {
 		return err
 	}
-	return s.draw(ctx, o, e, t, steer.Guidance{Reward: t.reward, Scale: o.scale})
+	return s.draw(ctx, o, e, t, h(o.scale))
 }
 
 // draw samples P^h, with the noise of the base samples.

@@ -28,9 +28,12 @@ func (r *mnistRun) pictures(ctx context.Context, rep *MNISTReport) error {
 		return err
 	}
 	if r.wants("importance") {
-		rows := []report.GridRow{prior}
+		rows, shown := []report.GridRow{prior}, "importance"
+		if r.wants("importance_amplified") {
+			shown = "importance_amplified"
+		}
 		for _, t := range r.tasks {
-			row, err := s.learnedRow(ctx, t, "importance", taskTitle(t.name))
+			row, err := s.learnedRow(ctx, t, shown, taskTitle(t.name))
 			if err != nil {
 				return err
 			}
@@ -41,7 +44,7 @@ func (r *mnistRun) pictures(ctx context.Context, rep *MNISTReport) error {
 			return err
 		}
 		sections = append(sections, report.Section{Heading: "Prior and posterior", Images: []report.Image{{Path: path,
-			Caption: "Samples of the prior, and of importance fine-tuning for every task with the same noise."}}})
+			Caption: fmt.Sprintf("Samples of the prior, and with the same noise for every task (%s).", r.title(shown))}}})
 	}
 	for _, t := range r.tasks[:1] {
 		rows := []report.GridRow{prior}
@@ -51,7 +54,7 @@ func (r *mnistRun) pictures(ctx context.Context, rep *MNISTReport) error {
 			switch {
 			case name == "guidance":
 				row, err = s.row(ctx, r.title(name), steer.Guidance{Reward: t.reward, Scale: r.book.result(r.Seed, t.name, name).Scale})
-			case r.learned(name):
+			case r.learned(name) || name == "importance_amplified":
 				row, err = s.learnedRow(ctx, t, name, r.title(name))
 			default:
 				continue
@@ -115,9 +118,16 @@ func (s *mnistSeed) learnedRow(ctx context.Context, t *mnistTask, name, label st
 	if err != nil {
 		return report.GridRow{}, err
 	}
-	h, err := s.load(e, t, name)
+	learned := name
+	if name == "importance_amplified" {
+		learned = "importance"
+	}
+	h, err := s.load(e, t, learned)
 	if err != nil {
 		return report.GridRow{}, err
+	}
+	if learned != name {
+		h = steer.Amplified{Control: h, Scale: s.book.result(s.seed, t.name, name).Scale}
 	}
 	return s.row(ctx, label, h)
 }

@@ -105,16 +105,17 @@ func TestMNIST(t *testing.T) {
 
 	// Paths and calls of one task, by hand: 20 samples, 4 steps, and two networks wherever there is a control.
 	for name, want := range map[string][2]int{
-		"base":           {20, 20 * 4},
-		"best_of_k":      {40, 40 * 4},
-		"resampled":      {40, 40 * 4},
-		"guidance":       {2*20 + 20, 2 * 60 * 4},
-		"smc":            {20, 2 * 20 * 4},
-		"vargrad":        {2*16 + 20, 2*52*4 + 2*2*(2*16)},
-		"reward_only":    {40 + 16 + 20, 40*4 + 2*36*4 + 2*2*2*8},
-		"raft":           {40 + 16 + 20, 40*4 + 2*36*4 + 2*2*2*8},
-		"importance":     {40 + 2*16 + 20, 40*4 + 2*52*4 + 2*3*2*8},
-		"importance_smc": {40 + 2*16 + 40, 40*4 + 2*72*4 + 2*3*2*8},
+		"base":                 {20, 20 * 4},
+		"best_of_k":            {40, 40 * 4},
+		"resampled":            {40, 40 * 4},
+		"guidance":             {2*20 + 20, 2 * 60 * 4},
+		"smc":                  {20, 2 * 20 * 4},
+		"vargrad":              {2*16 + 20, 2*52*4 + 2*2*(2*16)},
+		"reward_only":          {40 + 16 + 20, 40*4 + 2*36*4 + 2*2*2*8},
+		"raft":                 {40 + 16 + 20, 40*4 + 2*36*4 + 2*2*2*8},
+		"importance":           {40 + 2*16 + 20, 40*4 + 2*52*4 + 2*3*2*8},
+		"importance_amplified": {40 + 2*16 + 2*20 + 20, 40*4 + 2*92*4 + 2*3*2*8},
+		"importance_smc":       {40 + 2*16 + 40, 40*4 + 2*72*4 + 2*3*2*8},
 	} {
 		for _, task := range m.Tasks {
 			if r := rep.Tasks[task][name]; r.Paths != int64(want[0]) || r.NetworkCalls != int64(want[1]) {
@@ -131,8 +132,8 @@ func TestMNIST(t *testing.T) {
 		planned[row.Name] = row
 	}
 	for name, r := range rep.Methods {
-		// What importance_smc is charged for importance's training is no plan of its own.
-		if p := planned[name]; name != "importance_smc" && (p.Paths != 4*float64(r.Paths) || p.Calls != 4*float64(r.NetworkCalls)) {
+		// What is charged for importance's training too is no plan of its own.
+		if p := planned[name]; !strings.HasPrefix(name, "importance_") && (p.Paths != 4*float64(r.Paths) || p.Calls != 4*float64(r.NetworkCalls)) {
 			t.Errorf("%s: planned %g paths and %g calls, done 4·%g and 4·%g", name, p.Paths, p.Calls, float64(r.Paths), float64(r.NetworkCalls))
 		}
 	}
@@ -171,11 +172,14 @@ func sampleMNIST(t *testing.T, folder string) {
 	if twelve := draw(t, Draw{Folder: folder, N: 12, Seed: 3}, ".csv"); !strings.HasPrefix(twelve, five) {
 		t.Error("the first 5 of 12 samples are not the 5 samples")
 	}
-	for name, other := range map[string]Draw{"base": {Method: "base"}, "another task": {Task: "even"}, "another method": {Method: "raft"}} {
+	for name, other := range map[string]Draw{"base": {Method: "base"}, "another task": {Task: "even"}, "another method": {Method: "raft"}, "amplified": {Amplify: 2}} {
 		other.Folder, other.N, other.Seed = folder, 5, 3
 		if draw(t, other, ".csv") == five {
 			t.Errorf("%s gives the same samples", name)
 		}
+	}
+	if draw(t, Draw{Folder: folder, N: 5, Seed: 3, Amplify: 1}, ".csv") != five {
+		t.Error("amplification by 1 gives other samples")
 	}
 	if image, err := png.Decode(strings.NewReader(draw(t, Draw{Folder: folder, N: 5}, ".png"))); err != nil || image.Bounds().Dx() < 5*28 {
 		t.Errorf("picture of five: %v", err)
@@ -183,6 +187,10 @@ func sampleMNIST(t *testing.T, folder string) {
 	out := filepath.Join(t.TempDir(), "x.csv")
 	_, err := Sample(t.Context(), Draw{Folder: folder, N: 5, Method: "classifier", Out: out})
 	wantError(t, err, `no "classifier"`, "base, importance")
+	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Method: "base", Amplify: 2, Out: out})
+	wantError(t, err, "no h to amplify")
+	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Amplify: -1, Out: out})
+	wantError(t, err, "amplification by -1")
 	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Task: "single_4", Out: out})
 	wantError(t, err, `no task "single_4"`, "single_3, even")
 	if err := os.Remove(filepath.Join(folder, "checkpoint", "classifier.safetensors")); err != nil {
@@ -355,6 +363,9 @@ func TestVariants(t *testing.T) {
 		{"tasks=[single_10]", "single_10"},
 		{"tasks=[even, even]", "even twice"},
 		{"methods=[importance_smc]", "needs importance"},
+		{"methods=[importance_amplified]", "needs importance"},
+		{"pool=10", "pool is 10"},
+		{"importance_amplified.scales=[]", "importance_amplified needs scales"},
 		{"methods=[what]", `"what"`},
 		{"network.patch=3", "divisor of 28"},
 		{"classifier.width=12", "multiple of 8"},

@@ -209,6 +209,8 @@ func (m *MNIST) Plan(ctx context.Context, backend string) (*Plan, error) {
 			add(name, 0, n+float64(len(m.Guidance.Scales)*m.Guidance.Paths), 0, 0)
 		case "smc":
 			add(name, 0, n, 0, 0)
+		case "importance_amplified":
+			add(name, 0, n+float64(len(m.Amplified.Scales)*m.Amplified.Paths), 0, 0)
 		case "importance_smc":
 			add(name, 0, n*float64(m.ImportanceSMC.Particles), 0, 0)
 		case "vargrad":

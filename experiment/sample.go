@@ -3,6 +3,7 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/report"
 	"github.com/doob-diffusion/doob/reward"
+	"github.com/doob-diffusion/doob/steer"
 )
 
 // Draw says what to sample from a run folder.
@@ -24,6 +26,7 @@ type Draw struct {
 	Task    string // of MNIST, such as single_3; of superres, the number of a measurement from 0; empty means the first
 	N       int
 	Seed    uint64
+	Amplify float64 // multiplies h, see [steer.Amplified]; 0 means 1
 	Out     string // .png for a picture, .csv for the numbers
 	Backend string
 }
@@ -36,6 +39,9 @@ func Sample(ctx context.Context, d Draw) (method string, err error) {
 	}
 	if d.N < 1 {
 		return "", fmt.Errorf("sample: %d samples: want at least 1", d.N)
+	}
+	if !(d.Amplify >= 0) || math.IsInf(d.Amplify, 1) {
+		return "", fmt.Errorf("sample: amplification by %g: want a number of at least 0", d.Amplify)
 	}
 	config, err := readConfig(d.Folder)
 	if err != nil {
@@ -94,7 +100,10 @@ func (d Draw) method(of func(checkpoint string) string) (string, error) {
 			have = append(have, name)
 		}
 	}
+	amplifies := d.Amplify != 0 && d.Amplify != 1
 	switch {
+	case amplifies && (d.Method == "base" || d.Method == "" && !slices.Contains(have, "importance")):
+		return "", fmt.Errorf("sample: the base model has no h to amplify")
 	case d.Method == "" && slices.Contains(have, "importance"):
 		return "importance", nil
 	case d.Method == "":
@@ -103,6 +112,14 @@ func (d Draw) method(of func(checkpoint string) string) (string, error) {
 		return "", fmt.Errorf("sample: %s has learned no %q: want one of %s", d.Folder, d.Method, strings.Join(have, ", "))
 	}
 	return d.Method, nil
+}
+
+// amplified is h as asked for.
+func (d Draw) amplified(h diffusion.Control) diffusion.Control {
+	if d.Amplify == 0 || d.Amplify == 1 {
+		return h
+	}
+	return steer.Amplified{Control: h, Scale: d.Amplify}
 }
 
 func (d Draw) toy(ctx context.Context, e *engine.Engine, t *Toy) error {
@@ -116,9 +133,11 @@ func (d Draw) toy(ctx context.Context, e *engine.Engine, t *Toy) error {
 	}
 	var control diffusion.Control
 	if d.Method != "base" {
-		if control, err = p.loadControl(e, d.Folder, d.Method); err != nil {
+		h, err := p.loadControl(e, d.Folder, d.Method)
+		if err != nil {
 			return err
 		}
+		control = d.amplified(h)
 	}
 	paths, err := p.sampler(e, base, control).Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
 	if err != nil {
@@ -178,6 +197,7 @@ func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
 		if err := loadParameters(checkpointFile(d.Folder, fileName(d.Method, d.Task)), e, path); err != nil {
 			return err
 		}
+		control = d.amplified(control)
 	}
 	paths, err := m.sampler(e, prior, control).Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
 	if err != nil {

@@ -112,7 +112,7 @@ func (d Draw) superRes(ctx context.Context, c *SuperRes) error {
 		if err != nil {
 			return err
 		}
-		sampler = r.sampler(r.engine, h, r.single(i), 0)
+		sampler = r.sampler(r.engine, d.amplified(h), r.single(i), 0)
 	}
 	paths, err := sampler.Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
 	if err != nil {

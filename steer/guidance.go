@@ -36,11 +36,25 @@ type DPS struct {
 	Scale  float64
 }
 
+// Amplified is Scale·h for a learned h. Above 1 it extrapolates from the base model through the fine-tuned one, as classifier-free
+// guidance does from the unconditional through the conditional model (Ho & Salimans 2022): less variety, and fewer samples between
+// the modes, where a network that approximates h leaves some.
+type Amplified struct {
+	Control diffusion.Control
+	Scale   float64
+}
+
 var (
+	_ diffusion.Control = Amplified{}
 	_ diffusion.Control = Guidance{}
 	_ diffusion.Control = Twisted{}
 	_ diffusion.Control = DPS{}
 )
+
+// Noise implements [diffusion.Control].
+func (c Amplified) Noise(s diffusion.State) *graph.Node {
+	return graph.MulScalar(c.Control.Noise(s), c.Scale)
+}
 
 // Noise implements [diffusion.Control].
 func (c Guidance) Noise(s diffusion.State) *graph.Node {

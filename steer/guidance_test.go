@@ -19,7 +19,7 @@ func TestGuidanceAgainstHost(t *testing.T) {
 	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
 		s := diffusion.NewState(diffusion.Schedule{}, p.base(), in[0], in[1])
 		return []*graph.Node{s.Noise(steer.Guidance{Reward: p.reward(), Scale: 2}), s.Noise(steer.Twisted{Reward: p.reward(), Scale: 2}),
-			steer.LogTwist(p.reward(), nil)(s)}
+			steer.LogTwist(p.reward(), nil)(s), s.Noise(steer.Amplified{Control: steer.Guidance{Reward: p.reward(), Scale: 2}, Scale: 1.5})}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +28,7 @@ func TestGuidanceAgainstHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	values := make([][]float32, 3)
+	values := make([][]float32, 4)
 	for i := range values {
 		values[i] = make([]float32, len(x))
 		if err := engine.Floats(values[i], out[i]); err != nil {
@@ -41,6 +41,7 @@ func TestGuidanceAgainstHost(t *testing.T) {
 		x0 := 0.3 + slope*(float64(x[i])-gamma*0.3)
 		g := (1.2 - x0) / 0.36
 		near(t, "guidance", float64(values[0][i]), -2*nu*g, 1e-3*nu)
+		near(t, "amplified guidance", float64(values[3][i]), -3*nu*g, 1e-3*nu)
 		near(t, "twisted", float64(values[1][i]), -2*nu*g*slope, 1e-3*nu)
 		want := -0.5*math.Log(2*math.Pi*0.36) - (1.2-x0)*(1.2-x0)/0.72
 		near(t, "log ψ", float64(values[2][i]), want, 1e-3)

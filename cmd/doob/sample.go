@@ -8,17 +8,18 @@ import (
 )
 
 type sampleCommand struct {
-	Folder  string `arg:"" name:"dir" help:"Run folder."`
-	N       int    `short:"n" default:"64" help:"Number of samples."`
-	Seed    uint64 `default:"1" help:"Seed of the noise."`
-	Method  string `help:"What to sample: base or a fine-tuned method of the run. Default: importance."`
-	Task    string `help:"Of MNIST, such as single_3; of superres, the number of a measurement. Default: the first."`
-	Out     string `short:"o" default:"samples.png" help:"Picture (.png) or numbers (.csv)."`
-	Backend string `default:"${backend}" help:"Tensor backend: ${backends}."`
+	Folder  string  `arg:"" name:"dir" help:"Run folder."`
+	N       int     `short:"n" default:"64" help:"Number of samples."`
+	Seed    uint64  `default:"1" help:"Seed of the noise."`
+	Method  string  `help:"What to sample: base or a fine-tuned method of the run. Default: importance."`
+	Task    string  `help:"Of MNIST, such as single_3; of superres, the number of a measurement. Default: the first."`
+	Amplify float64 `default:"1" help:"Multiplies h: above 1 for less variety and fewer samples between the modes."`
+	Out     string  `short:"o" default:"samples.png" help:"Picture (.png) or numbers (.csv)."`
+	Backend string  `default:"${backend}" help:"Tensor backend: ${backends}."`
 }
 
 func (c *sampleCommand) Run(ctx context.Context, t *terminal) error {
-	method, err := experiment.Sample(ctx, experiment.Draw{Folder: c.Folder, Method: c.Method, Task: c.Task, N: c.N, Seed: c.Seed,
+	method, err := experiment.Sample(ctx, experiment.Draw{Folder: c.Folder, Method: c.Method, Task: c.Task, N: c.N, Seed: c.Seed, Amplify: c.Amplify,
 		Out: c.Out, Backend: c.Backend})
 	if err != nil {
 		return err
