@@ -43,7 +43,7 @@ type MNIST struct {
 	SMC        struct {
 		Threshold float64 `yaml:"threshold"`
 	} `yaml:"smc"`
-	Amplified     Guidance              `yaml:"importance_amplified"`
+	Amplified     Guidance `yaml:"importance_amplified"`
 	ImportanceSMC struct {
 		Particles int `yaml:"particles"`
 	} `yaml:"importance_smc"`

@@ -27,7 +27,7 @@ type Draw struct {
 	N       int
 	Seed    uint64
 	Amplify float64 // multiplies h, see [steer.Amplified]; 0 means 1
-	Out     string // .png for a picture, .csv for the numbers
+	Out     string  // .png for a picture, .csv for the numbers
 	Backend string
 }
 
