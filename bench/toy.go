@@ -39,7 +39,7 @@ func importance(backend string, args map[string]int) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = trainer.Run(ctx, pretraining.Steps, pretraining.Inputs(key, diffusion.Schedule{}, shape,
+	err = trainer.Run(ctx, pretraining.Steps, pretraining.Inputs(key, schedule, shape,
 		func(data []float32, step int) { copy(data, prior.Sample(rows, key.Sub("data").At(step))) }), nil)
 	if err != nil {
 		return nil, err

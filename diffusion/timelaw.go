@@ -10,12 +10,12 @@ import (
 
 // TimeLaw is the law of the times that a network is trained at. The zero value is the uniform law.
 //
-// On images, what is decided between a log signal-to-noise ratio of −4 and 2, the shapes, takes longest to learn, and above and below
+// On images, what is decided between a log signal-to-noise ratio of −4 and 1, the shapes, takes longest to learn, and above and below
 // it there is little: a normal law of the ratio spends the steps there (Karras et al. 2022, Esser et al. 2024).
 type TimeLaw struct {
-	Power   float64 `yaml:"power"`                      // t = u^Power, u uniform, as the grid of [Times]; 0 means 1
-	SNRMean float64 `yaml:"snr_mean" json:",omitempty"` // if SNRSD is positive, log γ_t²/ν_t² is normal instead, with this mean
-	SNRSD   float64 `yaml:"snr_sd" json:",omitempty"`   // and this standard deviation
+	Power   float64 `yaml:"power"`    // t = u^Power, u uniform, as the grid of [Times]; 0 means 1
+	SNRMean float64 `yaml:"snr_mean"` // if SNRSD is positive, log γ_t²/ν_t² is normal instead, with this mean
+	SNRSD   float64 `yaml:"snr_sd"`   // and this standard deviation
 }
 
 func (l TimeLaw) power() float64 { return max(1, l.Power) }

@@ -390,8 +390,12 @@ func (s *mnistSeed) save(e *engine.Engine, t *mnistTask, name string) error {
 	return saveParameters(s.folder.File("checkpoint", s.checkpointName(name, t.name, s.seed)), e, metadata, nn.Averaged("/h"))
 }
 
-// load returns the averaged h that a method has learned.
+// load returns the averaged h that a method has learned, or as it was amplified.
 func (s *mnistSeed) load(e *engine.Engine, t *mnistTask, name string) (diffusion.Control, error) {
+	if name == "importance_amplified" {
+		h, err := s.load(e, t, "importance")
+		return steer.Amplified{Control: h, Scale: s.book.result(s.seed, t.name, name).Scale}, err
+	}
 	m, err := s.variant(name)
 	if err != nil {
 		return nil, err

@@ -118,16 +118,9 @@ func (s *mnistSeed) learnedRow(ctx context.Context, t *mnistTask, name, label st
 	if err != nil {
 		return report.GridRow{}, err
 	}
-	learned := name
-	if name == "importance_amplified" {
-		learned = "importance"
-	}
-	h, err := s.load(e, t, learned)
+	h, err := s.load(e, t, name)
 	if err != nil {
 		return report.GridRow{}, err
-	}
-	if learned != name {
-		h = steer.Amplified{Control: h, Scale: s.book.result(s.seed, t.name, name).Scale}
 	}
 	return s.row(ctx, label, h)
 }

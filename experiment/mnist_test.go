@@ -118,6 +118,9 @@ func TestMNIST(t *testing.T) {
 		"importance_smc":       {40 + 2*16 + 40, 40*4 + 2*72*4 + 2*3*2*8},
 	} {
 		for _, task := range m.Tasks {
+			if scale := rep.Tasks[task][name].Scale; (scale > 0) != (name == "guidance" || name == "importance_amplified") {
+				t.Errorf("%s of %s: scale %g", name, task, scale)
+			}
 			if r := rep.Tasks[task][name]; r.Paths != int64(want[0]) || r.NetworkCalls != int64(want[1]) {
 				t.Errorf("%s of %s: %d paths and %d calls, want %d and %d", name, task, r.Paths, r.NetworkCalls, want[0], want[1])
 			}
@@ -136,6 +139,10 @@ func TestMNIST(t *testing.T) {
 		if p := planned[name]; !strings.HasPrefix(name, "importance_") && (p.Paths != 4*float64(r.Paths) || p.Calls != 4*float64(r.NetworkCalls)) {
 			t.Errorf("%s: planned %g paths and %g calls, done 4·%g and 4·%g", name, p.Paths, p.Calls, float64(r.Paths), float64(r.NetworkCalls))
 		}
+	}
+
+	if p := planned["importance_amplified"]; p.Paths != 4*(2*20+20) || p.Calls != 4*2*60*4 {
+		t.Errorf("importance_amplified: planned %g paths and %g calls", p.Paths, p.Calls)
 	}
 
 	// The column is the mean over tasks and seeds of what the events say, its error that of the seeds.
@@ -249,7 +256,7 @@ func TestResampled(t *testing.T) {
 
 // A run that is stopped, at whatever event, goes on to the same checkpoints, results and figures.
 func TestMNISTResume(t *testing.T) {
-	sets := []string{"tasks=[single_3]", "methods=[vargrad, importance, importance_smc]", "seeds=2"}
+	sets := []string{"tasks=[single_3]", "methods=[vargrad, importance, importance_amplified, importance_smc]", "seeds=2"}
 	whole, rep, events := mnistIn(t, tinyMNIST(t, sets...))
 	want := tree(t, whole)
 	for _, stop := range []int{1, len(events) / 4, len(events) / 2, len(events) - 3} {

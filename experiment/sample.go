@@ -40,8 +40,11 @@ func Sample(ctx context.Context, d Draw) (method string, err error) {
 	if d.N < 1 {
 		return "", fmt.Errorf("sample: %d samples: want at least 1", d.N)
 	}
-	if !(d.Amplify >= 0) || math.IsInf(d.Amplify, 1) {
-		return "", fmt.Errorf("sample: amplification by %g: want a number of at least 0", d.Amplify)
+	if d.Amplify == 0 {
+		d.Amplify = 1
+	}
+	if !(d.Amplify > 0) || math.IsInf(d.Amplify, 1) {
+		return "", fmt.Errorf("sample: amplification by %g: want a positive number", d.Amplify)
 	}
 	config, err := readConfig(d.Folder)
 	if err != nil {
@@ -100,9 +103,8 @@ func (d Draw) method(of func(checkpoint string) string) (string, error) {
 			have = append(have, name)
 		}
 	}
-	amplifies := d.Amplify != 0 && d.Amplify != 1
 	switch {
-	case amplifies && (d.Method == "base" || d.Method == "" && !slices.Contains(have, "importance")):
+	case d.Amplify != 1 && (d.Method == "base" || d.Method == "" && !slices.Contains(have, "importance")):
 		return "", fmt.Errorf("sample: the base model has no h to amplify")
 	case d.Method == "" && slices.Contains(have, "importance"):
 		return "importance", nil
@@ -112,14 +114,6 @@ func (d Draw) method(of func(checkpoint string) string) (string, error) {
 		return "", fmt.Errorf("sample: %s has learned no %q: want one of %s", d.Folder, d.Method, strings.Join(have, ", "))
 	}
 	return d.Method, nil
-}
-
-// amplified is h as asked for.
-func (d Draw) amplified(h diffusion.Control) diffusion.Control {
-	if d.Amplify == 0 || d.Amplify == 1 {
-		return h
-	}
-	return steer.Amplified{Control: h, Scale: d.Amplify}
 }
 
 func (d Draw) toy(ctx context.Context, e *engine.Engine, t *Toy) error {
@@ -137,7 +131,7 @@ func (d Draw) toy(ctx context.Context, e *engine.Engine, t *Toy) error {
 		if err != nil {
 			return err
 		}
-		control = d.amplified(h)
+		control = steer.Amplified{Control: h, Scale: d.Amplify}
 	}
 	paths, err := p.sampler(e, base, control).Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
 	if err != nil {
@@ -197,7 +191,7 @@ func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
 		if err := loadParameters(checkpointFile(d.Folder, fileName(d.Method, d.Task)), e, path); err != nil {
 			return err
 		}
-		control = d.amplified(control)
+		control = steer.Amplified{Control: control, Scale: d.Amplify}
 	}
 	paths, err := m.sampler(e, prior, control).Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
 	if err != nil {

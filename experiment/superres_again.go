@@ -10,6 +10,7 @@ import (
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/report"
+	"github.com/doob-diffusion/doob/steer"
 )
 
 // reopen loads what a run of a folder has trained on data, and prepares its measurements.
@@ -112,7 +113,7 @@ func (d Draw) superRes(ctx context.Context, c *SuperRes) error {
 		if err != nil {
 			return err
 		}
-		sampler = r.sampler(r.engine, d.amplified(h), r.single(i), 0)
+		sampler = r.sampler(r.engine, steer.Amplified{Control: h, Scale: d.Amplify}, r.single(i), 0)
 	}
 	paths, err := sampler.Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
 	if err != nil {

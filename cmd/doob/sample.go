@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/doob-diffusion/doob/experiment"
@@ -19,6 +20,9 @@ type sampleCommand struct {
 }
 
 func (c *sampleCommand) Run(ctx context.Context, t *terminal) error {
+	if c.Amplify == 0 { // which the library takes for 1
+		return errors.New("sample: amplification by 0: want a positive number, or --method base")
+	}
 	method, err := experiment.Sample(ctx, experiment.Draw{Folder: c.Folder, Method: c.Method, Task: c.Task, N: c.N, Seed: c.Seed, Amplify: c.Amplify,
 		Out: c.Out, Backend: c.Backend})
 	if err != nil {
