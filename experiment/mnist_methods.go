@@ -210,17 +210,17 @@ func (s *mnistSeed) resample(ctx context.Context, o *mnistOutcome, t *mnistTask)
 	if err != nil {
 		return err
 	}
-	o.samples, o.ess, err = s.tilted(ctx, paths, t)
+	o.samples, o.ess, err = s.tilted(ctx, paths, t, s.Samples)
 	return err
 }
 
-// tilted resamples endpoints of base paths by exp r, and returns the effective share of the paths.
-func (s *mnistSeed) tilted(ctx context.Context, paths diffusion.Paths, t *mnistTask) (samples []float32, ess float64, err error) {
+// tilted resamples n endpoints of base paths by exp r, and returns the effective share of the paths.
+func (s *mnistSeed) tilted(ctx context.Context, paths diffusion.Paths, t *mnistTask, n int) (samples []float32, ess float64, err error) {
 	rewards, err := t.reward.Rewards(ctx, paths.X, paths.N)
 	if err != nil {
 		return nil, 0, err
 	}
-	samples = steer.Particles{Paths: paths, LogW: rewards}.Resample(s.Samples, s.key.Sub("resampled"))
+	samples = steer.Particles{Paths: paths, LogW: rewards}.Resample(n, s.key.Sub("resampled"))
 	return samples, metric.ESS(rewards) / float64(paths.N), nil
 }
 
@@ -243,7 +243,7 @@ func (s *mnistSeed) amplify(ctx context.Context, o *mnistOutcome, e *engine.Engi
 	if err != nil {
 		return err
 	}
-	target, _, err := s.tilted(ctx, base, t)
+	target, _, err := s.tilted(ctx, base, t, s.Pool) // as many as there are, so that resampling adds no error of its own
 	if err != nil {
 		return err
 	}
