@@ -22,8 +22,9 @@ const (
 )
 
 var (
+	times      = diffusion.TimeLaw{Power: timesPower}
 	mnistPrior = nn.UNet{In: 1, Out: 1, Width: 64, Multipliers: []int{1, 1}, Patch: 2, Bottom: 2}
-	mnistNN1   = nn.UNet{In: 3, Out: 1, Width: 32, Multipliers: []int{1, 2}, Patch: 2}
+	mnistNN1   = nn.UNet{In: 3, Out: 1, Width: 64, Multipliers: []int{1, 1}, Patch: 2, Bottom: 2}
 	mnistCNN   = nn.CNN{In: 1, Out: 10, Width: 16}
 	imageShape = []int{side, side, 1}
 )
@@ -31,17 +32,18 @@ var (
 // mnistWorks are what the MNIST programs spend their time on: a step of the prior's training, a step of the fine-tuning,
 // and sampling with path weights.
 func mnistWorks() []Work {
-	const batch, steps = 64, 10
+	const batch, images, steps = 32, 64, 10 // rows as in preset small
+
 	const classifier = 7451776 // operations of mnistCNN on one image; the gradient of the image takes as many
 	prior, nn1 := mnistPrior.FLOPs(side, side), mnistNN1.FLOPs(side, side)
 	return []Work{
-		{Name: "MNIST prior, training step, batch 64", Kind: "mnist_pretrain", Args: map[string]int{"batch": batch, "parameters": 864004},
+		{Name: "MNIST prior, training step, batch 32", Kind: "mnist_pretrain", Args: map[string]int{"batch": batch, "parameters": 864004},
 			Count: 1, Unit: "steps", Flop: batch * 3 * prior, Peers: []string{"nchw", "nhwc", "compile nchw", "compile nhwc"}},
-		{Name: "MNIST fine-tuning step (15), batch 64", Kind: "mnist_finetune", Args: map[string]int{"batch": batch, "parameters": 1157587},
+		{Name: "MNIST fine-tuning step (15), batch 32", Kind: "mnist_finetune", Args: map[string]int{"batch": batch, "parameters": 1776211},
 			Count: 1, Unit: "steps", Flop: batch * (prior + 2*classifier + 3*nn1), Peers: []string{"nchw", "nhwc", "compile nchw", "compile nhwc"}},
 		{Name: "MNIST guided sampling with path weights, 64 images of 10 DDPM steps", Kind: "mnist_sample",
-			Args:  map[string]int{"batch": batch, "steps": steps, "parameters": 1157587},
-			Count: batch, Unit: "images", Flop: batch * steps * (prior + 2*classifier + nn1),
+			Args:  map[string]int{"batch": images, "steps": steps, "parameters": 1776211},
+			Count: images, Unit: "images", Flop: images * steps * (prior + 2*classifier + nn1),
 			Peers: []string{"nchw", "nhwc", "compile nchw", "compile nhwc", "freeze compile nhwc"}},
 	}
 }
@@ -56,7 +58,7 @@ func mnistPretraining(backend string, args map[string]int) (func() error, error)
 	if err := checkParameters(e, args); err != nil {
 		return nil, err
 	}
-	pretraining := diffusion.Pretraining{Batch: args["batch"], Optimizer: nn.Optimizer{LearningRate: 1.5e-3, EMA: 0.999}}
+	pretraining := diffusion.Pretraining{Batch: args["batch"], Velocity: true, Times: times, Optimizer: nn.Optimizer{LearningRate: 1.5e-3, EMA: 0.999}}
 	trainer, err := pretraining.Trainer(e, "/base", diffusion.Schedule{}, prior)
 	if err != nil {
 		return nil, err
@@ -77,7 +79,7 @@ func mnistFineTuning(backend string, args map[string]int) (func() error, error) 
 	if err != nil {
 		return nil, err
 	}
-	training := finetune.Training{Updates: 1, Batch: args["batch"], Velocity: true, Optimizer: nn.Optimizer{LearningRate: 1e-3, EMA: 0.99}}
+	training := finetune.Training{Updates: 1, Batch: args["batch"], Velocity: true, Times: times, Optimizer: nn.Optimizer{LearningRate: 1e-3, EMA: 0.99}}
 	objective, err := finetune.NewSupervised(sampler, h, "/h", training, weightKL)
 	if err != nil {
 		return nil, err
@@ -129,7 +131,11 @@ func newGuided(backend string, args map[string]int) (*diffusion.Sampler, diffusi
 	if err != nil {
 		return nil, nil, err
 	}
-	h := htransform.RewardInformed{Reward: r, NN1: mnistNN1.At(e.Scope("/h/nn1")).Init(key, 0, 0), NN2: htransform.Scale(e.Scope("/h/nn2"), 64, 0, key)}
+	nn1, err := mnistNN1.At(e.Scope("/h/nn1")).Init(key, 0, 0).From(prior.Velocity.(nn.UNet))
+	if err != nil {
+		return nil, nil, err
+	}
+	h := htransform.RewardInformed{Reward: r, NN1: nn1, Tuned: true, NN2: htransform.Scale(e.Scope("/h/nn2"), 64, 0, key)}
 	steps := diffusion.DDPM{}.Steps(diffusion.Schedule{}, diffusion.Times(max(1, args["steps"]), timesPower))
 	return &diffusion.Sampler{Engine: e, Steps: steps, Shape: imageShape, Base: prior, Control: h, Batch: args["batch"]}, h, checkParameters(e, args)
 }

@@ -158,7 +158,6 @@ func (m *MNIST) validate() error {
 	for name, g := range map[string]Guidance{"guidance": m.Guidance, "importance_amplified": m.Amplified} {
 		c.that(!m.wants(name) || len(g.Scales) > 0 && g.Paths > 1, "%s needs scales, and at least 2 paths to judge each by", name)
 	}
-	c.that(!m.wants("importance_amplified") || m.Pool >= m.Samples, "pool is %d, want at least samples, %d: importance_amplified is judged by it", m.Pool, m.Samples)
 	c.that(!m.wants("best_of_k") || m.BestOfK > 0, "best_of_k is %d, want a positive number", m.BestOfK)
 	c.that(!m.wants("importance_smc") || m.ImportanceSMC.Particles > 0, "importance_smc.particles is %d, want a positive number", m.ImportanceSMC.Particles)
 	c.that(m.Pool >= 0, "pool is %d, want at least 0", m.Pool)

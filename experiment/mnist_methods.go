@@ -150,23 +150,13 @@ func (s *mnistSeed) pool(ctx context.Context) (*basePool, error) {
 
 // take returns the first n base paths, and charges for them.
 func (s *mnistSeed) take(ctx context.Context, o *mnistOutcome, n int) (diffusion.Paths, error) {
-	paths, err := s.shared(ctx, o, n)
-	if err != nil {
-		return diffusion.Paths{}, err
-	}
-	o.seconds += s.base.seconds * float64(n) / float64(s.base.paths.N)
-	o.paths, o.calls = o.paths+int64(n), o.calls+int64(n)*s.base.calls
-	return paths, nil
-}
-
-// shared returns the first n base paths, for which another method has been charged.
-func (s *mnistSeed) shared(ctx context.Context, o *mnistOutcome, n int) (diffusion.Paths, error) {
 	start := time.Now()
 	p, err := s.pool(ctx)
 	if err != nil {
 		return diffusion.Paths{}, err
 	}
-	o.seconds -= time.Since(start).Seconds()
+	o.seconds += p.seconds*float64(n)/float64(p.paths.N) - time.Since(start).Seconds()
+	o.paths, o.calls = o.paths+int64(n), o.calls+int64(n)*p.calls
 	return diffusion.Paths{N: n, Dim: p.paths.Dim, X: p.paths.X[:n*p.paths.Dim], LogRatio: p.paths.LogRatio[:n], Energy: p.paths.Energy[:n]}, nil
 }
 
@@ -210,50 +200,38 @@ func (s *mnistSeed) resample(ctx context.Context, o *mnistOutcome, t *mnistTask)
 	if err != nil {
 		return err
 	}
-	o.samples, o.ess, err = s.tilted(ctx, paths, t, s.Samples)
-	return err
-}
-
-// tilted resamples n endpoints of base paths by exp r, and returns the effective share of the paths.
-func (s *mnistSeed) tilted(ctx context.Context, paths diffusion.Paths, t *mnistTask, n int) (samples []float32, ess float64, err error) {
 	rewards, err := t.reward.Rewards(ctx, paths.X, paths.N)
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
-	samples = steer.Particles{Paths: paths, LogW: rewards}.Resample(n, s.key.Sub("resampled"))
-	return samples, metric.ESS(rewards) / float64(paths.N), nil
+	o.samples = steer.Particles{Paths: paths, LogW: rewards}.Resample(s.Samples, s.key.Sub("resampled"))
+	o.ess = metric.ESS(rewards) / float64(paths.N)
+	return nil
 }
 
-// guide tunes classifier guidance for sample quality, as the paper does: the scale of least Fréchet distance to training
-// images of the classes.
+// guide draws with classifier guidance, its scale tuned.
 func (s *mnistSeed) guide(ctx context.Context, o *mnistOutcome, e *engine.Engine, t *mnistTask) error {
-	return s.scaled(ctx, o, e, t, s.Guidance, only(s.images.Train, t.classes, 1000), func(scale float64) diffusion.Control {
+	return s.scaled(ctx, o, e, t, s.Guidance, func(scale float64) diffusion.Control {
 		return steer.Guidance{Reward: t.reward, Scale: scale}
 	})
 }
 
-// amplify draws from the h that importance has learned, times the scale whose samples are nearest to base samples resampled by exp r:
-// it is tuned without any real image.
+// amplify draws from the h that importance has learned, times a scale tuned as that of guidance.
 func (s *mnistSeed) amplify(ctx context.Context, o *mnistOutcome, e *engine.Engine, t *mnistTask) error {
 	h, err := s.load(e, t, "importance")
 	if err != nil {
 		return err
 	}
-	base, err := s.shared(ctx, o, s.Pool)
-	if err != nil {
-		return err
-	}
-	target, _, err := s.tilted(ctx, base, t, s.Pool) // as many as there are, so that resampling adds no error of its own
-	if err != nil {
-		return err
-	}
 	o.charge(s.book.result(s.seed, t.name, "importance"), s.Samples, len(s.Process.steps(0)))
-	return s.scaled(ctx, o, e, t, s.Amplified, target, func(scale float64) diffusion.Control { return steer.Amplified{Control: h, Scale: scale} })
+	return s.scaled(ctx, o, e, t, s.Amplified, func(scale float64) diffusion.Control {
+		return steer.Amplified{Control: h, Scale: scale}
+	})
 }
 
-// scaled draws with the control of the scale whose samples have the least Fréchet distance to target.
-func (s *mnistSeed) scaled(ctx context.Context, o *mnistOutcome, e *engine.Engine, t *mnistTask, g Guidance, target []float32, h func(scale float64) diffusion.Control) error {
-	want, err := s.features.of(ctx, target)
+// scaled tunes a control for sample quality, as the paper does guidance: it draws with that of the scale whose samples have the
+// least Fréchet distance to training images of the classes.
+func (s *mnistSeed) scaled(ctx context.Context, o *mnistOutcome, e *engine.Engine, t *mnistTask, g Guidance, h func(scale float64) diffusion.Control) error {
+	want, err := s.features.of(ctx, only(s.images.Train, t.classes, 1000))
 	if err != nil {
 		return err
 	}

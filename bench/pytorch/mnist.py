@@ -50,20 +50,20 @@ class Prior(nn.Module):
 
 
 class Control(nn.Module):
-    """ε_h = −ν·h with h = NN1(x, x̂₀, g, t) + NN2(t)·g (16)."""
+    """ε_h = −ν·h with h = NN1(x, x̂₀, g, t) + NN2(t)·g (16), where NN1 is a network for the velocity less that of the prior."""
 
     def __init__(self):
         super().__init__()
-        self.nn1 = zeroed(UNet(32, multipliers=(1, 2), inputs=3, patch=2))
+        self.nn1 = UNet(64, multipliers=(1, 1), inputs=3, patch=2, bottom=2)
         self.nn2 = MLP(TIME_FEATURES, 1, 64, 3, timed=False)
         nn.init.zeros_(self.nn2.out.weight)
         nn.init.constant_(self.nn2.out.bias, 0.02)
 
-    def forward(self, x, t, x0, g):
-        _, nu = levels(t)
+    def forward(self, x, t, eps, x0, g):
+        gamma, nu = levels(t)
         scale = (1 - t)[:, None] * F.silu(self.nn2(sinusoids(t, TIME_FEATURES)))
-        h = self.nn1(torch.cat([x, x0, g.sign() * g.abs().log1p()], 1), t) + scale[:, :, None, None] * g
-        return -nu * h
+        v = self.nn1(torch.cat([x, x0, g.sign() * g.abs().log1p()], 1), t)
+        return nu * (nu * x + gamma * v - eps) - nu * scale[:, :, None, None] * g
 
 
 class Guided:
@@ -112,6 +112,11 @@ def diffuse(x0, t, eps):
     return gamma * x0 + nu * eps
 
 
+def velocity_error(residual, t):
+    """The mean square of an error of ε, as an error of the velocity."""
+    return (residual / levels(t)[0]).square().mean()
+
+
 def check(parameters, want):
     """Compares the number of parameters of all networks with what the work says. Our side does the same."""
     n = sum(p.numel() for p in parameters)
@@ -136,7 +141,7 @@ def pretrain(variant, batch, parameters):
     check(prior.parameters(), parameters)
 
     def loss(x0, t, eps):
-        return F.mse_loss(prior(diffuse(x0, t, eps), t), eps)
+        return velocity_error(prior(diffuse(x0, t, eps), t) - eps, t)
 
     trainer, draw = Trainer(prior, compiled(variant, loss), 1.5e-3, 0.999, math.inf), batches(variant, batch)
     return lambda: trainer.step(*draw())
@@ -149,10 +154,10 @@ def finetune(variant, batch, parameters):
     def loss(x0, t, eps):
         x = diffuse(x0, t, eps)
         eps_base, estimate, g = guided.guide(x, t)
-        eps_h = guided.control(x, t, estimate, g)
+        eps_h = guided.control(x, t, eps_base, estimate, g)
         nu2 = -torch.expm1(-integral(t))
         weight = 0.5 * (BETA0 + t * (BETA1 - BETA0)) / nu2 * (POWER * t ** (1 - 1 / POWER))
-        return F.mse_loss(eps_base + eps_h, eps) + KL * (weight[:, None, None, None] * eps_h.square()).mean()
+        return velocity_error(eps_base + eps_h - eps, t) + KL * (weight[:, None, None, None] * eps_h.square()).mean()
 
     trainer, draw = Trainer(guided.control, compiled(variant, loss), 1e-3, 0.99, math.inf), batches(variant, batch)
     return lambda: trainer.step(*draw())
@@ -179,7 +184,7 @@ def sample(variant, batch, steps, parameters):
 
     def predict(x, t):
         eps, x0, g = guided.guide(x, t)
-        return eps, guided.control(x, t, x0, g)
+        return eps, guided.control(x, t, eps, x0, g)
 
     predict = compiled(variant, predict)
 
