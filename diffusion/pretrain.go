@@ -47,7 +47,7 @@ func (p Pretraining) Trainer(e *engine.Engine, path string, schedule Schedule, m
 // Inputs returns the inputs of every step: data x_0 [Batch, shape…], as filled in for that step; times; and noise. They
 // depend on the key and the step only, if data does.
 func (p Pretraining) Inputs(key noise.Key, schedule Schedule, shape []int, data func(rows []float32, step int)) func(step int) []any {
-	dim := product(shape)
+	dim := engine.Size(shape)
 	x0, t, eps := make([]float32, p.Batch*dim), make([]float32, p.Batch), make([]float32, p.Batch*dim)
 	return func(step int) []any {
 		data(x0, step)

@@ -58,7 +58,7 @@ type Condition struct {
 }
 
 // Dim returns the number of numbers in one condition.
-func (c *Condition) Dim() int { return product(c.Shape) }
+func (c *Condition) Dim() int { return engine.Size(c.Shape) }
 
 // Paths are simulated paths by their endpoints. Nothing else of a path is kept.
 type Paths struct {
@@ -270,15 +270,7 @@ func (s *Sampler) batch() int {
 	return 1024
 }
 
-func (s *Sampler) dim() int { return product(s.Shape) }
-
-func product(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return n
-}
+func (s *Sampler) dim() int { return engine.Size(s.Shape) }
 
 // chunks splits 0…n into one interval per worker.
 func chunks(n int) [][2]int {

@@ -215,11 +215,16 @@ func CountCall(x *graph.Node) {
 
 // Rows wraps row-major data as a tensor [len(data)/width, shape...], width being the product of shape.
 func Rows(data []float32, shape ...int) *tensors.Tensor {
-	width := 1
+	return tensors.FromFlatDataAndDimensions(data, append([]int{len(data) / Size(shape)}, shape...)...)
+}
+
+// Size returns the number of elements of a shape.
+func Size(shape []int) int {
+	n := 1
 	for _, d := range shape {
-		width *= d
+		n *= d
 	}
-	return tensors.FromFlatDataAndDimensions(data, append([]int{len(data) / width}, shape...)...)
+	return n
 }
 
 // Floats copies the values of a float32 tensor into dst and frees the tensor.

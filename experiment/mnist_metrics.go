@@ -28,15 +28,7 @@ func newFeatures(e *engine.Engine, c nn.CNN, image []int, batch int) (*features,
 
 // of returns the features of images, [n, size].
 func (f *features) of(ctx context.Context, x []float32) ([]float32, error) {
-	return f.program.Map(ctx, x, len(x)/product(f.image), f.batch, f.image...)
-}
-
-func product(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return n
+	return f.program.Map(ctx, x, len(x)/engine.Size(f.image), f.batch, f.image...)
 }
 
 // metrics measures samples x of a task.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/noise"
@@ -108,7 +109,7 @@ func (q Restoration) restore(ctx context.Context, r *superResRun, t tiling) (*Re
 	if err != nil {
 		return nil, err
 	}
-	y := product(r.reward.Shape)
+	y := engine.Size(r.reward.Shape)
 	each := &diffusion.Condition{Shape: r.reward.Shape, Draw: func(_ noise.Key, path int, dst []float32) { copy(dst, given[path/q.N*y:]) }}
 	paths, err := r.sampler(r.engine, h, each, q.Steps).Run(ctx, s.key.Sub("samples"), t.n()*q.N, nil)
 	if err != nil {
@@ -228,7 +229,7 @@ func (t tiling) blend(results []float32, image []int, factor int) []float32 {
 	tile := 0
 	for _, top := range t.tops {
 		for _, left := range t.lefts {
-			from := results[tile*product(image):]
+			from := results[tile*engine.Size(image):]
 			tile++
 			for y := range min(image[0], height-top*factor) {
 				for x := range min(image[1], width-left*factor) {

@@ -350,5 +350,5 @@ func (r *superResRun) backproject(ctx context.Context, y []float32) ([]float32, 
 	if err != nil {
 		return nil, err
 	}
-	return program.Map(ctx, y, len(y)/product(r.reward.Shape), r.Batch, r.reward.Shape...)
+	return program.Map(ctx, y, len(y)/engine.Size(r.reward.Shape), r.Batch, r.reward.Shape...)
 }

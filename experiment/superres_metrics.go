@@ -7,6 +7,7 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 
+	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/noise"
@@ -54,7 +55,7 @@ func (r *SuperResResult) training() cost {
 
 // measure compares what a method has restored with the truth.
 func (r *superResRun) measure(ctx context.Context, o *restored) (*SuperResResult, error) {
-	d, y := r.pixels(), product(r.reward.Shape)
+	d, y := r.pixels(), engine.Size(r.reward.Shape)
 	for i, v := range o.samples {
 		if !(v-v == 0) { // a diverged sample has no features
 			return nil, fmt.Errorf("sample %d of measurement %d has a pixel that is %g", i/d%o.members, o.from+i/d/o.members, v)
@@ -125,7 +126,7 @@ type exactPosterior struct {
 
 // posterior computes the exact one.
 func (r *superResRun) posterior(ctx context.Context) (*exactPosterior, error) {
-	n, d := r.pixels(), product(r.reward.Shape)
+	n, d := r.pixels(), engine.Size(r.reward.Shape)
 	identity := make([]float32, n*n)
 	for i := range n {
 		identity[i*n+i] = 1

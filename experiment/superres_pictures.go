@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/report"
 	"github.com/doob-diffusion/doob/steer"
@@ -30,7 +31,7 @@ func (r *superResRun) pictures(ctx context.Context, rep *SuperResReport) error {
 	grid := func(rows []report.GridRow) func(path string) error {
 		return func(path string) error { return report.SampleGrid(path, rows, image[0], image[1], image[2]) }
 	}
-	seen, err := r.backproject(ctx, r.measured[:n*product(r.reward.Shape)])
+	seen, err := r.backproject(ctx, r.measured[:n*engine.Size(r.reward.Shape)])
 	if err != nil {
 		return err
 	}

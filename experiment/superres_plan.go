@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/nn"
 )
 
@@ -31,7 +32,7 @@ func (s *SuperRes) Plan(ctx context.Context, backend string) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	zeros := make([]float32, product(r.reward.Shape))
+	zeros := make([]float32, engine.Size(r.reward.Shape))
 	r.measured = zeros
 	perCall, perUpdate, err := speed(ctx, r.sampler(r.engine, h, r.single(0), 0), c.Batch, c.Importance, r.pixels())
 	if err != nil {

@@ -100,7 +100,7 @@ func (r *superResRun) sampler(e *engine.Engine, h diffusion.Control, given *diff
 
 // measurement returns measurement i of the test images.
 func (r *superResRun) measurement(i int) []float32 {
-	d := product(r.reward.Shape)
+	d := engine.Size(r.reward.Shape)
 	return r.measured[i*d : (i+1)*d]
 }
 
@@ -112,7 +112,7 @@ func (r *superResRun) these(from, each int) *diffusion.Condition {
 // training are measurements of training images, another one for every group of paths; learned from are measurements of the
 // samples themselves, with new noise (56).
 func (r *superResRun) training() *diffusion.Condition {
-	d := product(r.reward.Shape)
+	d := engine.Size(r.reward.Shape)
 	return &diffusion.Condition{Shape: r.reward.Shape, Of: r.reward.Draw, Draw: func(key noise.Key, path int, y []float32) {
 		group := uint64(path / r.Group)
 		i := int(key.Sub("image").Uniform(group, 0) * float64(len(r.clean)/d))

@@ -213,4 +213,4 @@ func (r *superResRun) picture(dst []float32, j int, key noise.Key, step, i int) 
 }
 
 // pixels returns the numbers in an image.
-func (s *SuperRes) pixels() int { return product(s.image()) }
+func (s *SuperRes) pixels() int { return engine.Size(s.image()) }

@@ -3,6 +3,8 @@ package reward
 import (
 	"fmt"
 	"math"
+
+	"github.com/doob-diffusion/doob/engine"
 )
 
 // Bicubic upsamples images y [n, height, width, channels] of the given shape [height, width, channels] by a factor, to
@@ -11,7 +13,7 @@ import (
 // pixels at their centres, as in PIL; at the border the weights inside the image are renormalised. It overshoots at
 // edges, so values may leave [−1, 1]: clip before comparing. It panics if y is no whole number of images.
 func Bicubic(y []float32, shape []int, factor int) []float32 {
-	if len(shape) != 3 || size(shape) < 1 || len(y)%size(shape) != 0 || factor < 1 {
+	if len(shape) != 3 || engine.Size(shape) < 1 || len(y)%engine.Size(shape) != 0 || factor < 1 {
 		panic(fmt.Sprintf("reward.Bicubic: %d numbers are no images [height, width, channels] of shape %v, or the factor %d is not positive",
 			len(y), shape, factor))
 	}

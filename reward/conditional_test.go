@@ -110,7 +110,7 @@ func TestInverseDraw(t *testing.T) {
 	const n = 3
 	for _, m := range measurements {
 		r := inverse(t, m.name, m.image, nil)
-		d, e := size(1, m.image), size(1, r.Shape)
+		d, e := engine.Size(m.image), engine.Size(r.Shape)
 		x, xi := normal(1, n*d), normal(2, n*e)
 		for _, backend := range engine.Backends() {
 			got := run(t, backend, func(in []*graph.Node) []*graph.Node { return []*graph.Node{r.Draw(in[0], in[1])} },
@@ -136,7 +136,7 @@ func TestInverseDraw(t *testing.T) {
 func TestNorm(t *testing.T) {
 	for _, m := range measurements {
 		r := inverse(t, m.name, m.image, nil)
-		d, e := size(1, m.image), size(1, r.Shape)
+		d, e := engine.Size(m.image), engine.Size(r.Shape)
 		a := mat.NewDense(e, d, nil)
 		for j := range d {
 			unit := make([]float32, d)

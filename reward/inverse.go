@@ -53,14 +53,14 @@ func NewInverse(e *engine.Engine, a Operator, sigma float64, image []int, batch 
 		batch = 256
 	}
 	r := &Inverse{Operator: a, Sigma: sigma, Image: slices.Clone(image), Shape: shape, Batch: batch, Y: y, engine: e}
-	if y != nil && len(y) != size(shape) {
-		return nil, fmt.Errorf("reward: a measurement of %d numbers, want %d, shape %v", len(y), size(shape), shape)
+	if y != nil && len(y) != engine.Size(shape) {
+		return nil, fmt.Errorf("reward: a measurement of %d numbers, want %d, shape %v", len(y), engine.Size(shape), shape)
 	}
 	if r.program, err = e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{a.Measure(in[0])} }); err != nil {
 		return nil, fmt.Errorf("reward: %w", err)
 	}
 	// Without negative entries in A, the entries of A1 that are 0 are those to which no pixel contributes.
-	if r.Observed, err = r.Apply(context.Background(), slices.Repeat([]float32{1}, size(image)), 1); err != nil {
+	if r.Observed, err = r.Apply(context.Background(), slices.Repeat([]float32{1}, engine.Size(image)), 1); err != nil {
 		return nil, err
 	}
 	for i, v := range r.Observed {
@@ -82,7 +82,7 @@ func (r *Inverse) Rewards(ctx context.Context, x []float32, n int) ([]float64, e
 
 // RewardsGiven implements [Conditional] for images x [n, …] and measurements y [n, …]. Squares are summed in float64.
 func (r *Inverse) RewardsGiven(ctx context.Context, x, y []float32, n int) ([]float64, error) {
-	d := size(r.Shape)
+	d := engine.Size(r.Shape)
 	if len(y) != n*d {
 		return nil, fmt.Errorf("reward: %d numbers for %d measurements of shape %v, want %d", len(y), n, r.Shape, n*d)
 	}
@@ -94,7 +94,7 @@ func (r *Inverse) rewards(ctx context.Context, x []float32, n int, y func(i int)
 	if err != nil {
 		return nil, err
 	}
-	out, d := make([]float64, n), size(r.Shape)
+	out, d := make([]float64, n), engine.Size(r.Shape)
 	for i := range out {
 		var sum float64
 		for k, v := range y(i) {
@@ -126,12 +126,4 @@ func (r *Inverse) GraphGiven(x, y *graph.Node) *graph.Node {
 // constant returns values of one measurement as a node [1, …].
 func (r *Inverse) constant(x *graph.Node, values []float32) *graph.Node {
 	return graph.ConvertDType(graph.ConstTensor(x.Graph(), engine.Rows(values, r.Shape...)), x.DType())
-}
-
-func size(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return n
 }

@@ -32,7 +32,7 @@ func TestInverse(t *testing.T) {
 	ctx := context.Background()
 	for _, m := range measurements {
 		a, shape := operator(t, m.name, m.image)
-		d, e := size(1, m.image), size(1, shape)
+		d, e := engine.Size(m.image), engine.Size(shape)
 		x, y := normal(1, n*d), normal(2, n*e)
 		r := inverse(t, m.name, m.image, y[:e])
 		given, err := r.RewardsGiven(ctx, x, y, n)
@@ -86,7 +86,7 @@ func TestMeasureAndResidual(t *testing.T) {
 	for name, observed := range map[string]int{"average-2": 4 * 4 * 3, "inpaint": 3*8*8 - 3*4*4, "blur": 3 * 8 * 8} {
 		image := []int{8, 8, 3}
 		r := inverse(t, name, image, nil)
-		x := normal(1, size(n, image))
+		x := normal(1, n*engine.Size(image))
 		key := noise.New(5).Sub("measure")
 		y, err := r.Measure(ctx, x, n, key)
 		if err != nil {
@@ -104,7 +104,7 @@ func TestMeasureAndResidual(t *testing.T) {
 
 		var unseen, different int
 		for i, v := range y {
-			if d := size(1, r.Shape); r.Observed[i%d] == 0 {
+			if d := engine.Size(r.Shape); r.Observed[i%d] == 0 {
 				unseen++
 				near(t, name+": a measurement where nothing is observed", float64(v), 0, 0)
 			} else if i >= d && v-y[i-d] != 0 {
@@ -114,7 +114,7 @@ func TestMeasureAndResidual(t *testing.T) {
 		if want := len(y) - observed*n; unseen != want || different == 0 {
 			t.Errorf("%s: %d entries are not observed, want %d", name, unseen, want)
 		}
-		one, err := r.Measure(ctx, x[:size(1, image)], 1, key)
+		one, err := r.Measure(ctx, x[:engine.Size(image)], 1, key)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gomlx/gomlx/core/graph"
 
+	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/noise"
 )
 
@@ -34,7 +35,7 @@ func (r *Inverse) Measure(ctx context.Context, x []float32, n int, key noise.Key
 	if err != nil {
 		return nil, err
 	}
-	d := size(r.Shape)
+	d := engine.Size(r.Shape)
 	xi := make([]float32, d)
 	for i := range n {
 		key.Normal(xi, uint64(i), 0)
@@ -62,7 +63,7 @@ func (r *Inverse) Norm(ctx context.Context, steps int, key noise.Key) (float64, 
 	if err != nil {
 		return 0, fmt.Errorf("reward: %w", err)
 	}
-	x := make([]float32, size(r.Image))
+	x := make([]float32, engine.Size(r.Image))
 	key.Normal(x, 0, 0)
 	for range steps {
 		scale := float32(1 / length(x))
@@ -86,8 +87,8 @@ func length(x []float32) float64 {
 
 // Apply returns Ax [n, …] for x [n, …], on the host.
 func (r *Inverse) Apply(ctx context.Context, x []float32, n int) ([]float32, error) {
-	if len(x) != n*size(r.Image) {
-		return nil, fmt.Errorf("reward: %d numbers for %d images of shape %v, want %d", len(x), n, r.Image, n*size(r.Image))
+	if len(x) != n*engine.Size(r.Image) {
+		return nil, fmt.Errorf("reward: %d numbers for %d images of shape %v, want %d", len(x), n, r.Image, n*engine.Size(r.Image))
 	}
 	y, err := r.program.Map(ctx, x, n, r.Batch, r.Image...)
 	if err != nil {

@@ -41,13 +41,6 @@ func normal(seed uint64, n int) []float32 {
 	return x
 }
 
-func size(n int, shape []int) int {
-	for _, d := range shape {
-		n *= d
-	}
-	return n
-}
-
 // run evaluates a graph function of inputs [n, shape…] on a backend and returns its outputs, flat.
 func run(t *testing.T, backend string, fn func(in []*graph.Node) []*graph.Node, inputs ...any) [][]float32 {
 	t.Helper()
@@ -149,7 +142,7 @@ func TestOperators(t *testing.T) {
 		for _, m := range measurements {
 			name := m.name + " on " + backend
 			a, shape := operator(t, m.name, m.image)
-			x, y := normal(1, size(n, m.image)), normal(2, size(n, shape))
+			x, y := normal(1, n*engine.Size(m.image)), normal(2, n*engine.Size(shape))
 			out := run(t, backend, func(in []*graph.Node) []*graph.Node {
 				ax := a.Measure(in[0])
 				pulled := graph.Gradient(graph.ReduceAllSum(graph.Mul(ax, in[1])), in[0])[0]
@@ -161,7 +154,7 @@ func TestOperators(t *testing.T) {
 			if len(ax) != len(y) || len(aty) != len(x) || len(back) != len(x) {
 				t.Fatalf("%s: %d, %d, %d numbers, want %d, %d, %d", name, len(ax), len(aty), len(back), len(y), len(x), len(x))
 			}
-			d := size(1, m.image)
+			d := engine.Size(m.image)
 			for i := range n {
 				want := measure(m.name, x[i*d:(i+1)*d], m.image)
 				for k, v := range want {
