@@ -43,7 +43,10 @@ type MNIST struct {
 	SMC        struct {
 		Threshold float64 `yaml:"threshold"`
 	} `yaml:"smc"`
-	Amplified     Guidance `yaml:"importance_amplified"`
+	Amplified Guidance `yaml:"importance_amplified"`
+	Rejection struct {
+		Rate float64 `yaml:"rate"` // of the paths that are simulated
+	} `yaml:"importance_rejection"`
 	ImportanceSMC struct {
 		Particles int `yaml:"particles"`
 	} `yaml:"importance_smc"`
@@ -89,11 +92,12 @@ type Variant struct {
 }
 
 // mnistMethods are the names of the report, in its order.
-var mnistMethods = []string{"base", "guidance", "vargrad", "reward_only", "raft", "best_of_k", "resampled", "smc", "importance", "importance_amplified", "importance_smc"}
+var mnistMethods = []string{"base", "guidance", "vargrad", "reward_only", "raft", "best_of_k", "resampled", "smc", "importance", "importance_amplified", "importance_rejection", "importance_smc"}
 
 var mnistTitles = map[string]string{"base": "Base model", "guidance": "Classifier guidance", "importance": "Importance (this method)",
 	"reward_only": "Reward-only", "vargrad": "Online (VarGrad)", "raft": "RAFT (best of K)", "best_of_k": "Best of K", "resampled": "Base model, resampled",
-	"smc": "SMC, twisted", "importance_amplified": "Importance, amplified", "importance_smc": "Importance + SMC"}
+	"smc": "SMC, twisted", "importance_amplified": "Importance, amplified",
+	"importance_rejection": "Importance + rejection", "importance_smc": "Importance + SMC"}
 
 var imageShape = []int{28, 28, 1}
 
@@ -133,7 +137,7 @@ func (m *MNIST) validate() error {
 		c.that(slices.Contains(known, name), "methods has %q, want some of %s", name, strings.Join(known, ", "))
 		c.that(!slices.Contains(m.Methods[:i], name), "methods has %s twice", name)
 	}
-	for _, name := range []string{"importance_amplified", "importance_smc"} {
+	for _, name := range []string{"importance_amplified", "importance_rejection", "importance_smc"} {
 		c.that(!m.wants(name) || m.wants("importance"), "methods has %s, which needs importance", name)
 	}
 	c.that(m.Scale > 0, "scale is %g, want a positive number", m.Scale)
@@ -159,6 +163,7 @@ func (m *MNIST) validate() error {
 		c.that(!m.wants(name) || len(g.Scales) > 0 && g.Paths > 1, "%s needs scales, and at least 2 paths to judge each by", name)
 	}
 	c.that(!m.wants("best_of_k") || m.BestOfK > 0, "best_of_k is %d, want a positive number", m.BestOfK)
+	c.that(!m.wants("importance_rejection") || m.Rejection.Rate > 0 && m.Rejection.Rate <= 1, "importance_rejection.rate is %g, want a number in (0, 1]", m.Rejection.Rate)
 	c.that(!m.wants("importance_smc") || m.ImportanceSMC.Particles > 0, "importance_smc.particles is %d, want a positive number", m.ImportanceSMC.Particles)
 	c.that(m.Pool >= 0, "pool is %d, want at least 0", m.Pool)
 	c.that(m.Samples > 1, "samples is %d, want at least 2", m.Samples)

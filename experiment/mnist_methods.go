@@ -77,6 +77,8 @@ func (s *mnistSeed) method(ctx context.Context, t *mnistTask, name string) error
 		err = s.particles(ctx, o, sampler, t, 1)
 	case name == "importance_amplified":
 		err = s.amplify(ctx, o, e, t)
+	case name == "importance_rejection":
+		err = s.reject(ctx, o, e, t)
 	case name == "importance_smc":
 		var h diffusion.Control
 		if h, err = s.load(e, t, "importance"); err == nil {
@@ -226,6 +228,17 @@ func (s *mnistSeed) amplify(ctx context.Context, o *mnistOutcome, e *engine.Engi
 	return s.scaled(ctx, o, e, t, s.Amplified, func(scale float64) diffusion.Control {
 		return steer.Amplified{Control: h, Scale: scale}
 	})
+}
+
+// reject draws paths of the h that importance has learned, and accepts some by their weights.
+func (s *mnistSeed) reject(ctx context.Context, o *mnistOutcome, e *engine.Engine, t *mnistTask) error {
+	h, err := s.load(e, t, "importance")
+	if err != nil {
+		return err
+	}
+	o.charge(s.book.result(s.seed, t.name, "importance"), s.Samples, len(s.Process.steps(0)))
+	o.samples, err = accepted(ctx, s.sampler(e, s.prior, h), t.reward, s.key.Sub("samples"), s.Samples, s.Rejection.Rate)
+	return err
 }
 
 // scaled tunes a control for sample quality, as the paper does guidance: it draws with that of the scale whose samples have the

@@ -115,6 +115,7 @@ func TestMNIST(t *testing.T) {
 		"raft":                 {40 + 16 + 20, 40*4 + 2*36*4 + 2*2*2*8},
 		"importance":           {40 + 2*16 + 20, 40*4 + 2*52*4 + 2*3*2*8},
 		"importance_amplified": {40 + 2*16 + 2*20 + 20, 40*4 + 2*92*4 + 2*3*2*8},
+		"importance_rejection": {40 + 2*16 + 67, 40*4 + 2*(2*16+67)*4 + 2*3*2*8}, // ⌈20/0.3⌉ paths
 		"importance_smc":       {40 + 2*16 + 40, 40*4 + 2*72*4 + 2*3*2*8},
 	} {
 		for _, task := range m.Tasks {
@@ -143,6 +144,9 @@ func TestMNIST(t *testing.T) {
 
 	if p := planned["importance_amplified"]; p.Paths != 4*(2*20+20) || p.Calls != 4*2*60*4 {
 		t.Errorf("importance_amplified: planned %g paths and %g calls", p.Paths, p.Calls)
+	}
+	if p := planned["importance_rejection"]; p.Paths != 4*67 || p.Calls != 4*2*67*4 {
+		t.Errorf("importance_rejection: planned %g paths and %g calls", p.Paths, p.Calls)
 	}
 
 	// The column is the mean over tasks and seeds of what the events say, its error that of the seeds.
@@ -179,7 +183,7 @@ func sampleMNIST(t *testing.T, folder string) {
 	if twelve := draw(t, Draw{Folder: folder, N: 12, Seed: 3}, ".csv"); !strings.HasPrefix(twelve, five) {
 		t.Error("the first 5 of 12 samples are not the 5 samples")
 	}
-	for name, other := range map[string]Draw{"base": {Method: "base"}, "another task": {Task: "even"}, "another method": {Method: "raft"}, "amplified": {Amplify: 2}} {
+	for name, other := range map[string]Draw{"base": {Method: "base"}, "another task": {Task: "even"}, "another method": {Method: "raft"}, "amplified": {Amplify: 2}, "accepted": {Accept: 0.5}} {
 		other.Folder, other.N, other.Seed = folder, 5, 3
 		if draw(t, other, ".csv") == five {
 			t.Errorf("%s gives the same samples", name)
@@ -187,6 +191,16 @@ func sampleMNIST(t *testing.T, folder string) {
 	}
 	if draw(t, Draw{Folder: folder, N: 5, Seed: 3, Amplify: 1}, ".csv") != five {
 		t.Error("amplification by 1 gives other samples")
+	}
+	candidates := draw(t, Draw{Folder: folder, N: 10, Seed: 3}, ".csv")
+	chosen := strings.Split(strings.TrimSpace(draw(t, Draw{Folder: folder, N: 5, Seed: 3, Accept: 0.5}, ".csv")), "\n")
+	for i, row := range chosen {
+		if !strings.Contains(candidates, row+"\n") || slices.Contains(chosen[:i], row) {
+			t.Errorf("accepted sample %d is none of the 10 that were drawn, or was accepted before", i)
+		}
+	}
+	if len(chosen) != 5 {
+		t.Errorf("%d accepted samples, want 5", len(chosen))
 	}
 	if image, err := png.Decode(strings.NewReader(draw(t, Draw{Folder: folder, N: 5}, ".png"))); err != nil || image.Bounds().Dx() < 5*28 {
 		t.Errorf("picture of five: %v", err)
@@ -198,6 +212,8 @@ func sampleMNIST(t *testing.T, folder string) {
 	wantError(t, err, "no h to amplify")
 	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Amplify: -1, Out: out})
 	wantError(t, err, "amplification by -1")
+	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Accept: 1.5, Out: out})
+	wantError(t, err, "1.5 to accept")
 	_, err = Sample(t.Context(), Draw{Folder: folder, N: 5, Task: "single_4", Out: out})
 	wantError(t, err, `no task "single_4"`, "single_3, even")
 	if err := os.Remove(filepath.Join(folder, "checkpoint", "classifier.safetensors")); err != nil {
@@ -256,7 +272,7 @@ func TestResampled(t *testing.T) {
 
 // A run that is stopped, at whatever event, goes on to the same checkpoints, results and figures.
 func TestMNISTResume(t *testing.T) {
-	sets := []string{"tasks=[single_3]", "methods=[vargrad, importance, importance_amplified, importance_smc]", "seeds=2"}
+	sets := []string{"tasks=[single_3]", "methods=[vargrad, importance, importance_amplified, importance_rejection, importance_smc]", "seeds=2"}
 	whole, rep, events := mnistIn(t, tinyMNIST(t, sets...))
 	want := tree(t, whole)
 	for _, stop := range []int{1, len(events) / 4, len(events) / 2, len(events) - 3} {
@@ -371,6 +387,9 @@ func TestVariants(t *testing.T) {
 		{"tasks=[even, even]", "even twice"},
 		{"methods=[importance_smc]", "needs importance"},
 		{"methods=[importance_amplified]", "needs importance"},
+		{"methods=[importance_rejection]", "needs importance"},
+		{"importance_rejection.rate=0", "importance_rejection.rate is 0"},
+		{"importance_rejection.rate=2", "importance_rejection.rate is 2"},
 		{"pool=10", "pool is 10"},
 		{"importance_amplified.scales=[]", "importance_amplified needs scales"},
 		{"methods=[what]", `"what"`},

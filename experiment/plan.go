@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/doob-diffusion/doob/diffusion"
@@ -211,6 +212,8 @@ func (m *MNIST) Plan(ctx context.Context, backend string) (*Plan, error) {
 			add(name, 0, n, 0, 0)
 		case "importance_amplified":
 			add(name, 0, n+float64(len(m.Amplified.Scales)*m.Amplified.Paths), 0, 0)
+		case "importance_rejection":
+			add(name, 0, math.Ceil(n/m.Rejection.Rate), 0, 0)
 		case "importance_smc":
 			add(name, 0, n*float64(m.ImportanceSMC.Particles), 0, 0)
 		case "vargrad":

@@ -11,6 +11,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/internal/atomicfile"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
@@ -27,12 +28,13 @@ type Draw struct {
 	N       int
 	Seed    uint64
 	Amplify float64 // multiplies h, see [steer.Amplified]; 0 means 1
+	Accept  float64 // share of the paths that is kept, see [finetune.Weighted.Accepted]; 0 means 1
 	Out     string  // .png for a picture, .csv for the numbers
 	Backend string
 }
 
 // Sample draws from what a run has learned, with the sampler of the run, and writes the samples to d.Out. Sample i
-// depends on the seed and i only. It returns the method that was used.
+// depends on the seed and i only, unless paths are rejected. It returns the method that was used.
 func Sample(ctx context.Context, d Draw) (method string, err error) {
 	if extension := filepath.Ext(d.Out); extension != ".png" && extension != ".csv" {
 		return "", fmt.Errorf("sample: output %q: want a name that ends in .png or .csv", d.Out)
@@ -45,6 +47,12 @@ func Sample(ctx context.Context, d Draw) (method string, err error) {
 	}
 	if !(d.Amplify > 0) || math.IsInf(d.Amplify, 1) {
 		return "", fmt.Errorf("sample: amplification by %g: want a positive number", d.Amplify)
+	}
+	if d.Accept == 0 {
+		d.Accept = 1
+	}
+	if !(d.Accept > 0 && d.Accept <= 1) {
+		return "", fmt.Errorf("sample: a share of %g to accept: want a number in (0, 1]", d.Accept)
 	}
 	config, err := readConfig(d.Folder)
 	if err != nil {
@@ -133,18 +141,18 @@ func (d Draw) toy(ctx context.Context, e *engine.Engine, t *Toy) error {
 		}
 		control = steer.Amplified{Control: h, Scale: d.Amplify}
 	}
-	paths, err := p.sampler(e, base, control).Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
+	x, err := accepted(ctx, p.sampler(e, base, control), p.reward, noise.New(d.Seed).Sub("samples"), d.N, d.Accept)
 	if err != nil {
 		return err
 	}
 	if filepath.Ext(d.Out) == ".csv" {
-		return writeCSV(d.Out, paths.X, p.dim())
+		return writeCSV(d.Out, x, p.dim())
 	}
 	if p.dim() > 2 {
 		return fmt.Errorf("sample: pictures are for 1 and 2 dimensions, these samples have %d: write a .csv", p.dim())
 	}
 	pictures := &toyPictures{problem: p}
-	return report.Panels(d.Out, []report.Panel{{Title: toyTitles[d.Method], Note: fmt.Sprintf("%d samples", d.N), Points: paths.X}},
+	return report.Panels(d.Out, []report.Panel{{Title: toyTitles[d.Method], Note: fmt.Sprintf("%d samples", d.N), Points: x}},
 		report.PanelOptions{Dim: p.dim(), Columns: 1, View: pictures.view(), Contour: density(p.tilted)})
 }
 
@@ -170,16 +178,16 @@ func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
 	if err := loadParameters(checkpointFile(d.Folder, "base"), e, nn.Averaged("/base")); err != nil {
 		return err
 	}
+	classifier := m.classifier(e, nn.Averaged("/classifier")).Init(noise.Key{}, 1, 0)
+	if err := loadParameters(checkpointFile(d.Folder, "classifier"), e, nn.Averaged("/classifier")); err != nil {
+		return err
+	}
+	r, err := reward.NewClass(e, classifier, classes(d.Task), m.Scale, imageShape, m.Batch)
+	if err != nil {
+		return err
+	}
 	var control diffusion.Control
 	if d.Method != "base" {
-		classifier := m.classifier(e, nn.Averaged("/classifier")).Init(noise.Key{}, 1, 0)
-		if err := loadParameters(checkpointFile(d.Folder, "classifier"), e, nn.Averaged("/classifier")); err != nil {
-			return err
-		}
-		r, err := reward.NewClass(e, classifier, classes(d.Task), m.Scale, imageShape, m.Batch)
-		if err != nil {
-			return err
-		}
 		changed, err := m.variant(d.Method)
 		if err != nil {
 			return err
@@ -193,14 +201,27 @@ func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
 		}
 		control = steer.Amplified{Control: control, Scale: d.Amplify}
 	}
-	paths, err := m.sampler(e, prior, control).Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
+	x, err := accepted(ctx, m.sampler(e, prior, control), r, noise.New(d.Seed).Sub("samples"), d.N, d.Accept)
 	if err != nil {
 		return err
 	}
 	if filepath.Ext(d.Out) == ".csv" {
-		return writeCSV(d.Out, paths.X, pixels)
+		return writeCSV(d.Out, x, pixels)
 	}
-	return report.ImageGrid(d.Out, paths.X, d.N, 28, 28, 1, min(8, d.N))
+	return report.ImageGrid(d.Out, x, d.N, 28, 28, 1, min(8, d.N))
+}
+
+// accepted simulates n paths, or if only a share of them is to be accepted, enough to keep n by their weights.
+func accepted(ctx context.Context, s *diffusion.Sampler, r reward.Reward, key noise.Key, n int, share float64) ([]float32, error) {
+	paths, err := s.Run(ctx, key, int(math.Ceil(float64(n)/share)), nil)
+	if err != nil || share == 1 {
+		return paths.X, err
+	}
+	weighted, err := finetune.Weigh(ctx, paths, r)
+	if err != nil {
+		return nil, err
+	}
+	return weighted.Accepted(n, key.Sub("accepted"))
 }
 
 // writeCSV writes one sample per line.

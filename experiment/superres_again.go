@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
@@ -106,22 +107,22 @@ func (d Draw) superRes(ctx context.Context, c *SuperRes) error {
 	if err != nil {
 		return err
 	}
-	sampler := r.sampler(r.engine, nil, nil, 0)
+	var h diffusion.Control
 	if d.Method != "base" {
 		s := &superResSeed{superResRun: r, seed: c.Seed, key: seedKey(c.Seed), first: true}
-		h, err := s.load(r.engine, d.Method)
+		learned, err := s.load(r.engine, d.Method)
 		if err != nil {
 			return err
 		}
-		sampler = r.sampler(r.engine, steer.Amplified{Control: h, Scale: d.Amplify}, r.single(i), 0)
+		h = steer.Amplified{Control: learned, Scale: d.Amplify}
 	}
-	paths, err := sampler.Run(ctx, noise.New(d.Seed).Sub("samples"), d.N, nil)
+	x, err := accepted(ctx, r.sampler(r.engine, h, r.single(i), 0), r.reward, noise.New(d.Seed).Sub("samples"), d.N, d.Accept)
 	if err != nil {
 		return err
 	}
 	if filepath.Ext(d.Out) == ".csv" {
-		return writeCSV(d.Out, paths.X, r.pixels())
+		return writeCSV(d.Out, x, r.pixels())
 	}
 	image := r.image()
-	return report.ImageGrid(d.Out, paths.X, d.N, image[0], image[1], image[2], min(8, d.N))
+	return report.ImageGrid(d.Out, x, d.N, image[0], image[1], image[2], min(8, d.N))
 }

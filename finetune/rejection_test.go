@@ -3,6 +3,7 @@ package finetune
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"gonum.org/v1/gonum/stat/distuv"
@@ -80,5 +81,47 @@ func TestKeepDrawsByAlpha(t *testing.T) {
 			alpha[i] = all
 		}
 		near(t, name, float64(len(w.keep(alpha, noise.New(1)))), all*2*n, 0)
+	}
+}
+
+// With the rate n/N, n endpoints are kept: every path with its probability α of (14), none twice, and never one without weight.
+func TestAccepted(t *testing.T) {
+	const n, keys = 4, 20_000
+	logW := []float64{-1, 2, -0.3, -inf, -4, 0.5, 1, -2, 0, -1.5}
+	x := make([]float32, len(logW))
+	for i := range x {
+		x[i] = float32(i)
+	}
+	w := Weighted{Paths: pathsOf(x, logW...), LogW: logW}
+	alpha, _, err := Relaxed{Rate{n / float64(len(logW))}}.Accept(0, logW, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := make([]float64, len(logW))
+	for key := range uint64(keys) {
+		kept, err := w.Accepted(n, noise.New(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(kept) != n || len(slices.Compact(slices.Clone(kept))) != n {
+			t.Fatalf("key %d: kept %v, want %d different endpoints", key, kept, n)
+		}
+		for _, v := range kept {
+			count[int(v)]++
+		}
+	}
+	for i, a := range alpha {
+		near(t, fmt.Sprintf("share of the draws with path %d", i), count[i]/keys, a, 4*math.Sqrt(a*(1-a)/keys)+1e-5)
+	}
+	if alpha[1] < 0.999 || alpha[4] > 0.05 { // the test needs both ends of α
+		t.Errorf("α is %v", alpha)
+	}
+	// What has no weight is left out even if something must be repeated for it.
+	few := Weighted{Paths: pathsOf(x[:3], 0, 0, 0), LogW: []float64{0, -inf, -1}}
+	if kept, err := few.Accepted(3, noise.New(1)); err != nil || len(kept) != 3 || slices.Contains(kept, 1) {
+		t.Errorf("of three paths, two with weight: kept %v, error %v", kept, err)
+	}
+	if _, err := few.Accepted(4, noise.New(1)); err == nil {
+		t.Error("4 of 3 paths: no error")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
+	"github.com/doob-diffusion/doob/steer"
 )
 
 // ErrNoWeight says that every path has weight zero, so that nothing can be kept and nothing estimated.
@@ -89,6 +90,21 @@ func (w Weighted) keep(alpha []float64, key noise.Key) []float32 {
 		}
 	}
 	return kept
+}
+
+// Accepted returns n of the endpoints, row-major, kept by relaxed rejection (14) with the rate n/N: after the last iteration, one
+// more step toward the tilted law, as every iteration takes to learn from (Theorem 5). Paths are drawn systematically and not
+// one by one, which keeps each with its probability α and none twice, but exactly n in all. Where fewer than n have a positive
+// weight, some are repeated. All paths must be of one condition.
+func (w Weighted) Accepted(n int, key noise.Key) ([]float32, error) {
+	alpha, _, err := relax(w.LogW, float64(n)/float64(w.N))
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range alpha {
+		alpha[i] = math.Log(a)
+	}
+	return steer.Particles{Paths: w.Paths, LogW: alpha}.Resample(n, key), nil
 }
 
 // Number is a float64 that JSON can carry: values that are not finite are written as null.

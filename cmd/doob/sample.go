@@ -15,6 +15,7 @@ type sampleCommand struct {
 	Method  string  `help:"What to sample: base or a fine-tuned method of the run. Default: importance."`
 	Task    string  `help:"Of MNIST, such as single_3; of superres, the number of a measurement. Default: the first."`
 	Amplify float64 `default:"1" help:"Multiplies h: above 1 for less variety and fewer samples between the modes."`
+	Accept  float64 `default:"1" help:"Keeps this share of the simulated paths, by their weights: fewer samples that the reward rules out."`
 	Out     string  `short:"o" default:"samples.png" help:"Picture (.png) or numbers (.csv)."`
 	Backend string  `default:"${backend}" help:"Tensor backend: ${backends}."`
 }
@@ -23,7 +24,10 @@ func (c *sampleCommand) Run(ctx context.Context, t *terminal) error {
 	if c.Amplify == 0 { // which the library takes for 1
 		return errors.New("sample: amplification by 0: want a positive number, or --method base")
 	}
-	method, err := experiment.Sample(ctx, experiment.Draw{Folder: c.Folder, Method: c.Method, Task: c.Task, N: c.N, Seed: c.Seed, Amplify: c.Amplify,
+	if c.Accept == 0 {
+		return errors.New("sample: a share of 0 to accept: want a number in (0, 1]")
+	}
+	method, err := experiment.Sample(ctx, experiment.Draw{Folder: c.Folder, Method: c.Method, Task: c.Task, N: c.N, Seed: c.Seed, Amplify: c.Amplify, Accept: c.Accept,
 		Out: c.Out, Backend: c.Backend})
 	if err != nil {
 		return err
