@@ -223,6 +223,17 @@ func sampleMNIST(t *testing.T, folder string) {
 	wantError(t, err, "classifier.safetensors", "no such file")
 }
 
+// Guidance and amplification choose the scale whose samples are nearest to real images: not one that throws them far away.
+func TestScaleIsThatOfTheNearestSamples(t *testing.T) {
+	_, rep, _ := mnistIn(t, tinyMNIST(t, "tasks=[single_3]", "methods=[guidance, importance, importance_amplified]", "guidance.scales=[3000, 0.5, 2000]",
+		"importance_amplified.scales=[3000, 1, 2000]"))
+	for name, want := range map[string]float64{"guidance": 0.5, "importance_amplified": 1} {
+		if got := rep.Tasks["single_3"][name].Scale; got != want {
+			t.Errorf("%s: scale %g, want %g", name, got, want)
+		}
+	}
+}
+
 // Base paths are resampled by exp r: each appears as often as its weight says, rounded up or down, and r is the task's.
 func TestResampled(t *testing.T) {
 	m := tinyMNIST(t, "samples=24", "pool=24", "scale=300")

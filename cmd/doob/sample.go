@@ -32,6 +32,10 @@ func (c *sampleCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(t.out, "%s: %d samples of %s, seed %d\n", c.Out, c.N, method, c.Seed)
+	kept := ""
+	if c.Accept != 1 {
+		kept = fmt.Sprintf(", %g %% of the paths accepted", 100*c.Accept)
+	}
+	_, err = fmt.Fprintf(t.out, "%s: %d samples of %s%s, seed %d\n", c.Out, c.N, method, kept, c.Seed)
 	return err
 }
