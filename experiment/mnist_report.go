@@ -277,6 +277,9 @@ func (rep *MNISTReport) Table() report.Table {
 	if _, ok := rep.Methods["resampled"]; ok {
 		t.Notes = append(t.Notes, "Base model, resampled: base samples drawn again in proportion to exp(r), the tilted law itself if there are many.")
 	}
+	if _, ok := rep.Methods["importance_rejection"]; ok {
+		t.Notes = append(t.Notes, "Importance + rejection: paths of the h that importance learned, of which a share is kept by their weights (14).")
+	}
 	if rep.Seeds > 1 {
 		t.Notes = append(t.Notes, fmt.Sprintf("Mean over the tasks ± standard error over %d seeds of fine-tuning and sampling.", rep.Seeds))
 	}
