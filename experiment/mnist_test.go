@@ -401,7 +401,7 @@ func TestVariants(t *testing.T) {
 		{"methods=[importance_rejection]", "needs importance"},
 		{"importance_rejection.rate=0", "importance_rejection.rate is 0"},
 		{"importance_rejection.rate=2", "importance_rejection.rate is 2"},
-		{"pool=10", "pool is 10"},
+		{"pool=-1", "pool is -1"},
 		{"importance_amplified.scales=[]", "importance_amplified needs scales"},
 		{"methods=[what]", `"what"`},
 		{"network.patch=3", "divisor of 28"},
