@@ -48,7 +48,7 @@ type MNISTResult struct {
 	MNISTMetrics
 	ESSFraction  finetune.Number `json:"ess_fraction"`    // of the paths behind the samples; absent where they have no weights
 	KL           finetune.Number `json:"kl"`              // of KL(P^h‖P_tilted)
-	Scale        float64         `json:"scale,omitempty"` // of guidance, as tuned
+	Scale        float64         `json:"scale,omitempty"` // of guidance or amplification, as tuned
 	Paths        int64           `json:"paths"`
 	NetworkCalls int64           `json:"network_calls"`
 	Seconds      float64         `json:"seconds"`

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
@@ -108,6 +111,62 @@ func TestSampleMethods(t *testing.T) {
 	method, err := Sample(t.Context(), Draw{Folder: folder, N: 4, Out: filepath.Join(t.TempDir(), "x.csv")})
 	if err != nil || method != "importance" {
 		t.Errorf("the method is called %q, %v", method, err)
+	}
+}
+
+// Paths are accepted by their path weights, not by their rewards alone: all whose weight is above c are kept.
+func TestAcceptedByPathWeights(t *testing.T) {
+	const n, share = 30, 0.25
+	folder, _ := sharedRun(t)
+	p, err := newToyProblem(tiny(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := p.loadBase(e, folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, key := p.sampler(e, base, htransform.Exact{Prior: p.prior, Tilted: p.tilted}), noise.New(2)
+	kept, err := accepted(t.Context(), s, p.reward, key, n, share)
+	if err != nil || len(kept) != 2*n {
+		t.Fatalf("%d numbers, want %d: %v", len(kept), 2*n, err)
+	}
+	paths, err := s.Run(t.Context(), key, n/share, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := finetune.Weigh(t.Context(), paths, p.reward)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rate := finetune.Relaxed{Rate: finetune.Rate{share}}
+	alpha, _, err := rate.Accept(0, w.LogW, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byReward, _, err := rate.Accept(0, w.Reward, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	telling := 0
+	for i, a := range alpha {
+		found := false
+		for row := range slices.Chunk(kept, 2) {
+			found = found || slices.Equal(row, paths.X[2*i:2*i+2])
+		}
+		if a == 1 && !found || a == 0 && found {
+			t.Errorf("path %d of α = %g: kept is %v", i, a, found)
+		}
+		if a == 1 && byReward[i] < 0.5 {
+			telling++
+		}
+	}
+	if telling == 0 {
+		t.Error("no path is accepted by its weight that would hardly be by its reward: the test tells nothing")
 	}
 }
 

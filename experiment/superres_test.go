@@ -113,6 +113,15 @@ func TestSuperRes(t *testing.T) {
 			t.Errorf("sample of measurement %q: %s, %v", task, name, err)
 		}
 	}
+	for _, method := range []string{"base", "importance"} { // both are weighed by the measurement
+		x := draw(t, Draw{Folder: folder, Method: method, Task: "2", N: 2, Seed: 1, Accept: 0.5}, ".csv")
+		candidates := draw(t, Draw{Folder: folder, Method: method, Task: "2", N: 4, Seed: 1}, ".csv")
+		for row := range strings.Lines(x) {
+			if !strings.Contains(candidates, row) {
+				t.Errorf("%s: an accepted sample is none of those that were drawn", method)
+			}
+		}
+	}
 	_, err = Sample(t.Context(), Draw{Folder: folder, Task: "3", N: 2, Out: "s.csv"})
 	wantError(t, err, `no measurement "3"`, "from 0 to 2")
 	restoreOwn(t, folder)

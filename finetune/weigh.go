@@ -94,8 +94,9 @@ func (w Weighted) keep(alpha []float64, key noise.Key) []float32 {
 
 // Accepted returns n of the endpoints, row-major, kept by relaxed rejection (14) with the rate n/N: after the last iteration, one
 // more step toward the tilted law, as every iteration takes to learn from (Theorem 5). Paths are drawn systematically and not
-// one by one, which keeps each with its probability α and none twice, but exactly n in all. Where fewer than n have a positive
-// weight, some are repeated. All paths must be of one condition.
+// one by one, so that there are exactly n, each kept with its probability α. None appears twice, but where fewer than n have a
+// positive weight, and, as c meets the rate to a millionth only, with a probability of millionths where α = 1. All paths must
+// be of one condition.
 func (w Weighted) Accepted(n int, key noise.Key) ([]float32, error) {
 	alpha, _, err := relax(w.LogW, float64(n)/float64(w.N))
 	if err != nil {
