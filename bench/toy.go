@@ -48,10 +48,7 @@ func importance(backend string, args map[string]int) (func() error, error) {
 	r := reward.Mixture{Density: likelihood}
 
 	return func() error {
-		e, err := e.Fork()
-		if err != nil {
-			return err
-		}
+		e := e.Fork()
 		h := htransform.RewardInformed{Reward: r, NN2: htransform.Scale(e.Scope("/h/nn2"), scaleWidth, 0, key),
 			NN1: nn.MLP{Scope: e.Scope("/h/nn1"), In: 6, Out: 2, Width: width, Depth: depth, Octaves: octaves, Timed: true}.Init(key, 0, 0)}
 		sampler := &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(schedule, diffusion.Times(steps, power)),

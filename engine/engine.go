@@ -83,13 +83,10 @@ func Open(name string) (*Engine, error) {
 // Describe returns the backend's own description, such as its instruction set and number of threads.
 func (e *Engine) Describe() string { return e.backend.Description() }
 
-// Fork returns an engine on the same backend with a copy of the parameters and its own counters.
-func (e *Engine) Fork() (*Engine, error) {
-	params, err := e.Params.Clone()
-	if err != nil {
-		return nil, fmt.Errorf("engine: copy parameters: %w", err)
-	}
-	return &Engine{Name: e.Name, Params: params, backend: e.backend}, nil
+// Fork returns an engine on the same backend, without parameters and with counters at zero. Its programs use the networks
+// of e as they are: nothing is copied, and what changes there changes for the fork. What the fork creates is its own.
+func (e *Engine) Fork() *Engine {
+	return &Engine{Name: e.Name, Params: model.NewStore(), backend: e.backend}
 }
 
 // Scope returns the parameter scope at an absolute path such as "/base".
@@ -161,12 +158,11 @@ func (p *Program) RunPadded(rows, total int, inputs ...any) ([]*tensors.Tensor, 
 }
 
 // Map runs a program of one input [batch, shape…] and one output [batch, …] over n rows, in batches of one size of which
-// the last is padded with zeros, and returns the rows of the output. It stops with the context's error between batches.
+// the last is padded with zeros, and returns the rows of the output. Fewer rows than a batch are padded too: kernels choose
+// the order of their sums by shapes, so another size could change the last bits. It stops with the context's error between
+// batches.
 func (p *Program) Map(ctx context.Context, x []float32, n, batch int, shape ...int) ([]float32, error) {
-	dim := 1
-	for _, d := range shape {
-		dim *= d
-	}
+	dim := Size(shape)
 	var out []float32
 	rows := make([]float32, batch*dim)
 	for lo := 0; lo < n; lo += batch {

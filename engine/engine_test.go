@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/engine"
 )
@@ -120,48 +122,99 @@ func TestConcurrentRuns(t *testing.T) {
 	}
 }
 
-func TestForkIsIsolated(t *testing.T) {
+// A fork reads the parameters of its origin where they are, and keeps its own to itself, as both do their counters.
+func TestForkSharesAndIsIsolated(t *testing.T) {
 	e := open(t)
-	e.Scope("/h").VariableWithValue("w", []float32{1, 2})
+	base := e.Scope("/base").VariableWithValue("w", []float32{1, 2})
 	e.CountPaths(3)
-	fork, err := e.Fork()
-	if err != nil {
-		t.Fatal(err)
+	fork := e.Fork()
+	if n := fork.Params.NumVariables(); n != 0 || fork.NetworkCalls() != 0 || fork.Paths() != 0 {
+		t.Errorf("a fork starts with %d parameters, %d calls and %d paths, want 0", n, fork.NetworkCalls(), fork.Paths())
 	}
-	if fork.NetworkCalls() != 0 || fork.Paths() != 0 {
-		t.Errorf("a fork starts with %d calls and %d paths, want 0", fork.NetworkCalls(), fork.Paths())
-	}
-	value := func(e *engine.Engine) []float32 {
-		return tensors.MustCopyFlatData[float32](e.Params.GetVariable("/h/w").MustValue())
-	}
-	if got := value(fork); !slices.Equal(got, []float32{1, 2}) {
-		t.Errorf("parameters of the fork are %v, want a copy", got)
-	}
-	// A program of the fork that updates the parameter.
+	own := fork.Scope("/h").VariableWithValue("w", []float32{10, 20})
+	// A program of the fork that updates its own parameter by that of the origin.
 	program, err := fork.Compile(func(in []*graph.Node) []*graph.Node {
-		v := fork.Params.GetVariable("/h/w")
-		v.SetNodeValue(graph.Add(v.NodeValue(in[0]), in[0]))
-		return double(in)
+		sum := graph.Add(engine.Parameter(own, in[0]), engine.Parameter(base, in[0]))
+		own.SetNodeValue(sum)
+		return double([]*graph.Node{graph.Mul(sum, in[0])})
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := program.Run([]float32{10, 10}); err != nil {
+	run := func() []float32 {
+		out, err := program.Run([]float32{1, 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]float32, 2)
+		if err := engine.Floats(got, out[0]); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := run(); !slices.Equal(got, []float32{22, 44}) {
+		t.Errorf("the program of the fork gives %v, want [22 44]", got)
+	}
+	if err := base.SetValue(tensors.FromValue([]float32{100, 100})); err != nil {
 		t.Fatal(err)
 	}
-	fork.CountPaths(5)
-	fork.Scope("/h").VariableWithValue("b", float32(1))
-	if got := value(fork); !slices.Equal(got, []float32{11, 12}) {
-		t.Errorf("updated parameters of the fork are %v, want [11 12]", got)
+	if got := run(); !slices.Equal(got, []float32{222, 244}) {
+		t.Errorf("after a change in the origin the fork gives %v, want [222 244]", got)
 	}
-	if got := value(e); !slices.Equal(got, []float32{1, 2}) {
+	fork.CountPaths(5)
+	if got := tensors.MustCopyFlatData[float32](own.MustValue()); !slices.Equal(got, []float32{111, 122}) {
+		t.Errorf("updated parameters of the fork are %v, want [111 122]", got)
+	}
+	if got := tensors.MustCopyFlatData[float32](base.MustValue()); !slices.Equal(got, []float32{100, 100}) {
 		t.Errorf("the fork changed the parameters of its origin to %v", got)
 	}
-	if e.Params.GetVariable("/h/b") != nil {
-		t.Error("a parameter made in the fork appeared in its origin")
+	if e.Params.GetVariable("/h/w") != nil || fork.Params.GetVariable("/base/w") != nil {
+		t.Error("a parameter made in one engine appeared in the other")
 	}
-	if e.NetworkCalls() != 0 || e.Paths() != 3 || fork.NetworkCalls() != 2 || fork.Paths() != 5 {
-		t.Errorf("calls, paths: origin %d, %d, want 0, 3; fork %d, %d, want 2, 5", e.NetworkCalls(), e.Paths(), fork.NetworkCalls(), fork.Paths())
+	if e.NetworkCalls() != 0 || e.Paths() != 3 || fork.NetworkCalls() != 4 || fork.Paths() != 5 {
+		t.Errorf("calls, paths: origin %d, %d, want 0, 3; fork %d, %d, want 4, 5", e.NetworkCalls(), e.Paths(), fork.NetworkCalls(), fork.Paths())
+	}
+}
+
+// Two parameters of one path would be one in a graph: using both is an error that names the path, using one twice is not.
+func TestParametersOfOnePath(t *testing.T) {
+	e := open(t)
+	fork := e.Fork()
+	a, b := e.Scope("/h").VariableWithValue("w", []float32{1}), fork.Scope("/h").VariableWithValue("w", []float32{2})
+	other := fork.Scope("/other").VariableWithValue("w", []float32{2})
+	for _, c := range []struct {
+		first, second *model.Variable
+		refused       bool
+	}{{a, b, true}, {b, a, true}, {a, a, false}, {a, other, false}} {
+		program, err := fork.Compile(func(in []*graph.Node) []*graph.Node {
+			return []*graph.Node{graph.Add(engine.Parameter(c.first, in[0]), engine.Parameter(c.second, in[0]))}
+		})
+		if err == nil {
+			_, err = program.Run([]float32{0})
+		}
+		if (err != nil) != c.refused || err != nil && !strings.Contains(err.Error(), "/h/w") {
+			t.Errorf("%s and %s: error %v", c.first, c.second, err)
+		}
+	}
+}
+
+// Map takes any number of rows in batches of one size, and counts those that are wanted.
+func TestMap(t *testing.T) {
+	e := open(t)
+	program, err := e.Compile(double)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var x, want []float32
+	for i := range 2 * 9 {
+		x, want = append(x, float32(i)), append(want, float32(2*i))
+	}
+	for _, c := range []struct{ n, batch int }{{9, 4}, {3, 64}, {3, 3}, {1, 5}, {0, 5}} {
+		before := e.NetworkCalls()
+		got, err := program.Map(t.Context(), x, c.n, c.batch, 2)
+		if err != nil || !slices.Equal(got, want[:2*c.n]) || e.NetworkCalls() != before+int64(c.n) {
+			t.Errorf("%d rows in batches of %d: %v and %d calls, error %v; want %v", c.n, c.batch, got, e.NetworkCalls()-before, err, want[:2*c.n])
+		}
 	}
 }
 

@@ -125,9 +125,7 @@ func (ev Evaluation) toy(ctx context.Context, e *engine.Engine, t Toy, out *Eval
 	for i, name := range names {
 		ev.progress(observe, i, len(names))
 		o := &outcome{}
-		if o.engine, err = e.Fork(); err != nil {
-			return err
-		}
+		o.engine = e.Fork()
 		if name != "base" {
 			if o.control, err = p.loadControl(o.engine, ev.Folder, name); err != nil {
 				return err
@@ -205,11 +203,9 @@ func (ev Evaluation) mnist(ctx context.Context, e *engine.Engine, m MNIST, out *
 
 // evaluate measures new samples of a method.
 func (s *mnistSeed) evaluate(ctx context.Context, t *mnistTask, name string) (map[string]finetune.Number, error) {
-	e, err := s.engine.Fork()
-	if err != nil {
-		return nil, err
-	}
+	e := s.engine.Fork()
 	var h diffusion.Control
+	var err error
 	if name != "base" {
 		if h, err = s.load(e, t, name); err != nil {
 			return nil, err

@@ -56,10 +56,8 @@ func (s *mnistSeed) method(ctx context.Context, t *mnistTask, name string) error
 	if s.folder.Resumed(s.seed, t.name, name) == nil {
 		s.observe(Event{Seed: s.seed, Task: t.name, Stage: name, Total: total})
 	}
-	e, err := s.engine.Fork()
-	if err != nil {
-		return err
-	}
+	e := s.engine.Fork()
+	var err error
 	start := time.Now()
 	o := &mnistOutcome{ess: float64(nan)}
 	switch {
@@ -138,10 +136,7 @@ func (s *mnistSeed) pool(ctx context.Context) (*basePool, error) {
 	}
 	n := s.basePaths()
 	start := time.Now()
-	e, err := s.engine.Fork()
-	if err != nil {
-		return nil, err
-	}
+	e := s.engine.Fork()
 	paths, err := s.sampler(e, s.prior, nil).Run(ctx, s.key.Sub("samples"), n, nil)
 	if err != nil {
 		return nil, err

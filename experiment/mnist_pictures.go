@@ -105,19 +105,13 @@ func taskTitle(task string) string { return strings.TrimPrefix(task, "single_") 
 
 // row draws samples of P^h for a figure.
 func (s *mnistSeed) row(ctx context.Context, label string, h diffusion.Control) (report.GridRow, error) {
-	e, err := s.engine.Fork()
-	if err != nil {
-		return report.GridRow{}, err
-	}
+	e := s.engine.Fork()
 	paths, err := s.sampler(e, s.prior, h).Run(ctx, s.key.Sub("samples"), shown, nil)
 	return report.GridRow{Label: label, Images: paths.X}, err
 }
 
 func (s *mnistSeed) learnedRow(ctx context.Context, t *mnistTask, name, label string) (report.GridRow, error) {
-	e, err := s.engine.Fork()
-	if err != nil {
-		return report.GridRow{}, err
-	}
+	e := s.engine.Fork()
 	h, err := s.load(e, t, name)
 	if err != nil {
 		return report.GridRow{}, err

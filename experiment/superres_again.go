@@ -68,10 +68,7 @@ func (ev Evaluation) superRes(ctx context.Context, c SuperRes, out *Evaluated, o
 		if name == "importance_single" {
 			o.from, o.count, given = c.Single, 1, s.single(c.Single)
 		}
-		e, err := r.engine.Fork()
-		if err != nil {
-			return err
-		}
+		e := r.engine.Fork()
 		h, err := s.load(e, name)
 		if err != nil {
 			return err

@@ -105,10 +105,8 @@ func (s *superResSeed) corner(o *restored) []float32 {
 
 // restore samples by a method, after training it if there is something to learn.
 func (s *superResSeed) restore(ctx context.Context, name string) (*restored, error) {
-	e, err := s.engine.Fork()
-	if err != nil {
-		return nil, err
-	}
+	e := s.engine.Fork()
+	var err error
 	o := &restored{count: s.Measurements, members: s.Samples}
 	switch name {
 	case "bicubic":

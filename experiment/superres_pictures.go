@@ -86,14 +86,12 @@ func (r *superResRun) pictures(ctx context.Context, rep *SuperResReport) error {
 // again samples a method that has ended for the first n measurements.
 func (s *superResSeed) again(ctx context.Context, name string, n int) (*restored, error) {
 	o := &restored{count: n, members: s.Samples}
-	e, err := s.engine.Fork()
-	if err != nil {
-		return nil, err
-	}
+	e := s.engine.Fork()
 	given, steps := s.these(0, s.Samples), 0
 	switch name {
 	case "bicubic":
-		if err = s.upsample(ctx, o); err == nil {
+		err := s.upsample(ctx, o)
+		if err == nil {
 			o.samples = o.samples[:n*s.pixels()]
 		}
 		return o, err

@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
 
+	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/op"
 )
@@ -140,5 +141,5 @@ func parameter(s *model.Scope, name string, x *graph.Node) *graph.Node {
 	if v == nil {
 		panic(fmt.Errorf("nn: no parameter %q: Init has not run, or the checkpoint holds another architecture", model.JoinPath(s.Scope(), name)))
 	}
-	return graph.ConvertDType(v.NodeValue(x), x.DType())
+	return graph.ConvertDType(engine.Parameter(v, x), x.DType())
 }

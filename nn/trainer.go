@@ -93,7 +93,7 @@ func NewTrainer(e *engine.Engine, path string, options Optimizer, loss func(inpu
 func (t *Trainer) gradient(inputs []*graph.Node) (value *graph.Node, nodes, grads []*graph.Node) {
 	value = t.loss(inputs)
 	for _, p := range t.parameters {
-		nodes = append(nodes, p.NodeValue(value.Graph()))
+		nodes = append(nodes, engine.Parameter(p, value))
 	}
 	return value, nodes, graph.Gradient(value, nodes...)
 }
