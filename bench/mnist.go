@@ -59,13 +59,13 @@ func mnistPretraining(backend string, args map[string]int) (func() error, error)
 		return nil, err
 	}
 	pretraining := diffusion.Pretraining{Batch: args["batch"], Velocity: true, Times: times, Optimizer: nn.Optimizer{LearningRate: 1.5e-3, EMA: 0.999}}
-	trainer, err := pretraining.Trainer(e, "/base", diffusion.Schedule{}, prior)
+	trainer, err := pretraining.Trainer(e, "/base", diffusion.VP{}, prior)
 	if err != nil {
 		return nil, err
 	}
 	var failed error
 	buffer, draw, done := heldImages(), noise.New(2).Rand(), 0
-	inputs := pretraining.Inputs(noise.New(1), diffusion.Schedule{}, imageShape, func(rows []float32, _ int) { failed = buffer.Draw(rows, draw) })
+	inputs := pretraining.Inputs(noise.New(1), diffusion.VP{}, imageShape, func(rows []float32, _ int) { failed = buffer.Draw(rows, draw) })
 	return func() error {
 		_, err := trainer.Step(inputs(done)...)
 		done++
@@ -101,7 +101,7 @@ func mnistSampling(backend string, args map[string]int) (func() error, error) {
 	ctx, key, done := context.Background(), noise.New(1), 0
 	return func() error {
 		done++
-		paths, err := sampler.Run(ctx, key.At(done), args["batch"], nil)
+		paths, err := sampler.Run(ctx, key.At(done), 0, args["batch"], nil)
 		if err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func newGuided(backend string, args map[string]int) (*diffusion.Sampler, diffusi
 		return nil, nil, err
 	}
 	h := htransform.RewardInformed{Reward: r, NN1: nn1, Tuned: true, NN2: htransform.Scale(e.Scope("/h/nn2"), 64, 0, key)}
-	steps := diffusion.DDPM{}.Steps(diffusion.Schedule{}, diffusion.Times(max(1, args["steps"]), timesPower))
+	steps := diffusion.DDPM{}.Steps(diffusion.VP{}, diffusion.Times(max(1, args["steps"]), timesPower))
 	return &diffusion.Sampler{Engine: e, Steps: steps, Shape: imageShape, Base: prior, Control: h, Batch: args["batch"]}, h, checkParameters(e, args)
 }
 

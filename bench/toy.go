@@ -31,7 +31,7 @@ func importance(backend string, args map[string]int) (func() error, error) {
 		return nil, err
 	}
 	ctx, key, shape := context.Background(), noise.New(1), []int{2}
-	var schedule diffusion.Schedule
+	var schedule diffusion.VP
 	base := diffusion.Network{Velocity: nn.MLP{Scope: e.Scope("/base"), In: 2, Out: 2, Width: width, Depth: depth, Octaves: octaves,
 		Timed: true}.Init(key, 0, 0)}
 	pretraining := diffusion.Pretraining{Times: diffusion.TimeLaw{Power: power}, Steps: args["pretraining"], Batch: rows, Optimizer: nn.Optimizer{LearningRate: 3e-3, EMA: 0.999}}
@@ -66,7 +66,7 @@ func importance(backend string, args map[string]int) (func() error, error) {
 		if err := run.Run(ctx); err != nil {
 			return err
 		}
-		paths, err := sampler.Run(ctx, key.Sub("samples"), args["samples"], nil)
+		paths, err := sampler.Run(ctx, key.Sub("samples"), 0, args["samples"], nil)
 		if err != nil {
 			return err
 		}

@@ -41,11 +41,11 @@ type amortised struct{}
 
 // Noise implements [diffusion.Control].
 func (amortised) Noise(s diffusion.State) *graph.Node {
-	gamma, nu := s.GammaNu()
+	alpha, sigma := s.AlphaSigma()
 	zero := posterior(0)
-	slope := graph.Div(nu, graph.Add(graph.MulScalar(graph.Square(gamma), square(zero.sd)), graph.Square(nu)))
+	slope := graph.Div(sigma, graph.Add(graph.MulScalar(graph.Square(alpha), square(zero.sd)), graph.Square(sigma)))
 	m := graph.AddScalar(graph.MulScalar(column(s.Given, 1), square(zero.sd)/square(width)), zero.mean)
-	return graph.Sub(graph.Mul(slope, graph.Sub(s.X, graph.Mul(gamma, m))), prior.Noise(s.X, s.T))
+	return graph.Sub(graph.Mul(slope, graph.Sub(s.X, graph.Mul(alpha, m))), prior.Noise(s))
 }
 
 func conditional(t *testing.T, batch int) *diffusion.Sampler {
@@ -58,7 +58,7 @@ func conditional(t *testing.T, batch int) *diffusion.Sampler {
 func TestGivenDoesNotDependOnBatchOrNumber(t *testing.T) {
 	const n = 100
 	run := func(batch, n int) diffusion.Paths {
-		paths, err := conditional(t, batch).Run(context.Background(), noise.New(3), n, nil)
+		paths, err := conditional(t, batch).Run(context.Background(), noise.New(3), 0, n, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,13 +86,13 @@ func TestGivenDoesNotDependOnBatchOrNumber(t *testing.T) {
 	// A control that does not look has the paths of an unconditional sampler, which have no conditions.
 	s := conditional(t, 64)
 	s.Control = pull{0.5}
-	blind, err := s.Run(context.Background(), noise.New(3), n, nil)
+	blind, err := s.Run(context.Background(), noise.New(3), 0, n, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s = conditional(t, 64)
 	s.Control, s.Given = pull{0.5}, nil
-	none, err := s.Run(context.Background(), noise.New(3), n, nil)
+	none, err := s.Run(context.Background(), noise.New(3), 0, n, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestEveryPathHasTheLawOfItsCondition(t *testing.T) {
 	const n = 15_000
 	s := conditional(t, 4096) // 4 batches, the last one short
 	s.Steps = grid(diffusion.EulerMaruyama{}, 40)
-	paths, err := s.Run(context.Background(), noise.New(4), n, nil)
+	paths, err := s.Run(context.Background(), noise.New(4), 0, n, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestResampleMovesTheConditions(t *testing.T) {
 	n := len(ancestors)
 	var want []float32
 	visits := 0
-	paths, err := s.Run(context.Background(), noise.New(6), n, func(p *diffusion.Population) error {
+	paths, err := s.Run(context.Background(), noise.New(6), 0, n, func(p *diffusion.Population) error {
 		visits++
 		if want == nil {
 			want = slices.Clone(p.Given)

@@ -2,27 +2,29 @@ package diffusion
 
 import "math"
 
-// DDPM is ancestral sampling (Ho et al. 2020), with ᾱ = γ² at T, ᾱ' at Next, α = ᾱ/ᾱ' and β = 1−α:
+// DDPM is ancestral sampling (Ho et al. 2020): the law of X_Next given X_T = x and X_0 = x̂₀. With X_T given X_Next of the law
+// N(c·X_Next, v·I), σ at T and σ' at Next,
 //
-//	x' = (x − β/√(1−ᾱ)·ε)/√α + s·z,  s² = β(1−ᾱ')/(1−ᾱ)
+//	x' = (x − v/σ·ε)/c + s·z,  s² = v·σ'²/σ²
 //
-// The posterior variance is zero on the last step, which would leave no density ratio (44): there s² = β.
+// The posterior variance is zero on the last step, which would leave no density ratio (44): there s² = v. In the terms of the
+// variance-preserving process, c = √α and v = β.
 type DDPM struct{}
 
 var _ Kernel = DDPM{}
 
 // Steps implements [Kernel].
-func (DDPM) Steps(s Schedule, times []float64) []Step {
+func (DDPM) Steps(p Process, times []float64) []Step {
+	p = orVP(p)
 	steps := make([]Step, len(times)-1)
 	for i := range steps {
 		t, next := times[i], times[i+1]
-		beta := -math.Expm1(s.integral(next) - s.integral(t))
-		variance := beta
+		scale, added := p.Transition(next, t)
+		variance := added
 		if i < len(steps)-1 {
-			variance *= square(s.Nu(next) / s.Nu(t))
+			variance *= square(p.Sigma(next) / p.Sigma(t))
 		}
-		rootAlpha := math.Sqrt(1 - beta)
-		steps[i] = Step{T: t, Next: next, A: 1 / rootAlpha, K: -beta / (rootAlpha * s.Nu(t)), S: math.Sqrt(variance)}
+		steps[i] = Step{T: t, Next: next, A: 1 / scale, K: -added / (scale * p.Sigma(t)), S: math.Sqrt(variance)}
 	}
 	return steps
 }

@@ -14,7 +14,7 @@ import (
 
 // gaussian is the law N(mean, sd²) in one dimension and, as a model, the exact prediction of its noise:
 //
-//	ε(x,t) = −ν·∇log p_t(x) = ν(x − γ·mean)/(γ²sd² + ν²)
+//	ε(x,t) = −σ·∇log p_t(x) = σ(x − α·mean)/(α²sd² + σ²)
 //
 // It is linear in x, so the law of every simulated chain is known exactly, discretisation included: see [chain].
 type gaussian struct{ mean, sd float64 }
@@ -28,19 +28,22 @@ var (
 )
 
 // Noise implements [diffusion.Model].
-func (g gaussian) Noise(x, t *graph.Node) *graph.Node {
-	gamma, nu := diffusion.Schedule{}.GammaNuGraph(t)
-	variance := graph.Add(graph.MulScalar(graph.Square(gamma), g.sd*g.sd), graph.Square(nu))
-	slope := graph.Div(nu, variance)
-	return graph.Sub(graph.Mul(diffusion.Column(slope, x), x),
-		diffusion.Column(graph.MulScalar(graph.Mul(slope, gamma), g.mean), x))
+func (g gaussian) Noise(s diffusion.State) *graph.Node {
+	alpha, sigma := s.Process.AlphaSigmaGraph(s.T)
+	variance := graph.Add(graph.MulScalar(graph.Square(alpha), g.sd*g.sd), graph.Square(sigma))
+	slope := graph.Div(sigma, variance)
+	return graph.Sub(graph.Mul(diffusion.Column(slope, s.X), s.X),
+		diffusion.Column(graph.MulScalar(graph.Mul(slope, alpha), g.mean), s.X))
 }
 
-// line is the same in float64: ε(x,t) = slope·x + offset.
-func (g gaussian) line(t float64) (slope, offset float64) {
-	gamma, nu := diffusion.Schedule{}.Gamma(t), diffusion.Schedule{}.Nu(t)
-	slope = nu / (gamma*gamma*g.sd*g.sd + nu*nu)
-	return slope, -slope * gamma * g.mean
+// line is the same in float64, in VP{}: ε(x,t) = slope·x + offset.
+func (g gaussian) line(t float64) (slope, offset float64) { return g.lineOf(diffusion.VP{}, t) }
+
+// lineOf is the same in any process.
+func (g gaussian) lineOf(p diffusion.Process, t float64) (slope, offset float64) {
+	alpha, sigma := p.Alpha(t), p.Sigma(t)
+	slope = sigma / (alpha*alpha*g.sd*g.sd + sigma*sigma)
+	return slope, -slope * alpha * g.mean
 }
 
 // logZ is log E exp(r) for X of the law g.
@@ -58,16 +61,21 @@ type pull struct{ scale float64 }
 
 // Noise implements [diffusion.Control].
 func (p pull) Noise(s diffusion.State) *graph.Node {
-	return graph.MulScalar(graph.Sub(tilted.Noise(s.X, s.T), prior.Noise(s.X, s.T)), p.scale)
+	return graph.MulScalar(graph.Sub(tilted.Noise(s), prior.Noise(s)), p.scale)
 }
 
-// chain is the exact law of x_0 on paths of P^h, h = scale·h*: a Gaussian stays one under x' = A·x + K·ε + S·z.
+// chain is the exact law of x_0 on paths of P^h in VP{}, h = scale·h*: a Gaussian stays one under x' = A·x + K·ε + S·z.
 func chain(steps []diffusion.Step, scale float64) gaussian {
+	return chainOf(diffusion.VP{}, steps, scale)
+}
+
+// chainOf is the same in any process.
+func chainOf(p diffusion.Process, steps []diffusion.Step, scale float64) gaussian {
 	mean, variance := 0.0, 1.0
 	for _, st := range steps {
-		slope, offset := prior.line(st.T)
+		slope, offset := prior.lineOf(p, st.T)
 		if !st.Uncontrolled {
-			a, b := tilted.line(st.T)
+			a, b := tilted.lineOf(p, st.T)
 			slope, offset = slope+scale*(a-slope), offset+scale*(b-offset)
 		}
 		mean = (st.A+st.K*slope)*mean + st.K*offset
@@ -80,7 +88,7 @@ func chain(steps []diffusion.Step, scale float64) gaussian {
 func simulate(t *testing.T, steps []diffusion.Step, n int, control, drive diffusion.Control) diffusion.Paths {
 	t.Helper()
 	s := &diffusion.Sampler{Engine: open(t), Steps: steps, Shape: []int{1}, Base: prior, Control: control, Drive: drive, Batch: 4096}
-	paths, err := s.Run(context.Background(), noise.New(17), n, nil)
+	paths, err := s.Run(context.Background(), noise.New(17), 0, n, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,9 +12,9 @@ type Step struct {
 	Uncontrolled bool
 }
 
-// Kernel discretises the reverse SDE (4): it turns times, falling from 1 to 0, into steps.
+// Kernel discretises the reverse SDE (4) of a process: it turns times, falling from 1 to 0, into steps.
 type Kernel interface {
-	Steps(s Schedule, times []float64) []Step
+	Steps(p Process, times []float64) []Step
 }
 
 // NewKernel returns a kernel by name: "euler-maruyama", "ddpm", or "ddim" with the given eta.

@@ -21,7 +21,7 @@ var kernels = []struct {
 }
 
 func grid(k diffusion.Kernel, n int) []diffusion.Step {
-	return k.Steps(diffusion.Schedule{}, diffusion.Times(n, 2))
+	return k.Steps(diffusion.VP{}, diffusion.Times(n, 2))
 }
 
 // The oracle itself: every kernel converges to the data law, and under h* to the tilted law.
@@ -161,14 +161,14 @@ func TestLogWeightIsConstantAtTheOptimum(t *testing.T) {
 func TestDDIMIsDDPM(t *testing.T) {
 	for _, power := range []float64{1, 2} {
 		times := diffusion.Times(60, power)
-		ddpm, ddim := diffusion.DDPM{}.Steps(diffusion.Schedule{}, times), diffusion.DDIM{Eta: 1}.Steps(diffusion.Schedule{}, times)
+		ddpm, ddim := diffusion.DDPM{}.Steps(diffusion.VP{}, times), diffusion.DDIM{Eta: 1}.Steps(diffusion.VP{}, times)
 		for i := range ddpm {
 			a, b := ddpm[i], ddim[i]
 			near(t, "A", b.A, a.A, 1e-12*a.A)
 			near(t, "K", b.K, a.K, 1e-9*math.Abs(a.K))
 			if last := i == len(ddpm)-1; last {
 				near(t, "last S of DDIM", b.S, 0, 0)
-				near(t, "last S of DDPM", a.S, diffusion.Schedule{}.Nu(a.T), 1e-12) // S² = β₁ = 1−ᾱ₁
+				near(t, "last S of DDPM", a.S, diffusion.VP{}.Sigma(a.T), 1e-12) // S² = β₁ = 1−ᾱ₁
 				if a.Uncontrolled || !b.Uncontrolled {
 					t.Errorf("last step uncontrolled: DDPM %t, DDIM %t, want false, true", a.Uncontrolled, b.Uncontrolled)
 				}
@@ -190,14 +190,14 @@ func TestTinyStepsAgree(t *testing.T) {
 	const d = 1e-6
 	for _, at := range []float64{0.1, 0.5, 0.9} {
 		times := []float64{at, at - d, at - 2*d} // the first of two: not the noise-free last one
-		em := diffusion.EulerMaruyama{}.Steps(diffusion.Schedule{}, times)[0]
+		em := diffusion.EulerMaruyama{}.Steps(diffusion.VP{}, times)[0]
 		for _, k := range []diffusion.Kernel{diffusion.DDPM{}, diffusion.DDIM{Eta: 1}} {
-			got := k.Steps(diffusion.Schedule{}, times)[0]
+			got := k.Steps(diffusion.VP{}, times)[0]
 			near(t, "A−1", got.A-1, em.A-1, 1e-3*(em.A-1))
 			near(t, "K", got.K, em.K, 1e-3*math.Abs(em.K))
 			near(t, "S", got.S, em.S, 1e-3*em.S)
 		}
-		beta := diffusion.Schedule{}.Beta(at)
+		beta := diffusion.VP{}.Diffusion(at)
 		near(t, "S²", em.S*em.S, beta*d, 1e-9*beta*d)
 	}
 }

@@ -20,29 +20,29 @@ func (g gaussian) data(n int, law diffusion.TimeLaw) (x0, times, eps []float32) 
 	for i, z := range x0 {
 		x0[i] = float32(g.mean + g.sd*float64(z))
 	}
-	law.Draw(times, diffusion.Schedule{}, noise.New(2))
+	law.Draw(times, diffusion.VP{}, noise.New(2))
 	noise.New(3).Normal(eps, 0, 0)
 	return x0, times, eps
 }
 
-// minimum is the least value of the loss on data of law g, E var(ε|X_t) = E γ²sd²/(γ²sd²+ν²), at the given times.
+// minimum is the least value of the loss on data of law g, E var(ε|X_t) = E α²sd²/(α²sd²+σ²), at the given times.
 func (g gaussian) minimum(times []float32) (sum float64) {
 	for _, t := range times {
-		gamma, nu := diffusion.Schedule{}.Gamma(float64(t)), diffusion.Schedule{}.Nu(float64(t))
-		v := square(gamma * g.sd)
-		sum += v / (v + nu*nu) / float64(len(times))
+		alpha, sigma := diffusion.VP{}.Alpha(float64(t)), diffusion.VP{}.Sigma(float64(t))
+		v := square(alpha * g.sd)
+		sum += v / (v + sigma*sigma) / float64(len(times))
 	}
 	return sum
 }
 
-// On exact tilted samples the loss (9) is least at h*, where it is known, and exceeds that at ch* by (1−c)²·E ν²‖h*‖².
+// On exact tilted samples the loss (9) is least at h*, where it is known, and exceeds that at ch* by (1−c)²·E σ²‖h*‖².
 func TestLossIsLeastAtTheOptimum(t *testing.T) {
 	const n = 200_000 // residuals of unit scale: standard errors below 0.003
 	x0, times, eps := tilted.data(n, diffusion.TimeLaw{})
 	loss := map[float64]float64{}
 	for _, scale := range []float64{0, 0.5, 0.9, 1, 1.1} {
 		out := run(t, func(in []*graph.Node) []*graph.Node {
-			loss, _ := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2]).Loss(pull{scale}, false)
+			loss, _ := diffusion.Diffuse(diffusion.VP{}, prior, in[0], in[1], in[2], nil).Loss(pull{scale}, false)
 			return []*graph.Node{loss}
 		}, engine.Rows(x0, 1), times, engine.Rows(eps, 1))
 		loss[scale] = float64(out[0][0])
@@ -51,15 +51,15 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 		}
 	}
 	near(t, "loss at h*", loss[1], tilted.minimum(times), 0.003)
-	// E ν²h*², by the exact law of X_t.
+	// E σ²h*², by the exact law of X_t.
 	var gap float64
 	for _, at := range times {
 		at := float64(at)
 		a, b := tilted.line(at)
 		slope, offset := prior.line(at)
 		slope, offset = a-slope, b-offset
-		gamma, nu := diffusion.Schedule{}.Gamma(at), diffusion.Schedule{}.Nu(at)
-		gap += (square(slope*gamma*tilted.mean+offset) + square(slope)*(square(gamma*tilted.sd)+nu*nu)) / n
+		alpha, sigma := diffusion.VP{}.Alpha(at), diffusion.VP{}.Sigma(at)
+		gap += (square(slope*alpha*tilted.mean+offset) + square(slope)*(square(alpha*tilted.sd)+sigma*sigma)) / n
 	}
 	if gap < 0.05 {
 		t.Fatalf("loss at 0 above that at h* by only %g", gap)
@@ -70,7 +70,7 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 	// Without a control it is the score-matching loss of the base model, on data of its own.
 	x0, times, eps = prior.data(n, diffusion.TimeLaw{Power: 2})
 	out := run(t, func(in []*graph.Node) []*graph.Node {
-		loss, epsH := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2]).Loss(nil, false)
+		loss, epsH := diffusion.Diffuse(diffusion.VP{}, prior, in[0], in[1], in[2], nil).Loss(nil, false)
 		if epsH != nil {
 			t.Error("no control, but its ε_h is not nil")
 		}
@@ -83,8 +83,8 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 type constant struct{ value float64 }
 
 func (c constant) Noise(s diffusion.State) *graph.Node {
-	_, nu := s.GammaNu()
-	return graph.Mul(graph.OnesLike(s.X), graph.MulScalar(nu, -c.value))
+	_, sigma := s.AlphaSigma()
+	return graph.Mul(graph.OnesLike(s.X), graph.MulScalar(sigma, -c.value))
 }
 
 // The regulariser (17) of a constant h is ½h²∫β dt = ½h²(β₀+β₁)/2 whatever the density of the training times.
@@ -94,7 +94,7 @@ func TestRegulariser(t *testing.T) {
 		_, times, _ := prior.data(n, law)
 		x0, _, eps := prior.data(2*n, law)
 		out := run(t, func(in []*graph.Node) []*graph.Node {
-			d := diffusion.Diffuse(diffusion.Schedule{}, prior, in[0], in[1], in[2])
+			d := diffusion.Diffuse(diffusion.VP{}, prior, in[0], in[1], in[2], nil)
 			_, epsH := d.Loss(constant{h}, false)
 			return []*graph.Node{d.KL(epsH, law)}
 		}, engine.Rows(x0, 2), times, engine.Rows(eps, 2))
@@ -105,7 +105,7 @@ func TestRegulariser(t *testing.T) {
 // Every draw lies in its stratum: of u for t = u^power, of the normal law for the log signal-to-noise ratio.
 func TestTimeLaw(t *testing.T) {
 	for _, law := range []diffusion.TimeLaw{{}, {Power: 2}, {Power: 2, SNRMean: -1.2, SNRSD: 2.4}} {
-		for _, schedule := range []diffusion.Schedule{{}, {Beta0: 8, Beta1: 8}} {
+		for _, schedule := range []diffusion.VP{{}, {Beta0: 8, Beta1: 8}} {
 			const n = 1000
 			draw := func(seed uint64) []float32 {
 				times := make([]float32, n)
@@ -124,7 +124,7 @@ func TestTimeLaw(t *testing.T) {
 				var u float64
 				if law.SNRSD > 0 {
 					normal := func(t float64) float64 {
-						return 0.5 * math.Erfc(-(2*math.Log(schedule.Gamma(t)/schedule.Nu(t))-law.SNRMean)/law.SNRSD/math.Sqrt2)
+						return 0.5 * math.Erfc(-(2*math.Log(schedule.Alpha(t)/schedule.Sigma(t))-law.SNRMean)/law.SNRSD/math.Sqrt2)
 					}
 					u = (normal(float64(at)) - normal(1)) / (normal(1e-4) - normal(1)) // what of the normal law lies between these times
 				} else {
@@ -138,16 +138,16 @@ func TestTimeLaw(t *testing.T) {
 	}
 }
 
-// Tweedie's estimate of a Gaussian is its posterior mean, mean + γsd²/(γ²sd²+ν²)·(x − γ·mean).
+// Tweedie's estimate of a Gaussian is its posterior mean, mean + αsd²/(α²sd²+σ²)·(x − α·mean).
 func TestTweedie(t *testing.T) {
-	times, x := []float32{1e-4, 0.05, 0.3, 0.6}, []float32{0.2, -1.5, 3, 0.7} // at t = 1 dividing by γ = 0.0066 costs digits
+	times, x := []float32{1e-4, 0.05, 0.3, 0.6}, []float32{0.2, -1.5, 3, 0.7} // at t = 1 dividing by α = 0.0066 costs digits
 	out := run(t, func(in []*graph.Node) []*graph.Node {
-		return []*graph.Node{diffusion.NewState(diffusion.Schedule{}, prior, in[0], in[1]).X0()}
+		return []*graph.Node{diffusion.State{Process: diffusion.VP{}, X: in[0], T: in[1]}.Evaluate(prior).X0()}
 	}, engine.Rows(x, 1), times)
 	for i, at := range times {
-		gamma, nu := diffusion.Schedule{}.Gamma(float64(at)), diffusion.Schedule{}.Nu(float64(at))
+		alpha, sigma := diffusion.VP{}.Alpha(float64(at)), diffusion.VP{}.Sigma(float64(at))
 		v := prior.sd * prior.sd
-		want := prior.mean + gamma*v/(gamma*gamma*v+nu*nu)*(float64(x[i])-gamma*prior.mean)
+		want := prior.mean + alpha*v/(alpha*alpha*v+sigma*sigma)*(float64(x[i])-alpha*prior.mean)
 		near(t, "x̂₀", float64(out[0][i]), want, 2e-5*(1+math.Abs(want)))
 	}
 }

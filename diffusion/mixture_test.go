@@ -13,14 +13,16 @@ import (
 // A mixture of one Gaussian predicts that Gaussian's noise; of two, what the score of its density says.
 func TestMixtureModel(t *testing.T) {
 	x, times := []float32{-2, 0.1, 0.5, 3}, []float32{1e-4, 0.1, 0.5, 1}
-	predict := func(m diffusion.Model) []float32 {
-		return run(t, func(in []*graph.Node) []*graph.Node { return []*graph.Node{m.Noise(in[0], in[1])} }, engine.Rows(x, 1), times)[0]
+	predict := func(p diffusion.Process, m diffusion.Model) []float32 {
+		return run(t, func(in []*graph.Node) []*graph.Node {
+			return []*graph.Node{diffusion.State{Process: p, X: in[0], T: in[1]}.Evaluate(m).Eps}
+		}, engine.Rows(x, 1), times)[0]
 	}
 	one, err := gmm.Isotropic([]float64{1}, [][]float64{{prior.mean}}, prior.sd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, got := range predict(diffusion.Mixture{Density: one}) {
+	for i, got := range predict(nil, diffusion.Mixture{Density: one}) {
 		slope, offset := prior.line(float64(times[i]))
 		near(t, "ε of one component", float64(got), slope*float64(x[i])+offset, 2e-5)
 	}
@@ -28,9 +30,9 @@ func TestMixtureModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	schedule := diffusion.Schedule{Beta0: 0.5, Beta1: 12}
-	for i, got := range predict(diffusion.Mixture{Schedule: schedule, Density: two}) {
-		gamma, nu := schedule.Gamma(float64(times[i])), schedule.Nu(float64(times[i]))
-		near(t, "ε of two components", float64(got), -nu*two.Diffuse(gamma, nu).Score([]float64{float64(x[i])})[0], 2e-5)
+	schedule := diffusion.VP{Beta0: 0.5, Beta1: 12}
+	for i, got := range predict(schedule, diffusion.Mixture{Density: two}) {
+		alpha, sigma := schedule.Alpha(float64(times[i])), schedule.Sigma(float64(times[i]))
+		near(t, "ε of two components", float64(got), -sigma*two.Diffuse(alpha, sigma).Score([]float64{float64(x[i])})[0], 2e-5)
 	}
 }

@@ -6,30 +6,34 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 )
 
-// Model predicts the noise in a diffused sample: ε_θ(x,t) = −ν_t ∇log p_t(x), shaped like x.
-// x is [batch, …]; t is [batch], or [1] when all rows share one time.
+// Model predicts the noise in a diffused sample: ε_θ(x,t) = −σ_t ∇log p_t(x), shaped like X. It sees a state whose Eps is
+// nil, and may be conditioned on Given.
 type Model interface {
-	Noise(x, t *graph.Node) *graph.Node
+	Noise(s State) *graph.Node
 }
 
-// Control is a guidance term h of the guided SDE (5) as a noise prediction ε_h = −ν_t·h_t(x), shaped like x.
+// Control is a guidance term h of the guided SDE (5) as a noise prediction ε_h = −σ_t·h_t(x), shaped like X.
 type Control interface {
 	Noise(s State) *graph.Node
 }
 
-// State is what a control may look at: a batch of diffused samples and what the base model says of them.
+// State is what a model or a control may look at: a batch of diffused samples and, for controls, what the base model says of
+// them. X and T are required.
 type State struct {
-	Schedule Schedule
-	X        *graph.Node // [batch, …]
-	T        *graph.Node // [batch] or [1]
-	Eps      *graph.Node // ε_θ(X,T), like X
-	Given    *graph.Node // what every row is conditioned on [batch, …], such as a measurement y of (56); nil for nothing
+	Process Process     // nil before Evaluate means VP{}
+	X       *graph.Node // [batch, …]
+	T       *graph.Node // [batch], or [1] when all rows share one time
+	Given   *graph.Node // what every row is conditioned on [batch, …], such as a measurement y of (56); nil for nothing
+	Eps     *graph.Node // ε_θ(X,T), like X; nil before Evaluate
 }
 
-// NewState evaluates the base model at x, t. Every evaluation of a base model goes through here and is counted.
-func NewState(schedule Schedule, base Model, x, t *graph.Node) State {
-	engine.CountCall(x)
-	return State{Schedule: schedule, X: x, T: t, Eps: base.Noise(x, t)}
+// Evaluate returns the state with what the base model says of it. Every evaluation of a base model goes through here and is
+// counted.
+func (s State) Evaluate(base Model) State {
+	engine.CountCall(s.X)
+	s.Process, s.Eps = orVP(s.Process), nil
+	s.Eps = base.Noise(s)
+	return s
 }
 
 // Noise returns ε_h of a control at s, counted; zero for a nil control.
@@ -41,16 +45,16 @@ func (s State) Noise(h Control) *graph.Node {
 	return h.Noise(s)
 }
 
-// GammaNu returns γ_t and ν_t in a shape that broadcasts against X.
-func (s State) GammaNu() (gamma, nu *graph.Node) {
-	gamma, nu = s.Schedule.GammaNuGraph(s.T)
-	return Column(gamma, s.X), Column(nu, s.X)
+// AlphaSigma returns α_t and σ_t in a shape that broadcasts against X.
+func (s State) AlphaSigma() (alpha, sigma *graph.Node) {
+	alpha, sigma = s.Process.AlphaSigmaGraph(s.T)
+	return Column(alpha, s.X), Column(sigma, s.X)
 }
 
-// X0 returns Tweedie's estimate E[X_0 | X_t = x] of the base process, x̂₀ = (x + ν²s_θ)/γ = (x − ν·ε_θ)/γ.
+// X0 returns Tweedie's estimate E[X_0 | X_t = x] of the base process, x̂₀ = (x + σ²s_θ)/α = (x − σ·ε_θ)/α.
 func (s State) X0() *graph.Node {
-	gamma, nu := s.GammaNu()
-	return graph.Div(graph.Sub(s.X, graph.Mul(nu, s.Eps)), gamma)
+	alpha, sigma := s.AlphaSigma()
+	return graph.Div(graph.Sub(s.X, graph.Mul(sigma, s.Eps)), alpha)
 }
 
 // Column reshapes v [batch] to [batch, 1, …], of the rank of x, so that it broadcasts against x.

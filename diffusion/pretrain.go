@@ -8,21 +8,19 @@ import (
 	"github.com/doob-diffusion/doob/noise"
 )
 
-// Network is a noise-prediction model made of a timed network F that predicts the velocity v = γε − νx_0 (Salimans & Ho
-// 2022), which has unit scale at every noise level:
+// Network is a noise-prediction model made of a timed network F, which has unit scale at every noise level:
 //
-//	ε_θ = ν·x + γ·F(x, t)
-type Network struct {
-	Schedule Schedule
-	Velocity nn.Field
-}
+//	ε_θ = σ·x + α·F(x, t)
+//
+// In a variance-preserving process F is the velocity v = αε − σx_0 (Salimans & Ho 2022).
+type Network struct{ Velocity nn.Field }
 
 var _ Model = Network{}
 
 // Noise implements [Model].
-func (m Network) Noise(x, t *graph.Node) *graph.Node {
-	gamma, nu := m.Schedule.GammaNuGraph(t)
-	return graph.Add(graph.Mul(Column(nu, x), x), graph.Mul(Column(gamma, x), m.Velocity.Field(t, x)))
+func (m Network) Noise(s State) *graph.Node {
+	alpha, sigma := s.AlphaSigma()
+	return graph.Add(graph.Mul(sigma, s.X), graph.Mul(alpha, m.Velocity.Field(s.T, s.X)))
 }
 
 // Pretraining fits a noise-prediction model to data by denoising score matching.
@@ -30,28 +28,28 @@ type Pretraining struct {
 	Steps     int          `yaml:"steps"`
 	Batch     int          `yaml:"batch"`
 	Optimizer nn.Optimizer `yaml:",inline"`
-	Velocity  bool         `yaml:"velocity"` // weigh by 1/γ², see [Diffused.Loss]
+	Velocity  bool         `yaml:"velocity"` // weigh by 1/α², see [Diffused.Loss]
 	Times     TimeLaw      `yaml:",inline"`
 }
 
 // Trainer compiles the loss over the parameters below path. The inputs of a step are those of [Pretraining.Inputs].
-func (p Pretraining) Trainer(e *engine.Engine, path string, schedule Schedule, model Model) (*nn.Trainer, error) {
+func (p Pretraining) Trainer(e *engine.Engine, path string, process Process, model Model) (*nn.Trainer, error) {
 	options := p.Optimizer
 	options.Decay = p.Steps
 	return nn.NewTrainer(e, path, options, func(in []*graph.Node) *graph.Node {
-		loss, _ := Diffuse(schedule, model, in[0], in[1], in[2]).Loss(nil, p.Velocity)
+		loss, _ := Diffuse(process, model, in[0], in[1], in[2], nil).Loss(nil, p.Velocity)
 		return loss
 	})
 }
 
 // Inputs returns the inputs of every step: data x_0 [Batch, shape…], as filled in for that step; times; and noise. They
 // depend on the key and the step only, if data does.
-func (p Pretraining) Inputs(key noise.Key, schedule Schedule, shape []int, data func(rows []float32, step int)) func(step int) []any {
+func (p Pretraining) Inputs(key noise.Key, process Process, shape []int, data func(rows []float32, step int)) func(step int) []any {
 	dim := engine.Size(shape)
 	x0, t, eps := make([]float32, p.Batch*dim), make([]float32, p.Batch), make([]float32, p.Batch*dim)
 	return func(step int) []any {
 		data(x0, step)
-		p.Times.Draw(t, schedule, key.Sub("times").At(step))
+		p.Times.Draw(t, process, key.Sub("times").At(step))
 		key.Sub("noise").Normal(eps, uint64(step), 0)
 		return []any{engine.Rows(x0, shape...), t, engine.Rows(eps, shape...)}
 	}

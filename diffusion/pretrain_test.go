@@ -25,11 +25,11 @@ func TestPretraining(t *testing.T) {
 	}
 	var early, late float64
 	p := diffusion.Pretraining{Times: diffusion.TimeLaw{Power: 2}, Steps: steps, Batch: batch, Optimizer: nn.Optimizer{LearningRate: 5e-3}}
-	trainer, err := p.Trainer(e, "/base", diffusion.Schedule{}, model)
+	trainer, err := p.Trainer(e, "/base", diffusion.VP{}, model)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = trainer.Run(context.Background(), steps, p.Inputs(noise.New(3), diffusion.Schedule{}, []int{1}, data), func(step int, loss float64) error {
+	err = trainer.Run(context.Background(), steps, p.Inputs(noise.New(3), diffusion.VP{}, []int{1}, data), func(step int, loss float64) error {
 		if step <= 1 {
 			early = loss
 		}
@@ -42,7 +42,7 @@ func TestPretraining(t *testing.T) {
 		t.Fatal(err)
 	}
 	times := make([]float32, 10_000)
-	diffusion.TimeLaw{Power: 2}.Draw(times, diffusion.Schedule{}, noise.New(4))
+	diffusion.TimeLaw{Power: 2}.Draw(times, diffusion.VP{}, noise.New(4))
 	least := prior.minimum(times)
 	if early < least+0.06 {
 		t.Errorf("the untrained loss is %g, hardly above the least possible, %g", early, least)
@@ -53,7 +53,7 @@ func TestPretraining(t *testing.T) {
 	}
 
 	s := &diffusion.Sampler{Engine: e, Steps: grid(diffusion.EulerMaruyama{}, 50), Shape: []int{1}, Base: model}
-	paths, err := s.Run(context.Background(), noise.New(5), 4000, nil)
+	paths, err := s.Run(context.Background(), noise.New(5), 0, 4000, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,9 @@ func TestNetwork(t *testing.T) {
 	x, times := []float32{-2, 0.1, 0.5, 3}, []float32{1e-4, 0.1, 0.5, 1}
 	e := open(t)
 	m := diffusion.Network{Velocity: nn.MLP{Scope: e.Scope("/base"), In: 1, Out: 1, Width: 4, Depth: 1, Timed: true}.Init(noise.New(1), 0, 0)}
-	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{m.Noise(in[0], in[1])} })
+	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
+		return []*graph.Node{diffusion.State{X: in[0], T: in[1]}.Evaluate(m).Eps}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

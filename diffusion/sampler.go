@@ -19,20 +19,21 @@ var ErrNoDensity = errors.New("a control on a noise-free step has no path weight
 // Sampler simulates the guided SDE (5) step by step and accumulates log dP/dP^h (Lemma 4, Proposition 6) on the way,
 // in float64 and without further network calls. Its fields must not change after the first Run.
 type Sampler struct {
-	Engine   *engine.Engine
-	Schedule Schedule
-	Steps    []Step
-	Shape    []int // of one sample, such as [2] or [28, 28, 1]
-	Base     Model
-	Control  Control // h; nil samples the base process
+	Engine  *engine.Engine
+	Process Process // whose Steps these are; nil means VP{}
+	Steps   []Step
+	Shape   []int // of one sample, such as [2] or [28, 28, 1]
+	Base    Model
+	Control Control // h; nil samples the base process
 	// Drive, if set, moves the paths in place of Control, and the weight of Control is accumulated off-policy: on paths
 	// of P^g, still log dP/dP^h. Use Uncontrolled to drive by the base process.
 	Drive Control
 	// Twist, if set, is evaluated at every state and shown to the visitor: log ψ_t(x) [batch].
 	Twist func(State) *graph.Node
-	// Given, if set, is what every path is conditioned on. Controls see it as [State.Given]; the base model does not.
+	// Given, if set, is what every path is conditioned on. Base model and controls see it as [State.Given].
 	Given *Condition
-	// Batch is the number of rows in one network evaluation; 0 means 1024. It does not change the paths.
+	// Batch is the number of rows in one network evaluation; 0 means 1024. Fewer paths are padded to it: kernels choose the
+	// order of their sums by shapes, and so path i is the same to the last bit whatever the number of paths.
 	Batch int
 
 	once    sync.Once
@@ -73,6 +74,7 @@ type Paths struct {
 // Population is all paths of a simulation at one time, before they move.
 type Population struct {
 	Paths
+	From     int // of all paths of the key, the one that is path 0 here
 	Index    int // of Step
 	Step     Step
 	Eps      []float32 // ε_θ  [N, Dim]
@@ -83,9 +85,9 @@ type Population struct {
 	key   noise.Key
 }
 
-// Noise fills z [Dim] with the noise that will move path p from here.
+// Noise fills z [Dim] with the noise that will move a path of the population from here.
 func (p *Population) Noise(path int, z []float32) {
-	p.key.Normal(z, uint64(path), uint32(p.Index+1))
+	p.key.Normal(z, uint64(p.From+path), uint32(p.Index+1))
 }
 
 // Resample replaces path i by a copy of path ancestors[i].
@@ -112,16 +114,17 @@ func gather[T any](rows []T, ancestors []int, width int) {
 // Visitor is called before every step with the whole population. It may read and resample it.
 type Visitor func(*Population) error
 
-// Run simulates n paths. Path i depends on the key and i only: not on n, the batch or the number of threads. It stops
-// with the context's error between two steps.
-func (s *Sampler) Run(ctx context.Context, key noise.Key, n int, visit Visitor) (Paths, error) {
+// Run simulates the n paths from the one of number from on, of the endless row of paths of a key. Path i depends on the key
+// and i only: not on from, n, the place in a batch or the number of threads. So a simulation can be divided, to be done by
+// several machines. Run stops with the context's error between two steps.
+func (s *Sampler) Run(ctx context.Context, key noise.Key, from, n int, visit Visitor) (Paths, error) {
 	if err := s.compile(); err != nil {
 		return Paths{}, err
 	}
 	s.Engine.CountPaths(n)
 	dim := s.dim()
 	p := &Population{Paths: Paths{N: n, Dim: dim, X: make([]float32, n*dim), LogRatio: make([]float64, n), Energy: make([]float64, n)},
-		Eps: make([]float32, n*dim), EpsH: make([]float32, n*dim), key: key}
+		From: from, Eps: make([]float32, n*dim), EpsH: make([]float32, n*dim), key: key}
 	if s.Drive != nil {
 		p.drive = make([]float32, n*dim)
 	}
@@ -132,9 +135,9 @@ func (s *Sampler) Run(ctx context.Context, key noise.Key, n int, visit Visitor) 
 		width := s.Given.Dim()
 		p.Given = make([]float32, n*width)
 		given := key.Sub("given")
-		parallel(n, func(i int) { s.Given.Draw(given, i, p.Given[i*width:(i+1)*width]) })
+		parallel(n, func(i int) { s.Given.Draw(given, from+i, p.Given[i*width:(i+1)*width]) })
 	}
-	parallel(n, func(i int) { key.Normal(p.X[i*dim:(i+1)*dim], uint64(i), 0) }) // H_1 ~ N(0, I), Remark 2
+	parallel(n, func(i int) { key.Normal(p.X[i*dim:(i+1)*dim], uint64(from+i), 0) }) // H_1 ~ N(0, I), Remark 2
 	for p.Index, p.Step = range s.Steps {
 		if err := ctx.Err(); err != nil {
 			return Paths{}, err
@@ -246,10 +249,11 @@ func (s *Sampler) compile() error {
 			}
 		}
 		s.program, s.err = s.Engine.Compile(func(in []*graph.Node) []*graph.Node {
-			state := NewState(s.Schedule, s.Base, in[0], in[1])
+			state := State{Process: s.Process, X: in[0], T: in[1]}
 			if s.Given != nil {
 				state.Given = in[2]
 			}
+			state = state.Evaluate(s.Base)
 			out := []*graph.Node{state.Eps, state.Noise(s.Control)}
 			if s.Drive != nil {
 				out = append(out, state.Noise(s.Drive))

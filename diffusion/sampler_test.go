@@ -42,7 +42,7 @@ func TestPathsDoNotDependOnBatchOrNumber(t *testing.T) {
 	}
 	for name, sampler := range map[string]func(t *testing.T, batch int) *diffusion.Sampler{"elementwise": elementwise, "network": planar} {
 		run := func(batch, n int, seed uint64) diffusion.Paths {
-			paths, err := sampler(t, batch).Run(context.Background(), noise.New(seed), n, nil)
+			paths, err := sampler(t, batch).Run(context.Background(), noise.New(seed), 0, n, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,7 +76,7 @@ func TestPathsDoNotDependOnBatchOrNumber(t *testing.T) {
 func TestNoiseFreeSteps(t *testing.T) {
 	steps := grid(diffusion.DDIM{}, 50)
 	s := &diffusion.Sampler{Engine: open(t), Steps: steps, Shape: []int{1}, Base: prior, Control: pull{0.5}}
-	if _, err := s.Run(context.Background(), noise.New(1), 10, nil); !errors.Is(err, diffusion.ErrNoDensity) {
+	if _, err := s.Run(context.Background(), noise.New(1), 0, 10, nil); !errors.Is(err, diffusion.ErrNoDensity) {
 		t.Errorf("control on noise-free steps: error %v, want ErrNoDensity", err)
 	}
 	if calls := s.Engine.NetworkCalls(); calls != 0 {
@@ -120,7 +120,7 @@ func TestVisitorSeesTheStep(t *testing.T) {
 			near(t, "energy", gotEnergy[i], energy[i], 1e-9)
 		}
 	}
-	paths, err := s.Run(context.Background(), noise.New(5), n, func(p *diffusion.Population) error {
+	paths, err := s.Run(context.Background(), noise.New(5), 0, n, func(p *diffusion.Population) error {
 		if p.Index != visits || p.Step != s.Steps[visits] {
 			t.Errorf("visit %d is of step %d, %+v", visits, p.Index, p.Step)
 		}
@@ -164,7 +164,7 @@ func TestResample(t *testing.T) {
 	s := planar(t, 16)
 	s.Drive, s.Twist = diffusion.Uncontrolled{}, func(st diffusion.State) *graph.Node { return graph.ReduceSum(st.X, 1) }
 	ancestors := []int{3, 3, 0, 0, 0, 7, 1, 3}
-	paths, err := s.Run(context.Background(), noise.New(6), len(ancestors), func(p *diffusion.Population) error {
+	paths, err := s.Run(context.Background(), noise.New(6), 0, len(ancestors), func(p *diffusion.Population) error {
 		if p.Index != 5 {
 			return nil
 		}
@@ -196,7 +196,7 @@ func TestResampleMovesTheDrive(t *testing.T) {
 	steps := grid(diffusion.EulerMaruyama{}, 4)
 	s := &diffusion.Sampler{Engine: open(t), Steps: steps, Shape: []int{1}, Base: prior, Control: pull{0.5}, Drive: pull{3}}
 	var want float64
-	paths, err := s.Run(context.Background(), noise.New(7), 2, func(p *diffusion.Population) error {
+	paths, err := s.Run(context.Background(), noise.New(7), 0, 2, func(p *diffusion.Population) error {
 		if p.Index != len(steps)-1 {
 			return nil
 		}
@@ -218,7 +218,7 @@ func TestSamplerStops(t *testing.T) {
 	s := planar(t, 16)
 	ctx, cancel := context.WithCancel(context.Background())
 	visits := 0
-	_, err := s.Run(ctx, noise.New(1), 4, func(*diffusion.Population) error {
+	_, err := s.Run(ctx, noise.New(1), 0, 4, func(*diffusion.Population) error {
 		if visits++; visits == 3 {
 			cancel()
 		}
@@ -228,7 +228,7 @@ func TestSamplerStops(t *testing.T) {
 		t.Errorf("cancelled at the third visit: error %v after %d", err, visits)
 	}
 	broken := errors.New("broken")
-	if _, err := s.Run(context.Background(), noise.New(1), 4, func(*diffusion.Population) error { return broken }); !errors.Is(err, broken) {
+	if _, err := s.Run(context.Background(), noise.New(1), 0, 4, func(*diffusion.Population) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("the visitor's error became %v", err)
 	}
 }
@@ -245,7 +245,7 @@ func TestSamplingCountsEveryNetworkCall(t *testing.T) {
 		s := &diffusion.Sampler{Engine: open(t), Steps: grid(diffusion.DDPM{}, steps), Shape: []int{1}, Base: prior,
 			Control: c.control, Drive: c.drive, Batch: 32}
 		for run := range int64(2) {
-			if _, err := s.Run(context.Background(), noise.New(1), n, nil); err != nil {
+			if _, err := s.Run(context.Background(), noise.New(1), 0, n, nil); err != nil {
 				t.Fatal(err)
 			}
 			if got, want := s.Engine.NetworkCalls(), (run+1)*n*steps*c.networks; got != want {
@@ -261,13 +261,13 @@ func TestSamplingCountsEveryNetworkCall(t *testing.T) {
 // A model that fails while its graph is built is an error that says where, not a panic.
 func TestBrokenModelIsAnError(t *testing.T) {
 	s := &diffusion.Sampler{Engine: open(t), Steps: grid(diffusion.DDPM{}, 3), Shape: []int{1}, Base: broken{}}
-	if _, err := s.Run(context.Background(), noise.New(1), 5, nil); err == nil {
+	if _, err := s.Run(context.Background(), noise.New(1), 0, 5, nil); err == nil {
 		t.Error("no error")
 	}
 }
 
 type broken struct{}
 
-func (broken) Noise(x, _ *graph.Node) *graph.Node {
-	return graph.Add(x, graph.Ones(x.Graph(), engine.Rows(make([]float32, 21), 7).Shape()))
+func (broken) Noise(s diffusion.State) *graph.Node {
+	return graph.Add(s.X, graph.Ones(s.X.Graph(), engine.Rows(make([]float32, 21), 7).Shape()))
 }

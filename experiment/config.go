@@ -173,11 +173,11 @@ func (c *check) err() error {
 
 // Process says how the diffusion is simulated.
 type Process struct {
-	Schedule diffusion.Schedule `yaml:",inline"`
-	Kernel   string             `yaml:"kernel"` // euler-maruyama, ddpm, ddim
-	Eta      float64            `yaml:"eta"`    // of ddim
-	Steps    int                `yaml:"steps"`
-	Power    float64            `yaml:"power"` // of the time grid, see [diffusion.Times]
+	Schedule diffusion.VP `yaml:",inline"`
+	Kernel   string       `yaml:"kernel"` // euler-maruyama, ddpm, ddim
+	Eta      float64      `yaml:"eta"`    // of ddim
+	Steps    int          `yaml:"steps"`
+	Power    float64      `yaml:"power"` // of the time grid, see [diffusion.Times]
 }
 
 func (p Process) check(c *check) {

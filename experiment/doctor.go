@@ -72,9 +72,9 @@ func examineMethod(ctx context.Context, backend string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s := &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(diffusion.Schedule{}, diffusion.Times(200, 2)), Shape: []int{1},
+	s := &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(diffusion.VP{}, diffusion.Times(200, 2)), Shape: []int{1},
 		Base: diffusion.Mixture{Density: prior}, Control: htransform.Exact{Prior: prior, Tilted: tilted}}
-	paths, err := s.Run(ctx, noise.New(1), 4000, nil)
+	paths, err := s.Run(ctx, noise.New(1), 0, 4000, nil)
 	if err != nil {
 		return "", err
 	}

@@ -264,7 +264,7 @@ func (m *MNIST) classifier(e *engine.Engine, path string) nn.CNN {
 }
 
 func (m *MNIST) prior(e *engine.Engine, path string) diffusion.Network {
-	return diffusion.Network{Schedule: m.Process.Schedule, Velocity: m.Network.net(e.Scope(path), 1, 1)}
+	return diffusion.Network{Velocity: m.Network.net(e.Scope(path), 1, 1)}
 }
 
 // control creates an h with parameters below path.
@@ -301,6 +301,6 @@ func within(h diffusion.Control, s *model.Scope) diffusion.Control {
 }
 
 func (m *MNIST) sampler(e *engine.Engine, base diffusion.Model, h diffusion.Control) *diffusion.Sampler {
-	return &diffusion.Sampler{Engine: e, Schedule: m.Process.Schedule, Steps: m.Process.steps(0), Shape: imageShape, Base: base,
+	return &diffusion.Sampler{Engine: e, Process: m.Process.Schedule, Steps: m.Process.steps(0), Shape: imageShape, Base: base,
 		Control: h, Batch: m.Batch}
 }

@@ -137,7 +137,7 @@ func (s *mnistSeed) pool(ctx context.Context) (*basePool, error) {
 	n := s.basePaths()
 	start := time.Now()
 	e := s.engine.Fork()
-	paths, err := s.sampler(e, s.prior, nil).Run(ctx, s.key.Sub("samples"), n, nil)
+	paths, err := s.sampler(e, s.prior, nil).Run(ctx, s.key.Sub("samples"), 0, n, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +244,7 @@ func (s *mnistSeed) scaled(ctx context.Context, o *mnistOutcome, e *engine.Engin
 		return err
 	}
 	o.scale, err = steer.TuneScale(g.Scales, func(scale float64) (float64, error) {
-		paths, err := s.sampler(e, s.prior, h(scale)).Run(ctx, s.key.Sub("tune"), g.Paths, nil)
+		paths, err := s.sampler(e, s.prior, h(scale)).Run(ctx, s.key.Sub("tune"), 0, g.Paths, nil)
 		if err != nil {
 			return 0, err
 		}
@@ -259,7 +259,7 @@ func (s *mnistSeed) scaled(ctx context.Context, o *mnistOutcome, e *engine.Engin
 
 // draw samples P^h, with the noise of the base samples.
 func (s *mnistSeed) draw(ctx context.Context, o *mnistOutcome, e *engine.Engine, t *mnistTask, h diffusion.Control) error {
-	paths, err := s.sampler(e, s.prior, h).Run(ctx, s.key.Sub("samples"), s.Samples, nil)
+	paths, err := s.sampler(e, s.prior, h).Run(ctx, s.key.Sub("samples"), 0, s.Samples, nil)
 	if err != nil {
 		return err
 	}
@@ -339,7 +339,7 @@ func (s *mnistSeed) fineTune(ctx context.Context, o *mnistOutcome, e *engine.Eng
 func (s *mnistSeed) preview(ctx context.Context, sampler *diffusion.Sampler, t *mnistTask, done int) error {
 	const shown = 10
 	paths, calls := sampler.Engine.Paths(), sampler.Engine.NetworkCalls()
-	p, err := sampler.Run(ctx, s.key.Sub("samples"), shown, nil)
+	p, err := sampler.Run(ctx, s.key.Sub("samples"), 0, shown, nil)
 	if err != nil {
 		return err
 	}

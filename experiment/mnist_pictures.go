@@ -106,7 +106,7 @@ func taskTitle(task string) string { return strings.TrimPrefix(task, "single_") 
 // row draws samples of P^h for a figure.
 func (s *mnistSeed) row(ctx context.Context, label string, h diffusion.Control) (report.GridRow, error) {
 	e := s.engine.Fork()
-	paths, err := s.sampler(e, s.prior, h).Run(ctx, s.key.Sub("samples"), shown, nil)
+	paths, err := s.sampler(e, s.prior, h).Run(ctx, s.key.Sub("samples"), 0, shown, nil)
 	return report.GridRow{Label: label, Images: paths.X}, err
 }
 

@@ -136,7 +136,7 @@ func speed(ctx context.Context, s *diffusion.Sampler, batch int, loop Loop, dim 
 	rows := 2 * batch
 	for range 2 { // the first run compiles
 		start := time.Now()
-		if _, err = s.Run(ctx, noise.New(0), rows, nil); err != nil {
+		if _, err = s.Run(ctx, noise.New(0), 0, rows, nil); err != nil {
 			return 0, 0, err
 		}
 		perCall = time.Since(start).Seconds() / float64(2*rows*len(s.Steps))

@@ -111,7 +111,7 @@ func (q Restoration) restore(ctx context.Context, r *superResRun, t tiling) (*Re
 	}
 	y := engine.Size(r.reward.Shape)
 	each := &diffusion.Condition{Shape: r.reward.Shape, Draw: func(_ noise.Key, path int, dst []float32) { copy(dst, given[path/q.N*y:]) }}
-	paths, err := r.sampler(r.engine, h, each, q.Steps).Run(ctx, s.key.Sub("samples"), t.n()*q.N, nil)
+	paths, err := r.sampler(r.engine, h, each, q.Steps).Run(ctx, s.key.Sub("samples"), 0, t.n()*q.N, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -213,7 +213,7 @@ func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
 
 // accepted simulates n paths, or if only a share of them is to be accepted, enough to keep n by their weights.
 func accepted(ctx context.Context, s *diffusion.Sampler, r reward.Reward, key noise.Key, n int, share float64) ([]float32, error) {
-	paths, err := s.Run(ctx, key, int(math.Ceil(float64(n)/share)), nil)
+	paths, err := s.Run(ctx, key, 0, int(math.Ceil(float64(n)/share)), nil)
 	if err != nil || share == 1 {
 		return paths.X, err
 	}

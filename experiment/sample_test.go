@@ -135,7 +135,7 @@ func TestAcceptedByPathWeights(t *testing.T) {
 	if err != nil || len(kept) != 2*n {
 		t.Fatalf("%d numbers, want %d: %v", len(kept), 2*n, err)
 	}
-	paths, err := s.Run(t.Context(), key, n/share, nil)
+	paths, err := s.Run(t.Context(), key, 0, n/share, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestCheckpointIsWhatWasMeasured(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		paths, err := p.sampler(e, base, control).Run(t.Context(), noise.New(1).Sub(name).Sub("samples"), p.Samples, nil)
+		paths, err := p.sampler(e, base, control).Run(t.Context(), noise.New(1).Sub(name).Sub("samples"), 0, p.Samples, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

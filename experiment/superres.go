@@ -184,7 +184,7 @@ func (s *SuperRes) title(method string) string {
 
 // prior creates the network of the prior with its parameters below path.
 func (s *SuperRes) prior(e *engine.Engine, path string) diffusion.Network {
-	return diffusion.Network{Schedule: s.Process.Schedule, Velocity: s.Network.net(e.Scope(path), s.channels(), s.channels())}
+	return diffusion.Network{Velocity: s.Network.net(e.Scope(path), s.channels(), s.channels())}
 }
 
 func (s *SuperRes) channels() int { return s.image()[2] }

@@ -168,7 +168,7 @@ func clipped(x []float32) []float32 {
 // draw samples P^h for the measurements, with as many steps as the process has, or n of them if n > 0.
 func (s *superResSeed) draw(ctx context.Context, o *restored, e *engine.Engine, h diffusion.Control, given *diffusion.Condition, n int) error {
 	start, before := time.Now(), cost{paths: e.Paths(), calls: e.NetworkCalls()}
-	p, err := s.sampler(e, h, given, n).Run(ctx, s.key.Sub("samples"), o.count*s.Samples, nil)
+	p, err := s.sampler(e, h, given, n).Run(ctx, s.key.Sub("samples"), 0, o.count*s.Samples, nil)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (s *superResSeed) tuneScale(ctx context.Context, o *restored, e *engine.Eng
 	}
 	given := &diffusion.Condition{Shape: s.reward.Shape, Draw: func(_ noise.Key, path int, y []float32) { copy(y, measured[path/each*len(y):]) }}
 	scale, err := steer.TuneScale(s.Guidance.Scales, func(scale float64) (float64, error) {
-		p, err := s.sampler(e, steer.DPS{Reward: s.reward, Scale: scale}, given, 0).Run(ctx, s.key.Sub("tune"), images*each, nil)
+		p, err := s.sampler(e, steer.DPS{Reward: s.reward, Scale: scale}, given, 0).Run(ctx, s.key.Sub("tune"), 0, images*each, nil)
 		if err != nil {
 			return 0, err
 		}
@@ -289,7 +289,7 @@ func (s *superResSeed) fineTune(ctx context.Context, o *restored, e *engine.Engi
 func (s *superResSeed) judge(ctx context.Context, held *diffusion.Sampler, n int, ev Event) error {
 	e := held.Engine
 	paths, calls := e.Paths(), e.NetworkCalls()
-	p, err := held.Run(ctx, s.key.Sub("held"), n, nil)
+	p, err := held.Run(ctx, s.key.Sub("held"), 0, n, nil)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (r *superResRun) prepare(ctx context.Context) error {
 // likelihood makes the base model and the reward, once the networks are there.
 func (r *superResRun) likelihood(ctx context.Context) error {
 	if r.gaussian() {
-		r.base = diffusion.Mixture{Schedule: r.Process.Schedule, Density: r.Gaussian.law()}
+		r.base = diffusion.Mixture{Density: r.Gaussian.law()}
 	} else {
 		r.base = r.prior(r.engine, nn.Averaged("/base"))
 	}
@@ -94,7 +94,7 @@ func (r *superResRun) control(e *engine.Engine, path string, key noise.Key) (htr
 
 // sampler simulates with as many steps as the process has, or n of them if n > 0.
 func (r *superResRun) sampler(e *engine.Engine, h diffusion.Control, given *diffusion.Condition, n int) *diffusion.Sampler {
-	return &diffusion.Sampler{Engine: e, Schedule: r.Process.Schedule, Steps: r.Process.steps(n), Shape: r.image(), Base: r.base,
+	return &diffusion.Sampler{Engine: e, Process: r.Process.Schedule, Steps: r.Process.steps(n), Shape: r.image(), Base: r.base,
 		Control: h, Given: given, Batch: r.Batch}
 }
 

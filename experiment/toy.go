@@ -232,9 +232,9 @@ func (p *toyProblem) floor() float64 {
 // baseModel returns the model with its parameters below path, created if it has any.
 func (p *toyProblem) baseModel(e *engine.Engine, path string, key noise.Key) diffusion.Model {
 	if p.Base == "exact" {
-		return diffusion.Mixture{Schedule: p.Process.Schedule, Density: p.prior}
+		return diffusion.Mixture{Density: p.prior}
 	}
-	return diffusion.Network{Schedule: p.Process.Schedule, Velocity: nn.MLP{Scope: e.Scope(path), In: p.dim(), Out: p.dim(),
+	return diffusion.Network{Velocity: nn.MLP{Scope: e.Scope(path), In: p.dim(), Out: p.dim(),
 		Width: p.Network.Width, Depth: p.Network.Depth, Octaves: p.Network.Octaves, Timed: true}.Init(key, 0, 0)}
 }
 
@@ -246,6 +246,6 @@ func (p *toyProblem) control(e *engine.Engine, path string, key noise.Key) htran
 }
 
 func (p *toyProblem) sampler(e *engine.Engine, base diffusion.Model, h diffusion.Control) *diffusion.Sampler {
-	return &diffusion.Sampler{Engine: e, Schedule: p.Process.Schedule, Steps: p.Process.steps(0), Shape: []int{p.dim()},
+	return &diffusion.Sampler{Engine: e, Process: p.Process.Schedule, Steps: p.Process.steps(0), Shape: []int{p.dim()},
 		Base: base, Control: h, Batch: p.Batch}
 }

@@ -79,7 +79,7 @@ func (r *toyRun) method(ctx context.Context, name string) (*outcome, error) {
 
 // draw samples P^h and takes what the path weights say.
 func (r *toyRun) draw(ctx context.Context, o *outcome, key noise.Key) error {
-	paths, err := r.sampler(o.engine, r.base, o.control).Run(ctx, key.Sub("samples"), r.Samples, nil)
+	paths, err := r.sampler(o.engine, r.base, o.control).Run(ctx, key.Sub("samples"), 0, r.Samples, nil)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (r *toyRun) particles(ctx context.Context, o *outcome, s *diffusion.Sampler
 // tuneGuidance picks the guidance scale of highest mean reward.
 func (r *toyRun) tuneGuidance(ctx context.Context, e *engine.Engine, key noise.Key) (diffusion.Control, error) {
 	scale, err := steer.TuneScale(r.Guidance.Scales, func(scale float64) (float64, error) {
-		paths, err := r.sampler(e, r.base, steer.Guidance{Reward: r.reward, Scale: scale}).Run(ctx, key, r.Guidance.Paths, nil)
+		paths, err := r.sampler(e, r.base, steer.Guidance{Reward: r.reward, Scale: scale}).Run(ctx, key, 0, r.Guidance.Paths, nil)
 		if err != nil {
 			return 0, err
 		}
@@ -155,7 +155,7 @@ func (r *toyRun) fineTune(ctx context.Context, o *outcome, name string, key nois
 	}
 	var prefill []float32
 	if loop.Prefill > 0 {
-		paths, err := r.sampler(e, r.base, nil).Run(ctx, key.Sub("prefill"), loop.Prefill, nil)
+		paths, err := r.sampler(e, r.base, nil).Run(ctx, key.Sub("prefill"), 0, loop.Prefill, nil)
 		if err != nil {
 			return err
 		}

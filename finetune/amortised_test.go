@@ -56,7 +56,7 @@ func logEvidence(y float64) float64 {
 }
 
 func (r restoration) sampler(e *engine.Engine, steps int, h diffusion.Control, given *diffusion.Condition) *diffusion.Sampler {
-	return &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(diffusion.Schedule{}, diffusion.Times(steps, 2)),
+	return &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(diffusion.VP{}, diffusion.Times(steps, 2)),
 		Shape: pixel, Base: r.base(), Control: h, Given: given}
 }
 
@@ -66,32 +66,32 @@ func (r restoration) amortised(e *engine.Engine, path string, seed uint64) htran
 		NN2: htransform.Scale(e.Scope(path+"/nn2"), 16, 0, noise.New(seed))}
 }
 
-// exact is h*_t(x, y) = ∇log p_t(x|y) − ∇log p_t(x): X_t given y is N(γm(y), γ²v + ν²).
+// exact is h*_t(x, y) = ∇log p_t(x|y) − ∇log p_t(x): X_t given y is N(αm(y), α²v + σ²).
 type exact struct{}
 
 func (exact) Noise(s diffusion.State) *graph.Node {
-	gamma, nu := s.GammaNu()
+	alpha, sigma := s.AlphaSigma()
 	at0, sd := posterior(0)
 	at1, _ := posterior(1)
 	score := func(mean *graph.Node, variance float64) *graph.Node {
-		of := graph.Add(graph.MulScalar(graph.Square(gamma), variance), graph.Square(nu))
-		return graph.Div(graph.Sub(graph.Mul(gamma, mean), s.X), of)
+		of := graph.Add(graph.MulScalar(graph.Square(alpha), variance), graph.Square(sigma))
+		return graph.Div(graph.Sub(graph.Mul(alpha, mean), s.X), of)
 	}
 	m := graph.AddScalar(graph.MulScalar(s.Given, at1-at0), at0)
 	h := graph.Sub(score(m, sd*sd), score(graph.MulScalar(graph.OnesLike(m), 0.3), 0.81))
-	return graph.Neg(graph.Mul(nu, h))
+	return graph.Neg(graph.Mul(sigma, h))
 }
 
-// distance is E ν²(h − h*)² over samples and their measurements, by the laws of which h* is trained for.
+// distance is E σ²(h − h*)² over samples and their measurements, by the laws of which h* is trained for.
 func (r restoration) distance(t *testing.T, e *engine.Engine, h diffusion.Control) float64 {
 	t.Helper()
 	const n = 4096
 	times, eps, xi := make([]float32, n), make([]float32, n), make([]float32, n)
-	diffusion.TimeLaw{Power: 2}.Draw(times, diffusion.Schedule{}, noise.New(8))
+	diffusion.TimeLaw{Power: 2}.Draw(times, diffusion.VP{}, noise.New(8))
 	noise.New(9).Normal(eps, 0, 0)
 	noise.New(10).Normal(xi, 0, 0)
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
-		s := diffusion.Diffuse(diffusion.Schedule{}, r.base(), in[0], in[1], in[2]).State
+		s := diffusion.Diffuse(diffusion.VP{}, r.base(), in[0], in[1], in[2], nil).State
 		s.Given = graph.Add(in[0], graph.MulScalar(in[3], 0.6))
 		return []*graph.Node{graph.ReduceAllMean(graph.Square(graph.Sub(s.Noise(h), s.Noise(exact{}))))}
 	})
@@ -106,7 +106,7 @@ func (r restoration) distance(t *testing.T, e *engine.Engine, h diffusion.Contro
 }
 
 // What is learned from is the measurement of the very sample, with noise of its own (56). So the gradient of the loss in the
-// control h = θy, which is 2·E ν(ε − ε_θ + νθy)·y, has E εy = 0, E ε_θy = νγs²/(γ²s² + ν²) and E y² = m² + s² + σ².
+// control h = θy, which is 2·E σ_t(ε − ε_θ + σ_tθy)·y, has E εy = 0, E ε_θy = σ_tαs²/(α²s² + σ_t²) and E y² = m² + s² + σ².
 func TestSupervisedDrawsTheMeasurementsOfItsSamples(t *testing.T) {
 	const theta, batch = -0.3, 50_000
 	e := open(t)
@@ -125,10 +125,10 @@ func TestSupervisedDrawsTheMeasurementsOfItsSamples(t *testing.T) {
 	const grid = 2000
 	for i := range grid {
 		at := 1e-3 + 0.999*(float64(i)+0.5)/grid
-		gamma, nu := diffusion.Schedule{}.Gamma(at), diffusion.Schedule{}.Nu(at)
-		want += 2 * nu * (nu*theta*(0.09+0.81+0.36) - nu*gamma*0.81/(gamma*gamma*0.81+nu*nu)) / grid
+		alpha, sigma := diffusion.VP{}.Alpha(at), diffusion.VP{}.Sigma(at)
+		want += 2 * sigma * (sigma*theta*(0.09+0.81+0.36) - sigma*alpha*0.81/(alpha*alpha*0.81+sigma*sigma)) / grid
 	}
-	near(t, "gradient", firstGradient(e), want, 0.03) // 2ν(ε−ε_θ+νθy)y has sd 1.5 or so: standard error 0.007
+	near(t, "gradient", firstGradient(e), want, 0.03) // 2σ(ε−ε_θ+σθy)y has sd 1.5 or so: standard error 0.007
 	if math.Abs(want) < 0.1 {
 		t.Errorf("the gradient is %g: a test near 0 tells little", want)
 	}
@@ -157,7 +157,7 @@ func TestAmortisedFineTuningFindsEveryPosterior(t *testing.T) {
 	// Over six seeds the distance falls to 0.005 to 0.007 of what it was. Selected without groups, samples of unlikely
 	// measurements are lost: it falls to 0.03 to 0.07, and the means at the two sides are 0.1 to 0.19 too near to the middle.
 	if trained := r.distance(t, e, h); !(start > 0.05) || !(trained < 0.015*start) {
-		t.Errorf("E ν²(h−h*)² = %.5f at first, then %.5f", start, trained)
+		t.Errorf("E σ²(h−h*)² = %.5f at first, then %.5f", start, trained)
 	}
 	// The mean of logEvidence over measurements is ½log(0.36/1.17) − ½, of 128 groups ± 0.0625.
 	near(t, "log Ẑ of the last iteration, mean over its measurements", float64(last.LogZ), 0.5*math.Log(0.36/1.17)-0.5, 4*0.0625)
@@ -166,7 +166,7 @@ func TestAmortisedFineTuningFindsEveryPosterior(t *testing.T) {
 	}
 	for _, y := range []float64{-1.3, 0.3, 1.9} {
 		held := r.sampler(e, 60, h, &diffusion.Condition{Shape: pixel, Draw: func(_ noise.Key, _ int, given []float32) { given[0] = float32(y) }})
-		p, err := held.Run(context.Background(), noise.New(5), n, nil)
+		p, err := held.Run(context.Background(), noise.New(5), 0, n, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

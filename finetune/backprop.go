@@ -33,7 +33,8 @@ func NewBackprop(s *diffusion.Sampler, h diffusion.Control, path string, trainin
 		x := in[0]
 		var energy *graph.Node
 		for i, st := range steps {
-			state := diffusion.NewState(s.Schedule, s.Base, x, graph.Reshape(graph.Scalar(x.Graph(), x.DType(), st.T), 1))
+			t := graph.Reshape(graph.Scalar(x.Graph(), x.DType(), st.T), 1)
+			state := diffusion.State{Process: s.Process, X: x, T: t}.Evaluate(s.Base)
 			eps := state.Eps
 			if !st.Uncontrolled {
 				epsH := state.Noise(h)

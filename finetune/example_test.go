@@ -32,7 +32,7 @@ func Example() {
 	h := htransform.RewardFree{NN1: nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 1, Width: 32, Depth: 2, Timed: true}.Init(key, 0, 0)} // of x and x̂₀
 	sampler := &diffusion.Sampler{
 		Engine:  e,
-		Steps:   diffusion.EulerMaruyama{}.Steps(diffusion.Schedule{}, diffusion.Times(24, 2)),
+		Steps:   diffusion.EulerMaruyama{}.Steps(diffusion.VP{}, diffusion.Times(24, 2)),
 		Shape:   []int{1},
 		Base:    diffusion.Mixture{Density: data}, // or a network: any diffusion.Model
 		Control: h,
@@ -43,7 +43,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	mean := func() (sum float64) {
-		paths, err := sampler.Run(ctx, key.Sub("mean"), 2000, nil)
+		paths, err := sampler.Run(ctx, key.Sub("mean"), 0, 2000, nil)
 		if err != nil {
 			log.Fatal(err)
 		}

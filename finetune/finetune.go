@@ -82,7 +82,7 @@ func (f *FineTuning) simulate(ctx context.Context, k int) (diffusion.Paths, erro
 	if k == 0 && f.First != nil {
 		return *f.First, nil
 	}
-	return f.Sampler.Run(ctx, f.Key.Sub("simulate").At(k), f.Paths, f.Objective.Visitor(f.Key.Sub("visit").At(k)))
+	return f.Sampler.Run(ctx, f.Key.Sub("simulate").At(k), 0, f.Paths, f.Objective.Visitor(f.Key.Sub("visit").At(k)))
 }
 
 // Event is what one iteration has to tell. It is the only report of a fine-tuning run: terminal, log and figures read it.

@@ -192,7 +192,7 @@ func TestFineTuningErrors(t *testing.T) {
 			f.Selector, f.Reward = &chosen{}, reward.Func(func([]float32) float64 { return -1 })
 		}, ErrEmptyBuffer},
 		{"no density", context.Background(), func(f *FineTuning) {
-			f.Sampler.Steps = diffusion.DDIM{}.Steps(diffusion.Schedule{}, diffusion.Times(30, 2))
+			f.Sampler.Steps = diffusion.DDIM{}.Steps(diffusion.VP{}, diffusion.Times(30, 2))
 		}, diffusion.ErrNoDensity},
 	} {
 		f := small(t, p, 2, 2)

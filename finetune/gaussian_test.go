@@ -49,7 +49,7 @@ func (p problem) optimum() diffusion.Control {
 }
 
 func (p problem) sampler(e *engine.Engine, kernel diffusion.Kernel, steps int, h diffusion.Control) *diffusion.Sampler {
-	return &diffusion.Sampler{Engine: e, Steps: kernel.Steps(diffusion.Schedule{}, diffusion.Times(steps, 2)), Shape: []int{1}, Base: p.base(), Control: h}
+	return &diffusion.Sampler{Engine: e, Steps: kernel.Steps(diffusion.VP{}, diffusion.Times(steps, 2)), Shape: []int{1}, Base: p.base(), Control: h}
 }
 
 // free is a reward-free h with a small network, whose parameters lie below path.
@@ -70,7 +70,7 @@ func network(e *engine.Engine, path string, in, width int, seed uint64) nn.MLP {
 // weighted simulates n paths and weighs them.
 func (p problem) weighted(t *testing.T, s *diffusion.Sampler, key noise.Key, n int, visit diffusion.Visitor) Weighted {
 	t.Helper()
-	paths, err := s.Run(context.Background(), key, n, visit)
+	paths, err := s.Run(context.Background(), key, 0, n, visit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,8 +94,8 @@ func open(t *testing.T) *engine.Engine {
 type push struct{ value float64 }
 
 func (c push) Noise(s diffusion.State) *graph.Node {
-	_, nu := s.GammaNu()
-	return graph.Mul(graph.OnesLike(s.X), graph.MulScalar(nu, -c.value))
+	_, sigma := s.AlphaSigma()
+	return graph.Mul(graph.OnesLike(s.X), graph.MulScalar(sigma, -c.value))
 }
 
 type learnt struct{ engine *engine.Engine }
@@ -106,8 +106,8 @@ func newLearnt(e *engine.Engine, value float64) learnt {
 }
 
 func (c learnt) Noise(s diffusion.State) *graph.Node {
-	_, nu := s.GammaNu()
-	return graph.Mul(graph.OnesLike(s.X), graph.Mul(graph.Neg(nu), c.engine.Params.GetVariable("/h/theta").NodeValue(s.X)))
+	_, sigma := s.AlphaSigma()
+	return graph.Mul(graph.OnesLike(s.X), graph.Mul(graph.Neg(sigma), c.engine.Params.GetVariable("/h/theta").NodeValue(s.X)))
 }
 
 // learntMultiple is the control θ·h*, with trainable θ = /h/theta.

@@ -280,7 +280,7 @@ func TestVarGradOfGroups(t *testing.T) {
 	}}
 	weigh := func(s *diffusion.Sampler, visit diffusion.Visitor) Weighted {
 		s.Given = given
-		simulated, err := s.Run(context.Background(), noise.New(3), paths, visit)
+		simulated, err := s.Run(context.Background(), noise.New(3), 0, paths, visit)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -27,7 +27,7 @@ type Training struct {
 	Updates   int               `yaml:"updates"` // gradient steps per iteration, M
 	Batch     int               `yaml:"batch"`   // samples per gradient step
 	Optimizer nn.Optimizer      `yaml:",inline"`
-	Velocity  bool              `yaml:"velocity"` // weigh the loss by 1/γ², see [diffusion.Diffused.Loss]
+	Velocity  bool              `yaml:"velocity"` // weigh the loss by 1/α², see [diffusion.Diffused.Loss]
 	Times     diffusion.TimeLaw `yaml:",inline"`
 }
 
@@ -50,10 +50,11 @@ func NewSupervised(s *diffusion.Sampler, h diffusion.Control, path string, train
 		return nil, errors.New("finetune: the sampler's condition does not say what a sample is conditioned on (Of), which learning from samples needs")
 	}
 	trainer, err := nn.NewTrainer(s.Engine, path, training.Optimizer, func(in []*graph.Node) *graph.Node {
-		diffused := diffusion.Diffuse(s.Schedule, s.Base, in[0], in[1], in[2])
+		var given *graph.Node
 		if s.Given != nil { // (56): learn from the measurement of what was accepted, not from the one it was accepted for
-			diffused.Given = s.Given.Of(in[0], in[3])
+			given = s.Given.Of(in[0], in[3])
 		}
+		diffused := diffusion.Diffuse(s.Process, s.Base, in[0], in[1], in[2], given)
 		loss, epsH := diffused.Loss(h, training.Velocity)
 		if kl > 0 {
 			loss = graph.Add(loss, graph.MulScalar(diffused.KL(epsH, training.Times), kl))
@@ -79,7 +80,7 @@ func (o *Supervised) Fit(ctx context.Context, key noise.Key, _ Weighted, buffer 
 		if err := buffer.Draw(x0, draw); err != nil {
 			return 0, err
 		}
-		o.training.Times.Draw(t, o.sampler.Schedule, key.Sub("times").At(i))
+		o.training.Times.Draw(t, o.sampler.Process, key.Sub("times").At(i))
 		key.Sub("noise").Normal(eps, uint64(i), 0)
 		inputs := []any{engine.Rows(x0, o.sampler.Shape...), t, engine.Rows(eps, o.sampler.Shape...)}
 		if given := o.sampler.Given; given != nil {

@@ -16,15 +16,15 @@ import (
 	"github.com/doob-diffusion/doob/noise"
 )
 
-// distance is E ν²‖h − h*‖² on the diffused tilted law, that is, how far the loss (9) of h is above its minimum.
+// distance is E σ²‖h − h*‖² on the diffused tilted law, that is, how far the loss (9) of h is above its minimum.
 func (p problem) distance(t *testing.T, e *engine.Engine, h diffusion.Control) float64 {
 	t.Helper()
 	const n = 4096
 	times, eps := make([]float32, n), make([]float32, n)
-	diffusion.TimeLaw{Power: 2}.Draw(times, diffusion.Schedule{}, noise.New(8))
+	diffusion.TimeLaw{Power: 2}.Draw(times, diffusion.VP{}, noise.New(8))
 	noise.New(9).Normal(eps, 0, 0)
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
-		s := diffusion.Diffuse(diffusion.Schedule{}, p.base(), in[0], in[1], in[2]).State
+		s := diffusion.Diffuse(diffusion.VP{}, p.base(), in[0], in[1], in[2], nil).State
 		return []*graph.Node{graph.ReduceAllMean(graph.Square(graph.Sub(s.Noise(h), s.Noise(p.optimum()))))}
 	})
 	if err != nil {
@@ -68,7 +68,7 @@ func TestSupervisedFindsTheOptimum(t *testing.T) {
 		}
 		trained, averaged := p.distance(t, e, h), p.distance(t, e, create(e, nn.Averaged("/h"))) // finds the averages there
 		if !(start > 0.03) || !(trained < 0.06*start) || !(averaged < 0.06*start) {
-			t.Errorf("%s: E ν²(h−h*)² = %.5f, trained %.5f, its average %.5f", name, start, trained, averaged)
+			t.Errorf("%s: E σ²(h−h*)² = %.5f, trained %.5f, its average %.5f", name, start, trained, averaged)
 		}
 		// The tilted law is what the trained h samples: log w is nearly constant. Of KL 0.01 is the discretisation's.
 		w := p.weighted(t, p.sampler(e, diffusion.EulerMaruyama{}, 50, h), noise.New(4), 2000, nil)
@@ -111,7 +111,7 @@ func TestSupervisedRegulariser(t *testing.T) {
 	}
 }
 
-// The gradient of the loss (9) in a constant control is 2·E ν²(θ − h*), by the exact laws of X_t.
+// The gradient of the loss (9) in a constant control is 2·E σ²(θ − h*), by the exact laws of X_t.
 func TestSupervisedGradient(t *testing.T) {
 	p := gaussians(t)
 	const theta, batch = 0.7, 50_000
@@ -130,12 +130,12 @@ func TestSupervisedGradient(t *testing.T) {
 	const grid = 2000
 	for i := range grid {
 		at := 1e-3 + 0.999*(float64(i)+0.5)/grid
-		gamma, nu := diffusion.Schedule{}.Gamma(at), diffusion.Schedule{}.Nu(at)
-		// E h* under the tilted law: its own score has mean zero, so −E∇log p_t = (γm − 0.3γ)/(0.81γ² + ν²).
-		m := gamma * (p.tilted.Mean()[0] - 0.3) / (0.81*gamma*gamma + nu*nu)
-		want += 2 * nu * nu * (theta - m) / grid
+		alpha, sigma := diffusion.VP{}.Alpha(at), diffusion.VP{}.Sigma(at)
+		// E h* under the tilted law: its own score has mean zero, so −E∇log p_t = (αm − 0.3α)/(0.81α² + σ²).
+		m := alpha * (p.tilted.Mean()[0] - 0.3) / (0.81*alpha*alpha + sigma*sigma)
+		want += 2 * sigma * sigma * (theta - m) / grid
 	}
-	near(t, "gradient", firstGradient(e), want, 0.03) // 2ν(ε−ε_θ−ε_h) has sd 1 or so: standard error 0.006
+	near(t, "gradient", firstGradient(e), want, 0.03) // 2σ(ε−ε_θ−ε_h) has sd 1 or so: standard error 0.006
 }
 
 func TestSupervisedErrors(t *testing.T) {

@@ -42,11 +42,11 @@ func NewVarGrad(s *diffusion.Sampler, h diffusion.Control, path string, optimize
 	}
 	trainer, err := nn.NewTrainer(s.Engine, path, optimizer, func(in []*graph.Node) *graph.Node {
 		x, t, z, coefficient := in[0], in[1], in[2], in[3]
-		state := diffusion.NewState(s.Schedule, s.Base, x, t)
+		state := diffusion.State{Process: s.Process, X: x, T: t}
 		if s.Given != nil {
 			state.Given = in[4]
 		}
-		epsH := state.Noise(h)
+		epsH := state.Evaluate(s.Base).Noise(h)
 		return graph.ReduceAllSum(graph.Mul(diffusion.Column(coefficient, x), graph.Mul(epsH, z)))
 	})
 	return &VarGrad{sampler: s, trainer: trainer, steps: steps}, err

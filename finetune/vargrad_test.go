@@ -53,19 +53,19 @@ func TestVarGradIsTheGradientOfTheVariance(t *testing.T) {
 	}
 }
 
-// In expectation it is twice the gradient of KL(P^h‖P_tilted) = ½θ²Σ(Kν/S)² − E r(x_0) + log Z, where θ moves the mean of x_0 by the
+// In expectation it is twice the gradient of KL(P^h‖P_tilted) = ½θ²Σ(Kσ/S)² − E r(x_0) + log Z, where θ moves the mean of x_0 by the
 // chain rule through the linear chain.
 func TestVarGradIsTwiceTheGradientOfKL(t *testing.T) {
 	p := gaussians(t)
 	const repeats, paths = 24, 1024
 	for _, theta := range []float64{-0.3, 0.1, 0.4} {
-		var mean, slope, energy float64 // of x_0; d mean/dθ; Σ(Kν/S)²
+		var mean, slope, energy float64 // of x_0; d mean/dθ; Σ(Kσ/S)²
 		for _, st := range p.sampler(nil, diffusion.EulerMaruyama{}, 20, nil).Steps {
-			gamma, nu := diffusion.Schedule{}.Gamma(st.T), diffusion.Schedule{}.Nu(st.T)
-			k := nu / (gamma*gamma*0.81 + nu*nu) // ε_θ = k·(x − 0.3γ)
-			mean = st.A*mean + st.K*(k*(mean-0.3*gamma)-nu*theta)
-			slope = (st.A+st.K*k)*slope - st.K*nu
-			energy += st.K * st.K * nu * nu / (st.S * st.S)
+			alpha, sigma := diffusion.VP{}.Alpha(st.T), diffusion.VP{}.Sigma(st.T)
+			k := sigma / (alpha*alpha*0.81 + sigma*sigma) // ε_θ = k·(x − 0.3α)
+			mean = st.A*mean + st.K*(k*(mean-0.3*alpha)-sigma*theta)
+			slope = (st.A+st.K*k)*slope - st.K*sigma
+			energy += st.K * st.K * sigma * sigma / (st.S * st.S)
 		}
 		kl := theta*energy + (mean-1.2)/0.36*slope
 		gradients := make([]float64, repeats)

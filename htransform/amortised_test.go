@@ -51,8 +51,8 @@ func blocks(side, f int) *mat.Dense {
 	return a
 }
 
-// For standard normal data X_0 given X_t = x is N(γx, ν²I), so that y is N(γAx, σ²I + ν²AAᵀ) and h*, the gradient of its log
-// density, is γAᵀ(σ²I + ν²AAᵀ)⁻¹(y − γAx). For block averages the weighted gradient of the reward is just that.
+// For standard normal data X_0 given X_t = x is N(αx, σ_t²I), so that y is N(αAx, σ²I + σ_t²AAᵀ) and h*, the gradient of its log
+// density, is αAᵀ(σ²I + σ_t²AAᵀ)⁻¹(y − αAx). For block averages the weighted gradient of the reward is just that.
 func TestLikelihoodIsExactForNormalData(t *testing.T) {
 	const rows = 5
 	for _, c := range []struct {
@@ -69,7 +69,7 @@ func TestLikelihoodIsExactForNormalData(t *testing.T) {
 		h := htransform.RewardInformed{Reward: r, NN1: tap{-1, &inputs}, NN2: htransform.Scale(e.Scope("/h/nn2"), 8, unit, noise.New(1)),
 			Weight: htransform.Likelihood(c.sigma, 1/float64(c.factor*c.factor))}
 		program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
-			s := diffusion.NewState(schedule, shrink{}, in[0], in[1])
+			s := diffusion.State{Process: schedule, X: in[0], T: in[1]}.Evaluate(shrink{})
 			s.Given = in[2]
 			return []*graph.Node{s.Noise(h)}
 		})
@@ -94,18 +94,18 @@ func TestLikelihoodIsExactForNormalData(t *testing.T) {
 			a := blocks(c.side, c.factor)
 			for i := range rows {
 				ti := float64(at[i%len(at)])
-				gamma, nu := schedule.Gamma(ti), schedule.Nu(ti)
+				alpha, sigma := schedule.Alpha(ti), schedule.Sigma(ti)
 				m, _ := a.Dims()
 				diff := mat.NewVecDense(m, nil)
 				for k := range m {
 					diff.SetVec(k, float64(y[i*m+k]))
 					for j := range d {
-						diff.SetVec(k, diff.AtVec(k)-gamma*a.At(k, j)*float64(x[i*d+j]))
+						diff.SetVec(k, diff.AtVec(k)-alpha*a.At(k, j)*float64(x[i*d+j]))
 					}
 				}
 				var covariance mat.Dense
 				covariance.Mul(a, a.T())
-				covariance.Scale(nu*nu, &covariance)
+				covariance.Scale(sigma*sigma, &covariance)
 				for k := range m {
 					covariance.Set(k, k, covariance.At(k, k)+c.sigma*c.sigma)
 				}
@@ -115,8 +115,8 @@ func TestLikelihoodIsExactForNormalData(t *testing.T) {
 				}
 				want.MulVec(a.T(), &solved)
 				for j := range d {
-					wantEps := -nu * gamma * want.AtVec(j) * (1 - ti)
-					near(t, fmt.Sprintf("%d/%d, σ = %g, %s: ε_h", c.side, c.factor, c.sigma, name), float64(got[i*d+j]), wantEps, 2e-5*(1+math.Abs(wantEps)/nu))
+					wantEps := -sigma * alpha * want.AtVec(j) * (1 - ti)
+					near(t, fmt.Sprintf("%d/%d, σ = %g, %s: ε_h", c.side, c.factor, c.sigma, name), float64(got[i*d+j]), wantEps, 2e-5*(1+math.Abs(wantEps)/sigma))
 				}
 			}
 		}
@@ -143,7 +143,7 @@ func TestRewardInformedSeesTheMeasurement(t *testing.T) {
 	eval := func(input int, show func(*graph.Node) *graph.Node) []float32 {
 		h := htransform.RewardInformed{Reward: r, NN1: tap{input, &inputs}, NN2: htransform.Scale(e.Scope("/h/nn2"), 8, unit, noise.New(1)), Show: show}
 		program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
-			s := diffusion.NewState(schedule, shrink{}, in[0], in[1])
+			s := diffusion.State{Process: schedule, X: in[0], T: in[1]}.Evaluate(shrink{})
 			s.Given = in[2]
 			return []*graph.Node{s.Noise(h)}
 		})
@@ -171,17 +171,17 @@ func TestRewardInformedSeesTheMeasurement(t *testing.T) {
 	}
 	compressed := eval(2, show)
 	for i, ti := range times {
-		gamma, nu := schedule.Gamma(float64(ti)), schedule.Nu(float64(ti))
+		alpha, sigma := schedule.Alpha(float64(ti)), schedule.Sigma(float64(ti))
 		var mean float64
 		for _, v := range x[4*i : 4*i+4] {
-			mean += gamma * float64(v) / 4
+			mean += alpha * float64(v) / 4
 		}
 		g := (float64(y[i]) - mean) / 4 / (sigma * sigma)
 		for j := 4 * i; j < 4*i+4; j++ {
-			near(t, "NN2·g", float64(rest[j]), -nu*(1-float64(ti))*g, 1e-5)
-			near(t, "what the network makes of y", float64(got[j]-rest[j]), nu*gamma*float64(y[i]), 1e-5) // h = −γ·NN1
+			near(t, "NN2·g", float64(rest[j]), -sigma*(1-float64(ti))*g, 1e-5)
+			near(t, "what the network makes of y", float64(got[j]-rest[j]), sigma*alpha*float64(y[i]), 1e-5) // h = −α·NN1
 			log := math.Copysign(math.Log1p(math.Abs(g)), g)
-			near(t, "what it makes of g", float64(compressed[j]-rest[j]), nu*gamma*log, 1e-5)
+			near(t, "what it makes of g", float64(compressed[j]-rest[j]), sigma*alpha*log, 1e-5)
 		}
 	}
 }

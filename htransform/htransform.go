@@ -1,6 +1,6 @@
 // Package htransform holds the parametrisations of Doob's h-transform h_t(x) = ∇ₓ log E[exp r(X_0) | X_t = x] (6):
 // learned ones, with or without the gradient of the reward, and the exact one where prior and reward are Gaussian
-// mixtures. All are controls, that is, noise predictions ε_h = −ν·h.
+// mixtures. All are controls, that is, noise predictions ε_h = −σ·h.
 package htransform
 
 import (
@@ -15,20 +15,20 @@ import (
 	"github.com/doob-diffusion/doob/reward"
 )
 
-// control turns h, shaped like s.X, into the noise prediction ε_h = −ν·h.
+// control turns h, shaped like s.X, into the noise prediction ε_h = −σ·h.
 func control(s diffusion.State, h *graph.Node) *graph.Node {
-	_, nu := s.GammaNu()
-	return graph.Neg(graph.Mul(nu, h))
+	_, sigma := s.AlphaSigma()
+	return graph.Neg(graph.Mul(sigma, h))
 }
 
-// velocity is h = −γ·v for a change v of the velocity γε − νx_0, or, if v is the velocity itself and no change of it, for
+// velocity is h = −α·v for a change v of the velocity αε − σx_0, or, if v is the velocity itself and no change of it, for
 // what it adds to that of the base model. So what a network has to learn is of the size of a change of x_0 at every noise
-// level, where h falls with γ; and h stays bounded where ν → 0, where errors of ε_h, which is ν·h, would cost the most energy.
+// level, where h falls with α; and h stays bounded where σ → 0, where errors of ε_h, which is σ·h, would cost the most energy.
 func velocity(s diffusion.State, v *graph.Node, whole bool) *graph.Node {
-	gamma, nu := s.GammaNu()
-	change := graph.Mul(gamma, v)
+	alpha, sigma := s.AlphaSigma()
+	change := graph.Mul(alpha, v)
 	if whole {
-		change = graph.Sub(graph.Add(graph.Mul(nu, s.X), change), s.Eps)
+		change = graph.Sub(graph.Add(graph.Mul(sigma, s.X), change), s.Eps)
 	}
 	return graph.Neg(change)
 }
@@ -54,14 +54,14 @@ type RewardInformed struct {
 var _ diffusion.Control = RewardInformed{}
 
 // Likelihood returns a weight for the likelihood of a measurement Ax + σξ with AAᵀ ≈ spread·I: with it, and NN2 = 1, h is exact
-// for standard normal data, where x̂₀ = γx and x leaves the variance ν² of X_0 open:
+// for standard normal data, where x̂₀ = αx and x leaves the variance σ² of X_0 open:
 //
-//	∇ₓ log N(y; Ax̂₀, σ²I + ν²AAᵀ) = γ·σ²/(σ² + spread·ν²)·∇_{x̂₀} r(x̂₀)
+//	∇ₓ log N(y; Ax̂₀, σ²I + σ_t²AAᵀ) = α·σ²/(σ² + spread·σ_t²)·∇_{x̂₀} r(x̂₀)
 func Likelihood(sigma, spread float64) func(diffusion.State) *graph.Node {
 	anneal := reward.Anneal(sigma, spread)
 	return func(s diffusion.State) *graph.Node {
-		gamma, _ := s.GammaNu()
-		return graph.Mul(gamma, anneal(s))
+		alpha, _ := s.AlphaSigma()
+		return graph.Mul(alpha, anneal(s))
 	}
 }
 
@@ -129,6 +129,6 @@ var _ diffusion.Control = Exact{}
 
 // Noise implements [diffusion.Control].
 func (h Exact) Noise(s diffusion.State) *graph.Node {
-	gamma, nu := s.GammaNu()
-	return control(s, graph.Sub(h.Tilted.ScoreGraph(s.X, gamma, nu), h.Prior.ScoreGraph(s.X, gamma, nu)))
+	alpha, sigma := s.AlphaSigma()
+	return control(s, graph.Sub(h.Tilted.ScoreGraph(s.X, alpha, sigma), h.Prior.ScoreGraph(s.X, alpha, sigma)))
 }

@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	schedule = diffusion.Schedule{}
+	schedule = diffusion.VP{}
 	points   = []float32{0, 0, 1, -1, -0.5, 0.2, 2.5, 3, -1, 0.3}
 	times    = []float32{1e-4, 0.02, 0.2, 0.5, 0.8}
 )
@@ -62,7 +62,7 @@ func laws(t *testing.T) (prior, density, tilted *gmm.Mixture) {
 func noiseOf(t *testing.T, e *engine.Engine, prior *gmm.Mixture, h diffusion.Control, parameters ...string) [][]float32 {
 	t.Helper()
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
-		s := diffusion.NewState(schedule, diffusion.Mixture{Density: prior}, in[0], in[1])
+		s := diffusion.State{Process: schedule, X: in[0], T: in[1]}.Evaluate(diffusion.Mixture{Density: prior})
 		epsH := s.Noise(h)
 		wrt := []*graph.Node{in[0]}
 		for _, p := range parameters {
@@ -88,9 +88,9 @@ func noiseOf(t *testing.T, e *engine.Engine, prior *gmm.Mixture, h diffusion.Con
 }
 
 // each calls fn for every point with its time, in float64.
-func each(fn func(i int, x []float64, gamma, nu float64)) {
+func each(fn func(i int, x []float64, alpha, sigma float64)) {
 	for i, at := range times {
-		fn(i, []float64{float64(points[2*i]), float64(points[2*i+1])}, schedule.Gamma(float64(at)), schedule.Nu(float64(at)))
+		fn(i, []float64{float64(points[2*i]), float64(points[2*i+1])}, schedule.Alpha(float64(at)), schedule.Sigma(float64(at)))
 	}
 }
 
@@ -99,16 +99,16 @@ func each(fn func(i int, x []float64, gamma, nu float64)) {
 func TestExactAgainstHost(t *testing.T) {
 	prior, _, tilted := laws(t)
 	got := noiseOf(t, open(t), prior, htransform.Exact{Prior: prior, Tilted: tilted})[0]
-	each(func(i int, x []float64, gamma, nu float64) {
-		p, q := prior.Diffuse(gamma, nu), tilted.Diffuse(gamma, nu)
+	each(func(i int, x []float64, alpha, sigma float64) {
+		p, q := prior.Diffuse(alpha, sigma), tilted.Diffuse(alpha, sigma)
 		a, b := p.Score(x), q.Score(x)
 		for j := range 2 {
-			near(t, "ε_h", float64(got[2*i+j]), -nu*(b[j]-a[j]), 1e-4)
+			near(t, "ε_h", float64(got[2*i+j]), -sigma*(b[j]-a[j]), 1e-4)
 			const d = 1e-5
 			up, down := append([]float64(nil), x...), append([]float64(nil), x...)
 			up[j], down[j] = x[j]+d, x[j]-d
 			slope := (q.LogDensity(up) - p.LogDensity(up) - q.LogDensity(down) + p.LogDensity(down)) / (2 * d)
-			near(t, "ε_h by (6)", float64(got[2*i+j]), -nu*slope, 1e-4)
+			near(t, "ε_h by (6)", float64(got[2*i+j]), -sigma*slope, 1e-4)
 		}
 	})
 }
@@ -120,11 +120,11 @@ func TestRewardInformedStart(t *testing.T) {
 	h := informed(e, reward.Mixture{Density: density}, 2)
 	out := noiseOf(t, e, prior, h, "/h/nn1/out/weights", "/h/nn1/out/bias", "/h/nn2/out/bias")
 	silu := 0.02 / (1 + math.Exp(-0.02))
-	each(func(i int, x []float64, gamma, nu float64) {
-		score := prior.Diffuse(gamma, nu).Score(x)
-		g := density.Score([]float64{(x[0] + nu*nu*score[0]) / gamma, (x[1] + nu*nu*score[1]) / gamma})
+	each(func(i int, x []float64, alpha, sigma float64) {
+		score := prior.Diffuse(alpha, sigma).Score(x)
+		g := density.Score([]float64{(x[0] + sigma*sigma*score[0]) / alpha, (x[1] + sigma*sigma*score[1]) / alpha})
 		for j := range 2 {
-			near(t, "ε_h", float64(out[0][2*i+j]), -nu*(1-float64(times[i]))*silu*g[j], 2e-4*nu*silu*(1+math.Abs(g[j])))
+			near(t, "ε_h", float64(out[0][2*i+j]), -sigma*(1-float64(times[i]))*silu*g[j], 2e-4*sigma*silu*(1+math.Abs(g[j])))
 		}
 	})
 	// NN1 is zero and g detached, so nothing of the control depends on x differentiably: the base is never differentiated.
@@ -151,11 +151,11 @@ func TestScaleIsAScalarOfTime(t *testing.T) {
 	h.NN2 = nn.MLP{Scope: e.Scope("/other"), In: nn.TimeFeatures, Out: 1, Width: 8, Depth: 3}.Init(noise.New(2), 1, 0.5)
 	got := noiseOf(t, e, prior, h)[0]
 	var scales []float64
-	each(func(i int, x []float64, gamma, nu float64) {
-		score := prior.Diffuse(gamma, nu).Score(x)
-		g := density.Score([]float64{(x[0] + nu*nu*score[0]) / gamma, (x[1] + nu*nu*score[1]) / gamma})
-		scale := -float64(got[2*i]) / (nu * g[0])
-		near(t, "second coordinate by the scale of the first", float64(got[2*i+1]), -nu*scale*g[1], 1e-3*nu*math.Abs(scale)*(1+math.Abs(g[1])))
+	each(func(i int, x []float64, alpha, sigma float64) {
+		score := prior.Diffuse(alpha, sigma).Score(x)
+		g := density.Score([]float64{(x[0] + sigma*sigma*score[0]) / alpha, (x[1] + sigma*sigma*score[1]) / alpha})
+		scale := -float64(got[2*i]) / (sigma * g[0])
+		near(t, "second coordinate by the scale of the first", float64(got[2*i+1]), -sigma*scale*g[1], 1e-3*sigma*math.Abs(scale)*(1+math.Abs(g[1])))
 		scales = append(scales, scale)
 	})
 	if scales[1] == scales[2] {
@@ -180,20 +180,20 @@ func TestRewardFreeStartsAtZero(t *testing.T) {
 	for _, v := range out[0] {
 		near(t, "ε_h", float64(v), 0, 0)
 	}
-	// A bias b of the last layer is a change of the velocity: h = −γ·b.
+	// A bias b of the last layer is a change of the velocity: h = −α·b.
 	e = open(t)
 	h = htransform.RewardFree{NN1: vector(e, "/h/nn1", 4, 2)}
 	if err := e.Params.GetVariable("/h/nn1/out/bias").SetValue(engine.Rows([]float32{2, -3})); err != nil {
 		t.Fatal(err)
 	}
 	got := noiseOf(t, e, prior, h)[0]
-	each(func(i int, _ []float64, gamma, nu float64) {
-		near(t, "ε_h", float64(got[2*i]), 2*nu*gamma, 1e-5)
-		near(t, "ε_h", float64(got[2*i+1]), -3*nu*gamma, 1e-5)
+	each(func(i int, _ []float64, alpha, sigma float64) {
+		near(t, "ε_h", float64(got[2*i]), 2*sigma*alpha, 1e-5)
+		near(t, "ε_h", float64(got[2*i+1]), -3*sigma*alpha, 1e-5)
 	})
 }
 
-// With a whole network of another process as NN1, h is ν times the difference of the scores: here to N(0, I), whose velocity
+// With a whole network of another process as NN1, h is σ times the difference of the scores: here to N(0, I), whose velocity
 // is 0 and whose score is −x at all times.
 func TestTuned(t *testing.T) {
 	prior, _, _ := laws(t)
@@ -201,10 +201,10 @@ func TestTuned(t *testing.T) {
 	h := htransform.RewardFree{NN1: vector(e, "/h/nn1", 4, 2), Tuned: true}
 	for name, h := range map[string]diffusion.Control{"as made": h, "within another scope": h.Within(e.Scope("/h"))} {
 		got := noiseOf(t, e, prior, h)[0]
-		each(func(i int, x []float64, gamma, nu float64) {
-			score := prior.Diffuse(gamma, nu).Score(x)
+		each(func(i int, x []float64, alpha, sigma float64) {
+			score := prior.Diffuse(alpha, sigma).Score(x)
 			for j := range 2 {
-				near(t, name+": ε_h", float64(got[2*i+j]), -nu*nu*(-x[j]-score[j]), 2e-4)
+				near(t, name+": ε_h", float64(got[2*i+j]), -sigma*sigma*(-x[j]-score[j]), 2e-4)
 			}
 		})
 	}
@@ -222,7 +222,7 @@ func TestShapes(t *testing.T) {
 		"reward-informed": informed(e, r, 6),
 	} {
 		program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
-			return []*graph.Node{diffusion.NewState(schedule, shrink{}, in[0], in[1]).Noise(h)}
+			return []*graph.Node{diffusion.State{Process: schedule, X: in[0], T: in[1]}.Evaluate(shrink{}).Noise(h)}
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -242,7 +242,7 @@ func TestShapes(t *testing.T) {
 // shrink is the model of N(0, I) data.
 type shrink struct{}
 
-func (shrink) Noise(x, t *graph.Node) *graph.Node {
-	_, nu := schedule.GammaNuGraph(t)
-	return graph.Mul(diffusion.Column(nu, x), x)
+func (shrink) Noise(s diffusion.State) *graph.Node {
+	_, sigma := s.AlphaSigma()
+	return graph.Mul(sigma, s.X)
 }

@@ -161,7 +161,7 @@ func TestNorm(t *testing.T) {
 	}
 }
 
-// Annealed, the likelihood of a measurement of x̂₀ is the Gaussian density N(y; Ax̂₀, σ²I + ν²AAᵀ), but for its constant.
+// Annealed, the likelihood of a measurement of x̂₀ is the Gaussian density N(y; Ax̂₀, σ²I + σ_t²AAᵀ), but for its constant.
 func TestAnneal(t *testing.T) {
 	const sigma, spread = 0.2, 0.25
 	at := []float32{1e-4, 0.1, 0.4, 1}
@@ -175,11 +175,11 @@ func TestAnneal(t *testing.T) {
 		}, engine.Rows([]float32{1, 1, 1, 1}, shape...), at)
 		for k, got := range out {
 			for i, v := range got {
-				nu := diffusion.Schedule{}.Nu(float64(at[i]))
+				level := diffusion.VP{}.Sigma(float64(at[i]))
 				if k == 1 {
-					nu = diffusion.Schedule{}.Nu(float64(at[1]))
+					level = diffusion.VP{}.Sigma(float64(at[1]))
 				}
-				variance := sigma*sigma + nu*nu*spread
+				variance := sigma*sigma + level*level*spread
 				// log N(0; 0, variance) − log N(1; 0, variance), by −1/(2σ²) without noise.
 				near(t, "weight", float64(v), (1/(2*variance))/(1/(2*sigma*sigma)), 1e-5)
 			}

@@ -11,7 +11,7 @@ import (
 
 // BestOfK simulates n·k paths and returns, of every k, the endpoint of highest reward: [n, dim] row-major.
 func BestOfK(ctx context.Context, s *diffusion.Sampler, r reward.Reward, key noise.Key, n, k int) ([]float32, error) {
-	paths, err := s.Run(ctx, key, n*k, nil)
+	paths, err := s.Run(ctx, key, 0, n*k, nil)
 	if err != nil {
 		return nil, err
 	}

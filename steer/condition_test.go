@@ -47,7 +47,7 @@ func (likelihood) GraphGiven(x, y *graph.Node) *graph.Node {
 }
 
 // What steers by a measurement, against closed forms: for a Gaussian base x̂₀ is linear in x, of slope dx̂₀/dx. Annealed, the
-// likelihood has the variance σ² + ν² for σ².
+// likelihood has the variance σ² + σ_t² for σ².
 func TestGuidanceByMeasurements(t *testing.T) {
 	times := []float32{1e-3, 0.05, 0.2, 0.5, 0.8}
 	for _, shape := range [][]int{{1}, {3}, {2, 1, 1}} {
@@ -61,7 +61,7 @@ func TestGuidanceByMeasurements(t *testing.T) {
 		}
 		r, anneal := likelihood{}, reward.Anneal(0.6, 1)
 		program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
-			s := diffusion.NewState(diffusion.Schedule{}, diffusion.Mixture{Density: prior}, in[0], in[1])
+			s := diffusion.State{Process: diffusion.VP{}, X: in[0], T: in[1]}.Evaluate(diffusion.Mixture{Density: prior})
 			out := func() []*graph.Node {
 				return []*graph.Node{s.Noise(steer.Guidance{Reward: r, Scale: 2}), s.Noise(steer.Twisted{Reward: r, Scale: 2}),
 					s.Noise(steer.Twisted{Reward: r, Scale: 2, Weight: anneal}), s.Noise(steer.DPS{Reward: r, Scale: 2}),
@@ -95,27 +95,27 @@ func TestGuidanceByMeasurements(t *testing.T) {
 				got := values[6*k : 6*k+6]
 				for i := range n {
 					ti := float64(at[i%len(at)])
-					gamma, nu := diffusion.Schedule{}.Gamma(ti), diffusion.Schedule{}.Nu(ti)
-					slope := gamma * 0.81 / (gamma*gamma*0.81 + nu*nu)
-					weight := 0.36 / (0.36 + nu*nu)
+					alpha, sigma := diffusion.VP{}.Alpha(ti), diffusion.VP{}.Sigma(ti)
+					slope := alpha * 0.81 / (alpha*alpha*0.81 + sigma*sigma)
+					weight := 0.36 / (0.36 + sigma*sigma)
 					d, square := make([]float64, dim), 0. // x̂₀ − y
 					for j := range d {
-						d[j] = 0.3 + slope*(float64(x[i*dim+j])-gamma*0.3) - float64(y[i*dim+j])
+						d[j] = 0.3 + slope*(float64(x[i*dim+j])-alpha*0.3) - float64(y[i*dim+j])
 						square += d[j] * d[j]
 					}
 					for j := range d {
 						g := -d[j] / 0.36
 						eps := func(of string, k int, want float64) {
 							t.Helper()
-							near(t, name+of, float64(got[k][i*dim+j]), want, 1e-3*nu*(1+math.Abs(want)/nu))
+							near(t, name+of, float64(got[k][i*dim+j]), want, 1e-3*sigma*(1+math.Abs(want)/sigma))
 						}
-						eps("guidance", 0, -nu*2*g)
-						eps("twisted", 1, -nu*2*g*slope)
-						eps("twisted, annealed", 2, -nu*2*g*slope*weight)
-						eps("DPS", 3, nu*2/(0.6*nu*nu)*d[j]/math.Sqrt(square)*slope) // −ν·h
+						eps("guidance", 0, -sigma*2*g)
+						eps("twisted", 1, -sigma*2*g*slope)
+						eps("twisted, annealed", 2, -sigma*2*g*slope*weight)
+						eps("DPS", 3, sigma*2/(0.6*sigma*sigma)*d[j]/math.Sqrt(square)*slope) // −σ·h
 					}
 					near(t, name+"log ψ", float64(got[4][i]), -square/0.72, 1e-3)
-					near(t, name+"log ψ, annealed", float64(got[5][i]), -square/(2*(0.36+nu*nu)), 1e-3)
+					near(t, name+"log ψ, annealed", float64(got[5][i]), -square/(2*(0.36+sigma*sigma)), 1e-3)
 				}
 			}
 		}
@@ -126,7 +126,7 @@ func TestGuidanceByMeasurements(t *testing.T) {
 func TestDPSWithoutMisfit(t *testing.T) {
 	p := gaussians(t)
 	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
-		s := diffusion.NewState(diffusion.Schedule{}, p.base(), in[0], in[1])
+		s := diffusion.State{Process: diffusion.VP{}, X: in[0], T: in[1]}.Evaluate(p.base())
 		s.Given = s.X0()
 		return []*graph.Node{s.Noise(steer.DPS{Reward: likelihood{}, Scale: 2})}
 	})
@@ -154,9 +154,9 @@ func TestSMCGiven(t *testing.T) {
 	p := gaussians(t)
 	m, v := 0., 1.
 	for _, st := range p.steps {
-		gamma, nu := diffusion.Schedule{}.Gamma(st.T), diffusion.Schedule{}.Nu(st.T)
-		slope := nu / (gamma*gamma*0.81 + nu*nu)
-		m = (st.A+st.K*slope)*m - st.K*slope*0.3*gamma
+		alpha, sigma := diffusion.VP{}.Alpha(st.T), diffusion.VP{}.Sigma(st.T)
+		slope := sigma / (alpha*alpha*0.81 + sigma*sigma)
+		m = (st.A+st.K*slope)*m - st.K*slope*0.3*alpha
 		v = (st.A+st.K*slope)*(st.A+st.K*slope)*v + st.S*st.S
 	}
 	anneal := reward.Anneal(0.6, 1)
@@ -213,7 +213,7 @@ func TestBestOfKGiven(t *testing.T) {
 	const n, k = 10, 3
 	s := p.sampler(t, nil)
 	s.Given = &diffusion.Condition{Shape: []int{1}, Draw: func(_ noise.Key, path int, y []float32) { y[0] = float32(path/k) / 5 }}
-	paths, err := s.Run(context.Background(), noise.New(3), n*k, nil)
+	paths, err := s.Run(context.Background(), noise.New(3), 0, n*k, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,16 +37,16 @@ func gaussians(t *testing.T) problem {
 		}
 		return m
 	}
-	p := problem{prior: normal(0.3, 0.9), density: normal(1.2, 0.6), steps: diffusion.EulerMaruyama{}.Steps(diffusion.Schedule{}, diffusion.Times(40, 2))}
+	p := problem{prior: normal(0.3, 0.9), density: normal(1.2, 0.6), steps: diffusion.EulerMaruyama{}.Steps(diffusion.VP{}, diffusion.Times(40, 2))}
 	var err error
 	if p.tilted, _, err = p.prior.Times(p.density); err != nil {
 		t.Fatal(err)
 	}
 	mean, variance := 0.0, 1.0
 	for _, st := range p.steps {
-		gamma, nu := diffusion.Schedule{}.Gamma(st.T), diffusion.Schedule{}.Nu(st.T)
-		slope := nu / (gamma*gamma*0.81 + nu*nu) // ε = slope·(x − 0.3γ)
-		mean = (st.A+st.K*slope)*mean - st.K*slope*0.3*gamma
+		alpha, sigma := diffusion.VP{}.Alpha(st.T), diffusion.VP{}.Sigma(st.T)
+		slope := sigma / (alpha*alpha*0.81 + sigma*sigma) // ε = slope·(x − 0.3α)
+		mean = (st.A+st.K*slope)*mean - st.K*slope*0.3*alpha
 		variance = (st.A+st.K*slope)*(st.A+st.K*slope)*variance + st.S*st.S
 	}
 	end, logZ, err := normal(mean, math.Sqrt(variance)).Times(p.density)

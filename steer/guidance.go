@@ -28,9 +28,9 @@ type Twisted struct {
 // DPS is diffusion posterior sampling (Chung et al. 2023) for likelihoods r = −‖Ax−y‖²/(2σ²): steps of constant length in
 // the direction in which the misfit falls, backpropagated through the base model,
 //
-//	h_t(x) = −Scale/ν²·∇ₓ √(−2r(x̂₀(x))) = −Scale/(σν²)·∇ₓ ‖Ax̂₀(x) − y‖
+//	h_t(x) = −Scale/σ_t²·∇ₓ √(−2r(x̂₀(x))) = −Scale/(σσ_t²)·∇ₓ ‖Ax̂₀(x) − y‖
 //
-// Divided by ν², the steps of a reverse-time sampler are of about equal length, as theirs are by construction.
+// Divided by σ², the steps of a reverse-time sampler are of about equal length, as theirs are by construction.
 type DPS struct {
 	Reward reward.Differentiable
 	Scale  float64
@@ -68,9 +68,9 @@ func (c Twisted) Noise(s diffusion.State) *graph.Node {
 
 // Noise implements [diffusion.Control].
 func (c DPS) Noise(s diffusion.State) *graph.Node {
-	_, nu := s.GammaNu()
+	_, sigma := s.AlphaSigma()
 	misfit := graph.Sqrt(graph.AddScalar(graph.MulScalar(reward.Graph(c.Reward, s.X0(), s.Given), -2), 1e-12))
-	return scaled(s, graph.Div(through(s, misfit), graph.Square(nu)), -c.Scale)
+	return scaled(s, graph.Div(through(s, misfit), graph.Square(sigma)), -c.Scale)
 }
 
 // through returns the gradient of values [batch] of the base model's prediction at s, as a constant.
@@ -78,10 +78,10 @@ func through(s diffusion.State, values *graph.Node) *graph.Node {
 	return graph.StopGradient(graph.Gradient(graph.ReduceAllSum(values), s.X)[0])
 }
 
-// scaled returns ε_h = −ν·scale·gradient.
+// scaled returns ε_h = −σ·scale·gradient.
 func scaled(s diffusion.State, gradient *graph.Node, scale float64) *graph.Node {
-	_, nu := s.GammaNu()
-	return graph.Mul(graph.MulScalar(nu, -scale), gradient)
+	_, sigma := s.AlphaSigma()
+	return graph.Mul(graph.MulScalar(sigma, -scale), gradient)
 }
 
 // LogTwist returns the twist log ψ_t(x) = weight·r(x̂₀(x)) for [diffusion.Sampler.Twist]; a nil weight is 1.

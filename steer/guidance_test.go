@@ -17,7 +17,7 @@ func TestGuidanceAgainstHost(t *testing.T) {
 	p := gaussians(t)
 	x, times := []float32{-1, 0.2, 1, 2.5, 0.7}, []float32{1e-4, 0.05, 0.2, 0.5, 0.8}
 	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
-		s := diffusion.NewState(diffusion.Schedule{}, p.base(), in[0], in[1])
+		s := diffusion.State{Process: diffusion.VP{}, X: in[0], T: in[1]}.Evaluate(p.base())
 		return []*graph.Node{s.Noise(steer.Guidance{Reward: p.reward(), Scale: 2}), s.Noise(steer.Twisted{Reward: p.reward(), Scale: 2}),
 			steer.LogTwist(p.reward(), nil)(s), s.Noise(steer.Amplified{Control: steer.Guidance{Reward: p.reward(), Scale: 2}, Scale: 1.5})}
 	})
@@ -36,13 +36,13 @@ func TestGuidanceAgainstHost(t *testing.T) {
 		}
 	}
 	for i, at := range times {
-		gamma, nu := diffusion.Schedule{}.Gamma(float64(at)), diffusion.Schedule{}.Nu(float64(at))
-		slope := gamma * 0.81 / (gamma*gamma*0.81 + nu*nu) // dx̂₀/dx
-		x0 := 0.3 + slope*(float64(x[i])-gamma*0.3)
+		alpha, sigma := diffusion.VP{}.Alpha(float64(at)), diffusion.VP{}.Sigma(float64(at))
+		slope := alpha * 0.81 / (alpha*alpha*0.81 + sigma*sigma) // dx̂₀/dx
+		x0 := 0.3 + slope*(float64(x[i])-alpha*0.3)
 		g := (1.2 - x0) / 0.36
-		near(t, "guidance", float64(values[0][i]), -2*nu*g, 1e-3*nu)
-		near(t, "amplified guidance", float64(values[3][i]), -3*nu*g, 1e-3*nu)
-		near(t, "twisted", float64(values[1][i]), -2*nu*g*slope, 1e-3*nu)
+		near(t, "guidance", float64(values[0][i]), -2*sigma*g, 1e-3*sigma)
+		near(t, "amplified guidance", float64(values[3][i]), -3*sigma*g, 1e-3*sigma)
+		near(t, "twisted", float64(values[1][i]), -2*sigma*g*slope, 1e-3*sigma)
 		want := -0.5*math.Log(2*math.Pi*0.36) - (1.2-x0)*(1.2-x0)/0.72
 		near(t, "log ψ", float64(values[2][i]), want, 1e-3)
 	}

@@ -64,7 +64,7 @@ func (s SMC) Run(ctx context.Context, key noise.Key, n int) (Particles, error) {
 	if s.Sampler.Twist == nil {
 		visitor = nil
 	}
-	paths, err := s.Sampler.Run(ctx, key.Sub("paths"), n, visitor)
+	paths, err := s.Sampler.Run(ctx, key.Sub("paths"), 0, n, visitor)
 	if err != nil {
 		return Particles{}, err
 	}

@@ -169,8 +169,8 @@ func TestSMCRepeats(t *testing.T) {
 // brittle is a model that breaks down beyond a bound.
 type brittle struct{ diffusion.Model }
 
-func (m brittle) Noise(x, t *graph.Node) *graph.Node {
-	eps := m.Model.Noise(x, t)
+func (m brittle) Noise(s diffusion.State) *graph.Node {
+	x, eps := s.X, m.Model.Noise(s)
 	return graph.Where(graph.GreaterThan(x, graph.Scalar(x.Graph(), x.DType(), 2.5)), graph.MulScalar(graph.OnesLike(eps), math.NaN()), eps)
 }
 
@@ -210,7 +210,7 @@ func TestBestOfK(t *testing.T) {
 	p := gaussians(t)
 	const n, k = 30, 4
 	r := reward.Func(func(x []float32) float64 { return -math.Abs(float64(x[0]) - 1) })
-	paths, err := p.sampler(t, nil).Run(context.Background(), noise.New(3), n*k, nil)
+	paths, err := p.sampler(t, nil).Run(context.Background(), noise.New(3), 0, n*k, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestBestOfKWithoutReward(t *testing.T) {
 		}
 		return float64(x[0])
 	})
-	paths, err := p.sampler(t, nil).Run(context.Background(), noise.New(3), n*k, nil)
+	paths, err := p.sampler(t, nil).Run(context.Background(), noise.New(3), 0, n*k, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,36 +10,37 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 )
 
-// γ' = −½βγ defines the schedule; ν² = 1 − γ².
-func TestScheduleSolvesItsEquation(t *testing.T) {
-	for _, s := range []diffusion.Schedule{{}, {Beta0: 1, Beta1: 1}, {Beta0: 0.5, Beta1: 12}} {
-		near(t, "γ₀", s.Gamma(0), 1, 0)
-		near(t, "ν₀", s.Nu(0), 0, 0)
+// α' = f·α with f = −½β defines the process; σ² = 1 − α².
+func TestVPSolvesItsEquation(t *testing.T) {
+	for _, s := range []diffusion.VP{{}, {Beta0: 1, Beta1: 1}, {Beta0: 0.5, Beta1: 12}} {
+		near(t, "α₀", s.Alpha(0), 1, 0)
+		near(t, "σ₀", s.Sigma(0), 0, 0)
 		const d = 1e-5
 		for _, at := range []float64{1e-4, 0.01, 0.3, 0.7, 1} {
-			slope := (s.Gamma(at+d) - s.Gamma(at-d)) / (2 * d)
-			near(t, "γ'", slope, -0.5*s.Beta(at)*s.Gamma(at), 1e-7)
-			near(t, "γ²+ν²", square(s.Gamma(at))+square(s.Nu(at)), 1, 1e-12)
+			slope := (s.Alpha(at+d) - s.Alpha(at-d)) / (2 * d)
+			near(t, "α'", slope, -0.5*s.Diffusion(at)*s.Alpha(at), 1e-7)
+			near(t, "f", s.Drift(at), -0.5*s.Diffusion(at), 0)
+			near(t, "α²+σ²", square(s.Alpha(at))+square(s.Sigma(at)), 1, 1e-12)
 		}
 	}
-	zero := diffusion.Schedule{}
-	near(t, "β₀", zero.Beta(0), 0.1, 0)
-	near(t, "β₁", zero.Beta(1), 20, 0)
-	// Written out: γ₁ = exp(−19.9/4 − 0.1/2).
-	near(t, "γ₁", zero.Gamma(1), math.Exp(-5.025), 1e-15)
+	zero := diffusion.VP{}
+	near(t, "β₀", zero.Diffusion(0), 0.1, 0)
+	near(t, "β₁", zero.Diffusion(1), 20, 0)
+	// Written out: α₁ = exp(−19.9/4 − 0.1/2).
+	near(t, "α₁", zero.Alpha(1), math.Exp(-5.025), 1e-15)
 }
 
-func TestScheduleGraphsAgainstHost(t *testing.T) {
+func TestVPGraphsAgainstHost(t *testing.T) {
 	times := []float32{1e-6, 1e-4, 0.01, 0.2, 0.5, 1} // the noise level must keep its digits near t = 0
-	for _, s := range []diffusion.Schedule{{}, {Beta0: 0.5, Beta1: 12}} {
+	for _, s := range []diffusion.VP{{}, {Beta0: 0.5, Beta1: 12}} {
 		out := run(t, func(in []*graph.Node) []*graph.Node {
-			gamma, nu := s.GammaNuGraph(in[0])
-			return []*graph.Node{gamma, nu, s.BetaGraph(in[0])}
+			alpha, sigma := s.AlphaSigmaGraph(in[0])
+			return []*graph.Node{alpha, sigma, s.DiffusionGraph(in[0])}
 		}, times)
 		for i, at := range times {
-			near(t, "γ", float64(out[0][i]), s.Gamma(float64(at)), 1e-6)
-			near(t, "ν", float64(out[1][i]), s.Nu(float64(at)), 2e-6*s.Nu(float64(at)))
-			near(t, "β", float64(out[2][i]), s.Beta(float64(at)), 1e-5)
+			near(t, "α", float64(out[0][i]), s.Alpha(float64(at)), 1e-6)
+			near(t, "σ", float64(out[1][i]), s.Sigma(float64(at)), 2e-6*s.Sigma(float64(at)))
+			near(t, "β", float64(out[2][i]), s.Diffusion(float64(at)), 1e-5)
 		}
 	}
 }
