@@ -59,7 +59,7 @@ func mnistPretraining(backend string, args map[string]int) (func() error, error)
 		return nil, err
 	}
 	pretraining := diffusion.Pretraining{Batch: args["batch"], Velocity: true, Times: times, Optimizer: nn.Optimizer{LearningRate: 1.5e-3, EMA: 0.999}}
-	trainer, err := pretraining.Trainer(e, "/base", diffusion.VP{}, prior)
+	trainer, err := pretraining.Trainer(e, diffusion.VP{}, prior)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func mnistFineTuning(backend string, args map[string]int) (func() error, error) 
 		return nil, err
 	}
 	training := finetune.Training{Updates: 1, Batch: args["batch"], Velocity: true, Times: times, Optimizer: nn.Optimizer{LearningRate: 1e-3, EMA: 0.99}}
-	objective, err := finetune.NewSupervised(sampler, h, "/h", training, weightKL)
+	objective, err := finetune.NewSupervised(sampler, h, training, weightKL)
 	if err != nil {
 		return nil, err
 	}
@@ -119,20 +119,21 @@ func newPrior(e *engine.Engine) diffusion.Network {
 }
 
 // newGuided returns the process that h guides toward a digit, and h, whose parameters are below /h.
-func newGuided(backend string, args map[string]int) (*diffusion.Sampler, diffusion.Control, error) {
+func newGuided(backend string, args map[string]int) (*diffusion.Sampler, htransform.Learned, error) {
 	e, err := engine.Open(backend)
 	if err != nil {
 		return nil, nil, err
 	}
 	key := noise.New(2)
 	prior := newPrior(e)
-	classifier := mnistCNN.At(e.Scope("/classifier")).Init(key, 1, 0)
+	classifier := mnistCNN.At(e.Scope("/classifier"))
+	classifier.Init(key, 1, 0)
 	r, err := reward.NewClass(e, classifier, []int{digit}, sharpness, imageShape, args["batch"])
 	if err != nil {
 		return nil, nil, err
 	}
-	nn1, err := mnistNN1.At(e.Scope("/h/nn1")).Init(key, 0, 0).From(prior.Velocity.(nn.UNet))
-	if err != nil {
+	nn1 := mnistNN1.At(e.Scope("/h/nn1")).Init(key, 0, 0)
+	if err := nn.Copy(nn1, prior.Velocity); err != nil {
 		return nil, nil, err
 	}
 	h := htransform.RewardInformed{Reward: r, NN1: nn1, Tuned: true, NN2: htransform.Scale(e.Scope("/h/nn2"), 64, 0, key)}

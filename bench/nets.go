@@ -19,8 +19,8 @@ func perceptron(backend string, args map[string]int) (func() error, error) {
 	net := nn.MLP{Scope: e.Scope("/net"), In: 2, Out: 2, Width: args["width"], Depth: args["depth"], Timed: true}.Init(noise.New(1), 1, 0)
 	batch := args["batch"]
 	x, t, target := uniform(1, batch, 2), uniform(2, batch), uniform(3, batch, 2)
-	trainer, err := nn.NewTrainer(e, "/net", nn.Optimizer{ClipNorm: -1}, func(in []*graph.Node) *graph.Node {
-		return squaredError(net.Apply(in[0], in[1]), in[2])
+	trainer, err := nn.NewTrainer(e, net.Parameters(), nn.Optimizer{ClipNorm: -1}, func(in []*graph.Node) *graph.Node {
+		return squaredError(net.Apply(in[1], in[0]), in[2])
 	})
 	if err != nil {
 		return nil, err
@@ -40,8 +40,8 @@ func unetTraining(backend string, args map[string]int) (func() error, error) {
 	net := unet(e, args)
 	x, t := images(args)
 	target := uniform(3, x.Shape().Dimensions...)
-	trainer, err := nn.NewTrainer(e, "/net", nn.Optimizer{}, func(in []*graph.Node) *graph.Node {
-		return squaredError(net.Apply(in[0], in[1]), in[2])
+	trainer, err := nn.NewTrainer(e, net.Parameters(), nn.Optimizer{}, func(in []*graph.Node) *graph.Node {
+		return squaredError(net.Apply(in[1], in[0]), in[2])
 	})
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func unetSampling(backend string, args map[string]int) (func() error, error) {
 		return nil, err
 	}
 	net := unet(e, args)
-	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{net.Apply(in[0], in[1])} })
+	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{net.Apply(in[1], in[0])} })
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func unetSampling(backend string, args map[string]int) (func() error, error) {
 	}, nil
 }
 
-func unet(e *engine.Engine, args map[string]int) nn.UNet {
+func unet(e *engine.Engine, args map[string]int) nn.Network {
 	return nn.UNet{Scope: e.Scope("/net"), In: 1, Out: 1, Width: args["width"], Heads: args["heads"]}.Init(noise.New(1), 1, 0)
 }
 

@@ -31,35 +31,34 @@ func importance(backend string, args map[string]int) (func() error, error) {
 		return nil, err
 	}
 	ctx, key, shape := context.Background(), noise.New(1), []int{2}
-	var schedule diffusion.VP
+	var process diffusion.VP
 	base := diffusion.Network{Velocity: nn.MLP{Scope: e.Scope("/base"), In: 2, Out: 2, Width: width, Depth: depth, Octaves: octaves,
 		Timed: true}.Init(key, 0, 0)}
 	pretraining := diffusion.Pretraining{Times: diffusion.TimeLaw{Power: power}, Steps: args["pretraining"], Batch: rows, Optimizer: nn.Optimizer{LearningRate: 3e-3, EMA: 0.999}}
-	trainer, err := pretraining.Trainer(e, "/base", schedule, base)
+	trainer, err := pretraining.Trainer(e, process, base)
 	if err != nil {
 		return nil, err
 	}
-	err = trainer.Run(ctx, pretraining.Steps, pretraining.Inputs(key, schedule, shape,
+	err = trainer.Run(ctx, pretraining.Steps, pretraining.Inputs(key, process, shape,
 		func(data []float32, step int) { copy(data, prior.Sample(rows, key.Sub("data").At(step))) }), nil)
 	if err != nil {
 		return nil, err
 	}
-	base.Velocity = base.Velocity.Within(e.Scope(nn.Averaged("/base")))
+	base.Velocity = base.Velocity.Within(nn.Averages(e))
 	r := reward.Mixture{Density: likelihood}
 
 	return func() error {
 		e := e.Fork()
 		h := htransform.RewardInformed{Reward: r, NN2: htransform.Scale(e.Scope("/h/nn2"), scaleWidth, 0, key),
 			NN1: nn.MLP{Scope: e.Scope("/h/nn1"), In: 6, Out: 2, Width: width, Depth: depth, Octaves: octaves, Timed: true}.Init(key, 0, 0)}
-		sampler := &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(schedule, diffusion.Times(steps, power)),
+		sampler := &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(process, diffusion.Times(steps, power)),
 			Shape: shape, Base: base, Control: h, Batch: rows}
 		training := finetune.Training{Updates: args["updates"], Batch: args["batch"], Times: diffusion.TimeLaw{Power: power},
-			Optimizer: nn.Optimizer{LearningRate: 6e-3, EMA: 0.995, Decay: args["iterations"] * args["updates"]}}
-		objective, err := finetune.NewSupervised(sampler, h, "/h", training, 1e-4)
+			Optimizer: nn.Optimizer{LearningRate: 6e-3, EMA: 0.995}}
+		objective, err := finetune.NewSupervised(sampler, h, training, 1e-4)
 		if err != nil {
 			return err
 		}
-		sampler.Control = h.Within(e.Scope(nn.Averaged("/h")))
 		run := finetune.FineTuning{Sampler: sampler, Reward: r, Selector: finetune.Relaxed{Rate: finetune.Rate{0.1, 0.3}},
 			Objective: objective, Buffer: &finetune.Buffer{Capacity: 4096, Dim: 2}, Iterations: args["iterations"],
 			Paths: args["paths"], Key: key}

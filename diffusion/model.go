@@ -20,7 +20,7 @@ type Control interface {
 // State is what a model or a control may look at: a batch of diffused samples and, for controls, what the base model says of
 // them. X and T are required.
 type State struct {
-	Process Process     // nil before Evaluate means VP{}
+	Process Process     // nil means VP{}, as which Evaluate writes it
 	X       *graph.Node // [batch, …]
 	T       *graph.Node // [batch], or [1] when all rows share one time
 	Given   *graph.Node // what every row is conditioned on [batch, …], such as a measurement y of (56); nil for nothing
@@ -47,7 +47,7 @@ func (s State) Noise(h Control) *graph.Node {
 
 // AlphaSigma returns α_t and σ_t in a shape that broadcasts against X.
 func (s State) AlphaSigma() (alpha, sigma *graph.Node) {
-	alpha, sigma = s.Process.AlphaSigmaGraph(s.T)
+	alpha, sigma = orVP(s.Process).AlphaSigmaGraph(s.T)
 	return Column(alpha, s.X), Column(sigma, s.X)
 }
 

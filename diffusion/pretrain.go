@@ -13,17 +13,17 @@ import (
 //	ε_θ = σ·x + α·F(x, t)
 //
 // In a variance-preserving process F is the velocity v = αε − σx_0 (Salimans & Ho 2022).
-type Network struct{ Velocity nn.Field }
+type Network struct{ Velocity nn.Network }
 
 var _ Model = Network{}
 
 // Noise implements [Model].
 func (m Network) Noise(s State) *graph.Node {
 	alpha, sigma := s.AlphaSigma()
-	return graph.Add(graph.Mul(sigma, s.X), graph.Mul(alpha, m.Velocity.Field(s.T, s.X)))
+	return graph.Add(graph.Mul(sigma, s.X), graph.Mul(alpha, m.Velocity.Apply(s.T, s.X)))
 }
 
-// Pretraining fits a noise-prediction model to data by denoising score matching.
+// Pretraining fits a network to data by denoising score matching.
 type Pretraining struct {
 	Steps     int          `yaml:"steps"`
 	Batch     int          `yaml:"batch"`
@@ -32,14 +32,18 @@ type Pretraining struct {
 	Times     TimeLaw      `yaml:",inline"`
 }
 
-// Trainer compiles the loss over the parameters below path. The inputs of a step are those of [Pretraining.Inputs].
-func (p Pretraining) Trainer(e *engine.Engine, path string, process Process, model Model) (*nn.Trainer, error) {
-	options := p.Optimizer
-	options.Decay = p.Steps
-	return nn.NewTrainer(e, path, options, func(in []*graph.Node) *graph.Node {
-		loss, _ := Diffuse(process, model, in[0], in[1], in[2], nil).Loss(nil, p.Velocity)
+// Trainer compiles the loss, with a learning rate that falls to zero over Steps. The inputs of a step are those of
+// [Pretraining.Inputs].
+func (p Pretraining) Trainer(e *engine.Engine, process Process, m Network) (*nn.Trainer, error) {
+	trainer, err := nn.NewTrainer(e, m.Velocity.Parameters(), p.Optimizer, func(in []*graph.Node) *graph.Node {
+		loss, _ := Diffuse(process, m, in[0], in[1], in[2], nil).Loss(nil, p.Velocity)
 		return loss
 	})
+	if err != nil {
+		return nil, err
+	}
+	trainer.Decay(0, p.Steps)
+	return trainer, nil
 }
 
 // Inputs returns the inputs of every step: data x_0 [Batch, shape…], as filled in for that step; times; and noise. They

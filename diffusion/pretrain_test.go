@@ -25,7 +25,7 @@ func TestPretraining(t *testing.T) {
 	}
 	var early, late float64
 	p := diffusion.Pretraining{Times: diffusion.TimeLaw{Power: 2}, Steps: steps, Batch: batch, Optimizer: nn.Optimizer{LearningRate: 5e-3}}
-	trainer, err := p.Trainer(e, "/base", diffusion.VP{}, model)
+	trainer, err := p.Trainer(e, diffusion.VP{}, model)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,15 @@ type Sampler struct {
 	err     error
 }
 
+// Guide makes h the control. It fails once the sampler has run, with the control that it had then.
+func (s *Sampler) Guide(h Control) error {
+	if s.program != nil {
+		return errors.New("diffusion: the sampler has run already, with another control: make a new one")
+	}
+	s.Control = h
+	return nil
+}
+
 // Uncontrolled is the control h = 0.
 type Uncontrolled struct{}
 

@@ -17,10 +17,10 @@ import (
 )
 
 // network is a small random network as a control: batched matrix products may round differently by batch size.
-type network struct{ nn.MLP }
+type network struct{ nn.Network }
 
 func (c network) Noise(s diffusion.State) *graph.Node {
-	return graph.MulScalar(c.Apply(s.X, s.T), 0.3)
+	return graph.MulScalar(c.Apply(s.T, s.X), 0.3)
 }
 
 // planar is a sampler in two dimensions whose base model and control are networks.
@@ -212,6 +212,20 @@ func TestResampleMovesTheDrive(t *testing.T) {
 		t.Fatal(err)
 	}
 	near(t, "endpoint of the copy", float64(paths.X[0]), want, 1e-4)
+}
+
+// A control that would come too late is refused.
+func TestGuide(t *testing.T) {
+	s := &diffusion.Sampler{Engine: open(t), Steps: grid(diffusion.DDPM{}, 3), Shape: []int{1}, Base: prior}
+	if err := s.Guide(pull{1}); err != nil || s.Control != diffusion.Control(pull{1}) {
+		t.Errorf("control %v, error %v", s.Control, err)
+	}
+	if _, err := s.Run(context.Background(), noise.New(1), 0, 5, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Guide(pull{0.5}); err == nil || s.Control != diffusion.Control(pull{1}) {
+		t.Errorf("after a run: control %v, error %v", s.Control, err)
+	}
 }
 
 func TestSamplerStops(t *testing.T) {

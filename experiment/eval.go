@@ -158,7 +158,7 @@ func (ev Evaluation) mnist(ctx context.Context, e *engine.Engine, m MNIST, out *
 		return err
 	}
 	r := &mnistRun{MNIST: &m, session: session{engine: e, folder: &Folder{Path: ev.Folder}}, key: noise.New(m.Seed), images: images, book: newMNISTBook(&m)}
-	m.prior(e, nn.Averaged("/base")).Velocity.(nn.UNet).Init(r.key, 0, 0)
+	m.prior(e, nn.Averaged("/base")).Velocity.Init(r.key, 0, 0)
 	m.classifier(e, nn.Averaged("/classifier")).Init(r.key, 1, 0)
 	m.classifier(e, nn.Averaged("/judge")).Init(r.key, 1, 0)
 	for _, name := range []string{"base", "classifier", "judge"} {

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gomlx/gomlx/ml/model"
-
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/htransform"
@@ -268,7 +266,7 @@ func (m *MNIST) prior(e *engine.Engine, path string) diffusion.Network {
 }
 
 // control creates an h with parameters below path.
-func (m *MNIST) control(e *engine.Engine, path string, r reward.Differentiable, prior diffusion.Network, key noise.Key) (diffusion.Control, error) {
+func (m *MNIST) control(e *engine.Engine, path string, r reward.Differentiable, prior diffusion.Network, key noise.Key) (htransform.Learned, error) {
 	size, in := m.H.UNet, 3
 	if m.H.Tuned {
 		size = m.Network
@@ -278,8 +276,7 @@ func (m *MNIST) control(e *engine.Engine, path string, r reward.Differentiable, 
 	}
 	nn1 := size.net(e.Scope(path+"/nn1"), in, 1).Init(key, 0, 0)
 	if m.H.Tuned {
-		var err error
-		if nn1, err = nn1.From(prior.Velocity.(nn.UNet)); err != nil {
+		if err := nn.Copy(nn1, prior.Velocity); err != nil {
 			return nil, err
 		}
 	}
@@ -287,17 +284,6 @@ func (m *MNIST) control(e *engine.Engine, path string, r reward.Differentiable, 
 		return htransform.RewardFree{NN1: nn1, Tuned: m.H.Tuned}, nil
 	}
 	return htransform.RewardInformed{Reward: r, NN1: nn1, Tuned: m.H.Tuned, NN2: htransform.Scale(e.Scope(path+"/nn2"), m.H.ScaleWidth, m.H.Start, key)}, nil
-}
-
-// within returns a control with its parameters below another scope.
-func within(h diffusion.Control, s *model.Scope) diffusion.Control {
-	switch h := h.(type) {
-	case htransform.RewardInformed:
-		return h.Within(s)
-	case htransform.RewardFree:
-		return h.Within(s)
-	}
-	panic(fmt.Sprintf("experiment: control %T has no parameters", h))
 }
 
 func (m *MNIST) sampler(e *engine.Engine, base diffusion.Model, h diffusion.Control) *diffusion.Sampler {

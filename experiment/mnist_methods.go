@@ -284,7 +284,6 @@ func (s *mnistSeed) fineTune(ctx context.Context, o *mnistOutcome, e *engine.Eng
 	}
 	loop, path, key := m.loop(name), "/h", s.key.Sub(t.name)
 	training := loop.Training
-	training.Optimizer.Decay = loop.Iterations * training.Updates
 	h, err := m.control(e, path, t.reward, s.prior, key.Sub("h")) // the same initial h for every method
 	if err != nil {
 		return nil, err
@@ -294,10 +293,9 @@ func (s *mnistSeed) fineTune(ctx context.Context, o *mnistOutcome, e *engine.Eng
 	var objective finetune.Objective
 	switch name {
 	case "vargrad":
-		training.Optimizer.Decay = loop.Iterations
-		objective, err = finetune.NewVarGrad(sampler, h, path, training.Optimizer, loop.Steps)
+		objective, err = finetune.NewVarGrad(sampler, h, training.Optimizer, loop.Steps)
 	default:
-		objective, err = finetune.NewSupervised(sampler, h, path, training, loop.KL)
+		objective, err = finetune.NewSupervised(sampler, h, training, loop.KL)
 	}
 	if err != nil {
 		return nil, err
@@ -308,11 +306,10 @@ func (s *mnistSeed) fineTune(ctx context.Context, o *mnistOutcome, e *engine.Eng
 	case "raft":
 		selector = finetune.BestOf{K: loop.BestOf}
 	}
-	average := within(h, e.Scope(nn.Averaged(path)))
+	average := finetune.Averaged(e, h)
 	f := &finetune.FineTuning{Sampler: sampler, Reward: t.reward, Selector: selector, Objective: objective,
 		Buffer: &finetune.Buffer{Capacity: loop.Buffer, Dim: pixels}, Iterations: loop.Iterations, Paths: loop.Paths, Key: key.Sub("importance")}
 	if name != "vargrad" { // whose gradient is exact only on its own h
-		sampler.Control = average
 		if m.Pool > 0 {
 			first, err := s.take(ctx, o, m.Pool)
 			if err != nil {

@@ -138,7 +138,9 @@ func (r *mnistRun) networks(ctx context.Context) error {
 	classify := func(name string) func(e *engine.Engine) (*nn.Trainer, func(int) []any, error) {
 		return func(e *engine.Engine) (*nn.Trainer, func(int) []any, error) {
 			key, path, s := r.key.Sub(name), "/"+name, r.Classifier.Training
-			trainer, err := s.Trainer(e, path, r.classifier(e, path).Init(key, 1, 0))
+			c := r.classifier(e, path)
+			c.Init(key, 1, 0)
+			trainer, err := s.Trainer(e, c)
 			labels := make([]int32, s.Batch)
 			rows := make([]float32, s.Batch*pixels)
 			next := batches(key.Sub("batches"), r.images.Train.N, s.Batch)
@@ -153,8 +155,8 @@ func (r *mnistRun) networks(ctx context.Context) error {
 	}
 	pretrain := func(e *engine.Engine) (*nn.Trainer, func(int) []any, error) {
 		prior, key := r.MNIST.prior(e, "/base"), r.key.Sub("pretrain")
-		prior.Velocity = prior.Velocity.(nn.UNet).Init(r.key.Sub("base"), 0, 0)
-		trainer, err := r.Pretrain.Trainer(e, "/base", r.Process.Schedule, prior)
+		prior.Velocity = prior.Velocity.Init(r.key.Sub("base"), 0, 0)
+		trainer, err := r.Pretrain.Trainer(e, r.Process.Schedule, prior)
 		next := batches(key.Sub("batches"), r.images.Train.N, r.Pretrain.Batch)
 		return trainer, r.Pretrain.Inputs(key, r.Process.Schedule, imageShape, func(rows []float32, step int) {
 			for i, j := range next(step) {
@@ -163,7 +165,7 @@ func (r *mnistRun) networks(ctx context.Context) error {
 		}), err
 	}
 	classifier := func(e *engine.Engine, path string) { r.classifier(e, path).Init(r.key, 1, 0) }
-	prior := func(e *engine.Engine, path string) { r.MNIST.prior(e, path).Velocity.(nn.UNet).Init(r.key, 0, 0) }
+	prior := func(e *engine.Engine, path string) { r.MNIST.prior(e, path).Velocity.Init(r.key, 0, 0) }
 	for _, n := range []network{
 		{"classifier", r.Classifier.Training.Steps, r.Classifier, classifier, classify("classifier")},
 		{"judge", r.Classifier.Training.Steps, r.Classifier, classifier, classify("judge")},

@@ -243,7 +243,9 @@ func TestResampled(t *testing.T) {
 	}
 	run := &mnistRun{MNIST: m, session: session{engine: e}}
 	task := &mnistTask{}
-	if task.reward, err = reward.NewClass(e, m.classifier(e, "/classifier").Init(noise.New(1), 1, 0), []int{3}, m.Scale, imageShape, m.Batch); err != nil {
+	classifier := m.classifier(e, "/classifier")
+	classifier.Init(noise.New(1), 1, 0)
+	if task.reward, err = reward.NewClass(e, classifier, []int{3}, m.Scale, imageShape, m.Batch); err != nil {
 		t.Fatal(err)
 	}
 	x := make([]float32, m.Pool*pixels)

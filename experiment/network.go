@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -164,7 +165,8 @@ func (r *session) settings(n network) []byte {
 	if err != nil {
 		panic(err) // plain data
 	}
-	return text
+	// What networks are stored by has said so since Optimizer had this field.
+	return bytes.ReplaceAll(text, []byte(`,"EMA":`), []byte(`,"Decay":0,"EMA":`))
 }
 
 // address is the hash of all that the network's parameters depend on: settings, seed, backend, data.

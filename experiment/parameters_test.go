@@ -23,9 +23,10 @@ func trained(t *testing.T, width, depth, steps int) *engine.Engine {
 		t.Fatal(err)
 	}
 	e.Scope("/base").VariableWithValue("c", float32(steps))
-	m := nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 1, Width: width, Depth: depth}.Init(noise.New(uint64(steps)), 1, 0)
-	trainer, err := nn.NewTrainer(e, "/h", nn.Optimizer{EMA: 0.5}, func(in []*graph.Node) *graph.Node {
-		return graph.ReduceAllMean(graph.Square(m.Apply(in[0], nil)))
+	m := nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 1, Width: width, Depth: depth}
+	m.Init(noise.New(uint64(steps)), 1, 0)
+	trainer, err := nn.NewTrainer(e, m.Parameters(), nn.Optimizer{EMA: 0.5}, func(in []*graph.Node) *graph.Node {
+		return graph.ReduceAllMean(graph.Square(m.Dense(nil, in[0])))
 	})
 	if err != nil {
 		t.Fatal(err)

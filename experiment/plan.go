@@ -10,7 +10,7 @@ import (
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/finetune"
-	"github.com/doob-diffusion/doob/nn"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/report"
 	"github.com/doob-diffusion/doob/reward"
@@ -70,7 +70,7 @@ func (t *Toy) Plan(ctx context.Context, backend string) (*Plan, error) {
 	}
 	key := noise.New(0)
 	base, h := problem.baseModel(e, "/base", key), problem.control(e, "/h/plan", key)
-	perCall, perUpdate, err := speed(ctx, problem.sampler(e, base, h), t.Batch, t.Importance, problem.dim())
+	perCall, perUpdate, err := speed(ctx, problem.sampler(e, base, h), h, t.Batch, t.Importance, problem.dim())
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +131,13 @@ func (t *Toy) Plan(ctx context.Context, backend string) (*Plan, error) {
 }
 
 // speed measures seconds per network call in sampling with a control, and per sample of a supervised gradient step.
-func speed(ctx context.Context, s *diffusion.Sampler, batch int, loop Loop, dim int) (perCall, perUpdate float64, err error) {
+func speed(ctx context.Context, s *diffusion.Sampler, h htransform.Learned, batch int, loop Loop, dim int) (perCall, perUpdate float64, err error) {
 	s.Steps = s.Steps[:min(4, len(s.Steps))]
+	loop.Training.Updates = 1
+	objective, err := finetune.NewSupervised(s, h, loop.Training, loop.KL)
+	if err != nil {
+		return 0, 0, err
+	}
 	rows := 2 * batch
 	for range 2 { // the first run compiles
 		start := time.Now()
@@ -140,11 +145,6 @@ func speed(ctx context.Context, s *diffusion.Sampler, batch int, loop Loop, dim 
 			return 0, 0, err
 		}
 		perCall = time.Since(start).Seconds() / float64(2*rows*len(s.Steps))
-	}
-	loop.Training.Updates = 1
-	objective, err := finetune.NewSupervised(s, s.Control, "/h/plan", loop.Training, loop.KL)
-	if err != nil {
-		return 0, 0, err
 	}
 	buffer := &finetune.Buffer{Capacity: 1, Dim: dim}
 	buffer.Append(make([]float32, dim))
@@ -165,18 +165,19 @@ func (m *MNIST) Plan(ctx context.Context, backend string) (*Plan, error) {
 		return nil, err
 	}
 	key := noise.New(0)
-	classifier := m.classifier(e, "/classifier").Init(key, 1, 0)
+	classifier := m.classifier(e, "/classifier")
+	classifier.Init(key, 1, 0)
 	r, err := reward.NewClass(e, classifier, []int{0}, m.Scale, imageShape, m.Batch)
 	if err != nil {
 		return nil, err
 	}
 	prior := m.prior(e, "/base")
-	prior.Velocity.(nn.UNet).Init(key, 0, 0)
+	prior.Velocity.Init(key, 0, 0)
 	h, err := m.control(e, "/h/plan", r, prior, key)
 	if err != nil {
 		return nil, err
 	}
-	perCall, perUpdate, err := speed(ctx, m.sampler(e, prior, h), m.Batch, m.Importance, pixels)
+	perCall, perUpdate, err := speed(ctx, m.sampler(e, prior, h), h, m.Batch, m.Importance, pixels)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +185,7 @@ func (m *MNIST) Plan(ctx context.Context, backend string) (*Plan, error) {
 	times := float64(len(m.Tasks) * m.Seeds)
 	trained := float64(m.Pretrain.Steps * m.Pretrain.Batch)
 	plan := &Plan{Backend: e.Name, Title: fmt.Sprintf("doob run mnist: %d task(s), %d seed(s), prior of %d parameters, %d %s steps", len(m.Tasks), m.Seeds,
-		prior.Velocity.(nn.UNet).Size(), m.Process.Steps, m.Process.Kernel),
+		m.Network.net(nil, 1, 1).Size(), m.Process.Steps, m.Process.Kernel),
 		Rows: []PlanRow{{Name: "base model", Calls: trained, Seconds: trained * perUpdate}}}
 	// Base paths are shared by the tasks, and charged to every method that uses them: they take time once.
 	add := func(name string, base, guided, updates, batch float64) { // paths of the base model, and with a control

@@ -174,11 +174,12 @@ func (p *toyProblem) loadControl(e *engine.Engine, folder, method string) (diffu
 
 func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
 	prior := m.prior(e, nn.Averaged("/base"))
-	prior.Velocity.(nn.UNet).Init(noise.Key{}, 0, 0)
+	prior.Velocity.Init(noise.Key{}, 0, 0)
 	if err := loadParameters(checkpointFile(d.Folder, "base"), e, nn.Averaged("/base")); err != nil {
 		return err
 	}
-	classifier := m.classifier(e, nn.Averaged("/classifier")).Init(noise.Key{}, 1, 0)
+	classifier := m.classifier(e, nn.Averaged("/classifier"))
+	classifier.Init(noise.Key{}, 1, 0)
 	if err := loadParameters(checkpointFile(d.Folder, "classifier"), e, nn.Averaged("/classifier")); err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (r *superResRun) loadNetworks(folder string) error {
 	}
 	classifier, prior := nn.Averaged("/classifier"), nn.Averaged("/base")
 	r.classifier(r.engine, classifier).Init(r.key, 1, 0)
-	r.prior(r.engine, prior).Velocity.(nn.UNet).Init(r.key, 0, 0)
+	r.prior(r.engine, prior).Velocity.Init(r.key, 0, 0)
 	if err := loadParameters(checkpointFile(folder, "classifier"), r.engine, classifier); err != nil {
 		return err
 	}

@@ -251,17 +251,14 @@ func (s *superResSeed) fineTune(ctx context.Context, o *restored, e *engine.Engi
 	if err != nil {
 		return nil, err
 	}
-	average := h.Within(e.Scope(nn.Averaged(path)))
+	average := finetune.Averaged(e, h)
 	sampler, training := s.sampler(e, h, given, 0), loop.Training
 	f := &finetune.FineTuning{Sampler: sampler, Reward: s.reward, Selector: finetune.Relaxed{Rate: loop.Acceptance}, Group: s.Group,
 		Buffer: &finetune.Buffer{Capacity: loop.Buffer, Dim: s.pixels()}, Iterations: loop.Iterations, Paths: loop.Paths, Key: key}
 	if name == "vargrad" {
-		training.Optimizer.Decay = loop.Iterations
-		f.Objective, err = finetune.NewVarGrad(sampler, h, path, training.Optimizer, loop.Steps)
+		f.Objective, err = finetune.NewVarGrad(sampler, h, training.Optimizer, loop.Steps)
 	} else {
-		training.Optimizer.Decay = loop.Iterations * training.Updates
-		f.Objective, err = finetune.NewSupervised(sampler, h, path, training, loop.KL)
-		sampler.Control = average
+		f.Objective, err = finetune.NewSupervised(sampler, h, training, loop.KL)
 	}
 	if err != nil {
 		return nil, err

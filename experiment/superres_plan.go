@@ -22,8 +22,8 @@ func (s *SuperRes) Plan(ctx context.Context, backend string) (*Plan, error) {
 	}
 	parameters := 0
 	if !c.gaussian() {
-		path := nn.Averaged("/base")
-		parameters = r.prior(r.engine, path).Velocity.(nn.UNet).Init(r.key, 0, 0).Size()
+		r.prior(r.engine, nn.Averaged("/base")).Velocity.Init(r.key, 0, 0)
+		parameters = r.Network.net(nil, r.channels(), r.channels()).Size()
 	}
 	if err := r.likelihood(ctx); err != nil {
 		return nil, err
@@ -34,7 +34,7 @@ func (s *SuperRes) Plan(ctx context.Context, backend string) (*Plan, error) {
 	}
 	zeros := make([]float32, engine.Size(r.reward.Shape))
 	r.measured = zeros
-	perCall, perUpdate, err := speed(ctx, r.sampler(r.engine, h, r.single(0), 0), c.Batch, c.Importance, r.pixels())
+	perCall, perUpdate, err := speed(ctx, r.sampler(r.engine, h, r.single(0), 0), h, c.Batch, c.Importance, r.pixels())
 	if err != nil {
 		return nil, err
 	}

@@ -81,8 +81,7 @@ func (r *superResRun) control(e *engine.Engine, path string, key noise.Key) (htr
 	}
 	nn1 := size.net(e.Scope(path+"/nn1"), 4*r.channels(), r.channels()).Init(key, 0, 0)
 	if r.H.Tuned {
-		var err error
-		if nn1, err = nn1.From(r.base.(diffusion.Network).Velocity.(nn.UNet)); err != nil {
+		if err := nn.Copy(nn1, r.base.(diffusion.Network).Velocity); err != nil {
 			return htransform.RewardInformed{}, err
 		}
 	}

@@ -160,7 +160,9 @@ func (r *superResRun) networks(ctx context.Context) error {
 	image := r.image()
 	classify := func(e *engine.Engine) (*nn.Trainer, func(int) []any, error) {
 		key, s := r.key.Sub("classifier"), r.Classifier.Training
-		trainer, err := s.Trainer(e, "/classifier", r.classifier(e, "/classifier").Init(key, 1, 0))
+		c := r.classifier(e, "/classifier")
+		c.Init(key, 1, 0)
+		trainer, err := s.Trainer(e, c)
 		labels, rows := make([]int32, s.Batch), make([]float32, s.Batch*r.pixels())
 		next := batches(key.Sub("batches"), r.train.N, s.Batch)
 		return trainer, func(step int) []any {
@@ -173,8 +175,8 @@ func (r *superResRun) networks(ctx context.Context) error {
 	}
 	pretrain := func(e *engine.Engine) (*nn.Trainer, func(int) []any, error) {
 		prior, key := r.SuperRes.prior(e, "/base"), r.key.Sub("pretrain")
-		prior.Velocity = prior.Velocity.(nn.UNet).Init(r.key.Sub("base"), 0, 0)
-		trainer, err := r.Pretrain.Trainer(e, "/base", r.Process.Schedule, prior)
+		prior.Velocity = prior.Velocity.Init(r.key.Sub("base"), 0, 0)
+		trainer, err := r.Pretrain.Trainer(e, r.Process.Schedule, prior)
 		next := batches(key.Sub("batches"), r.train.N, r.Pretrain.Batch)
 		return trainer, r.Pretrain.Inputs(key, r.Process.Schedule, image, func(rows []float32, step int) {
 			for i, j := range next(step) {
@@ -186,7 +188,7 @@ func (r *superResRun) networks(ctx context.Context) error {
 		{"classifier", r.Classifier.Training.Steps, []any{r.Classifier, r.Flip},
 			func(e *engine.Engine, path string) { r.classifier(e, path).Init(r.key, 1, 0) }, classify},
 		{"base", r.Pretrain.Steps, []any{r.Network, r.Pretrain, r.Process.Schedule, r.Flip},
-			func(e *engine.Engine, path string) { r.SuperRes.prior(e, path).Velocity.(nn.UNet).Init(r.key, 0, 0) }, pretrain},
+			func(e *engine.Engine, path string) { r.SuperRes.prior(e, path).Velocity.Init(r.key, 0, 0) }, pretrain},
 	} {
 		if err := r.obtain(ctx, n); err != nil {
 			return fmt.Errorf("%s: %w", n.name, err)

@@ -7,9 +7,7 @@ import (
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/finetune"
-	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/metric"
-	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/steer"
 )
@@ -122,7 +120,6 @@ func (r *toyRun) fineTune(ctx context.Context, o *outcome, name string, key nois
 	e, path := o.engine, "/h/"+name
 	loop := r.loop(name)
 	training := loop.Training
-	training.Optimizer.Decay = loop.Iterations * training.Updates
 
 	h := r.control(e, path, r.key.Sub("h")) // the same initial h for every method
 	sampler := r.sampler(e, r.base, h)
@@ -131,12 +128,11 @@ func (r *toyRun) fineTune(ctx context.Context, o *outcome, name string, key nois
 	var err error
 	switch name {
 	case "vargrad":
-		training.Optimizer.Decay = loop.Iterations
-		objective, err = finetune.NewVarGrad(sampler, h, path, training.Optimizer, loop.Steps)
+		objective, err = finetune.NewVarGrad(sampler, h, training.Optimizer, loop.Steps)
 	case "online":
-		objective, err = finetune.NewBackprop(sampler, h, path, training, r.Process.steps(loop.Steps), r.reward)
+		objective, err = finetune.NewBackprop(sampler, h, training, r.Process.steps(loop.Steps), r.reward)
 	default:
-		objective, err = finetune.NewSupervised(sampler, h, path, training, loop.KL)
+		objective, err = finetune.NewSupervised(sampler, h, training, loop.KL)
 	}
 	if err != nil {
 		return err
@@ -149,10 +145,7 @@ func (r *toyRun) fineTune(ctx context.Context, o *outcome, name string, key nois
 	case "cem":
 		selector = finetune.Elite{Rate: loop.Acceptance}
 	}
-	o.control = averaged(e, path, h)
-	if name != "vargrad" { // whose gradient is exact only on its own h
-		sampler.Control = o.control
-	}
+	o.control = finetune.Averaged(e, h)
 	var prefill []float32
 	if loop.Prefill > 0 {
 		paths, err := r.sampler(e, r.base, nil).Run(ctx, key.Sub("prefill"), 0, loop.Prefill, nil)
@@ -166,9 +159,4 @@ func (r *toyRun) fineTune(ctx context.Context, o *outcome, name string, key nois
 		Key: key, Prefill: prefill, Observe: func(ev finetune.Event) {
 			r.observe(Event{Seed: r.seed, Stage: name, Done: ev.Iteration, Total: ev.Iterations, Iteration: &ev})
 		}}).Run(ctx)
-}
-
-// averaged returns h with the moving averages of its parameters.
-func averaged(e *engine.Engine, path string, h htransform.RewardInformed) htransform.RewardInformed {
-	return h.Within(e.Scope(nn.Averaged(path)))
 }

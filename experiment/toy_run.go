@@ -160,7 +160,7 @@ func (r *toyRun) all(ctx context.Context, backend string, done func(string, *out
 
 // save keeps the averaged parameters below path, if there are any, in the folder's checkpoints: of the first seed only.
 func (r *toyRun) save(e *engine.Engine, name, path string, complete bool) error {
-	if !r.first || len(nn.Parameters(e, path)) == 0 {
+	if !r.first || e.Scope(path).NumVariables() == 0 {
 		return nil
 	}
 	return saveParameters(r.folder.File("checkpoint", name+".safetensors"), e, map[string]string{"experiment": "toy",
@@ -179,7 +179,7 @@ func (r *toyRun) pretrain(ctx context.Context) error {
 	key := r.key.Sub("pretrain")
 	data := func(rows []float32, step int) { copy(rows, r.prior.Sample(r.Pretrain.Batch, key.Sub("data").At(step))) }
 	r.observe(Event{Seed: r.seed, Stage: "pretrain", Total: r.Pretrain.Steps})
-	trainer, err := r.Pretrain.Trainer(r.engine, "/base", r.Process.Schedule, learned)
+	trainer, err := r.Pretrain.Trainer(r.engine, r.Process.Schedule, learned)
 	if err != nil {
 		return fmt.Errorf("pretrain: %w", err)
 	}
@@ -197,7 +197,7 @@ func (r *toyRun) pretrain(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pretrain: %w", err)
 	}
-	learned.Velocity = learned.Velocity.Within(r.engine.Scope(nn.Averaged("/base")))
+	learned.Velocity = learned.Velocity.Within(nn.Averages(r.engine))
 	r.base = learned
 	return nil
 }

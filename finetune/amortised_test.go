@@ -113,8 +113,8 @@ func TestSupervisedDrawsTheMeasurementsOfItsSamples(t *testing.T) {
 	r := restorations(t, e)
 	buffer := &Buffer{Capacity: batch, Dim: 1}
 	buffer.Append(r.prior.Sample(batch, noise.New(1)))
-	h := followed{newLearnt(e, theta)}
-	o, err := NewSupervised(r.sampler(e, 1, h, r.training(1)), h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain}, 0)
+	h := learntFollowed{newLearnt(e, theta)}
+	o, err := NewSupervised(r.sampler(e, 1, h, r.training(1)), h, Training{Updates: 1, Batch: batch, Optimizer: plain}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +143,8 @@ func TestAmortisedFineTuningFindsEveryPosterior(t *testing.T) {
 	h := r.amortised(e, "/h", 1)
 	start := r.distance(t, e, h)
 	s := r.sampler(e, 30, h, r.training(size))
-	o, err := NewSupervised(s, h, "/h", Training{Updates: updates, Batch: 256, Times: diffusion.TimeLaw{Power: 2},
-		Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: iterations * updates}}, 0)
+	o, err := NewSupervised(s, h, Training{Updates: updates, Batch: 256, Times: diffusion.TimeLaw{Power: 2},
+		Optimizer: nn.Optimizer{LearningRate: 5e-3}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,10 +188,10 @@ func TestObjectivesWithoutConditions(t *testing.T) {
 	p := gaussians(t)
 	s := p.sampler(open(t), diffusion.EulerMaruyama{}, 4, nil)
 	s.Given = &diffusion.Condition{Shape: []int{1}, Draw: func(noise.Key, int, []float32) {}}
-	if _, err := NewSupervised(s, p.optimum(), "/h", Training{}, 0); err == nil || !strings.Contains(err.Error(), "Of") {
+	if _, err := NewSupervised(s, newLearnt(s.Engine, 0), Training{}, 0); err == nil || !strings.Contains(err.Error(), "Of") {
 		t.Errorf("a condition without Of: error %v", err)
 	}
-	if _, err := NewBackprop(s, p.optimum(), "/h", Training{}, s.Steps, p.reward()); err == nil || !strings.Contains(err.Error(), "conditions") {
+	if _, err := NewBackprop(s, newLearnt(s.Engine, 0), Training{}, s.Steps, p.reward()); err == nil || !strings.Contains(err.Error(), "conditions") {
 		t.Errorf("backpropagation with conditions: error %v", err)
 	}
 }

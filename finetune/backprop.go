@@ -8,6 +8,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
@@ -23,13 +24,13 @@ type Backprop struct {
 	steps    int
 }
 
-// NewBackprop compiles the objective for a control h with parameters below path. The chain is unrolled over
-// the given steps, which may be fewer than the sampler's.
-func NewBackprop(s *diffusion.Sampler, h diffusion.Control, path string, training Training, steps []diffusion.Step, r reward.Differentiable) (*Backprop, error) {
+// NewBackprop compiles the objective for h. The chain is unrolled over the given steps, which may be fewer than the sampler's.
+// From then on the sampler simulates with the average of h.
+func NewBackprop(s *diffusion.Sampler, h htransform.Learned, training Training, steps []diffusion.Step, r reward.Differentiable) (*Backprop, error) {
 	if s.Given != nil {
 		return nil, errors.New("finetune: backpropagation through the chain is not made for samplers with conditions")
 	}
-	trainer, err := nn.NewTrainer(s.Engine, path, training.Optimizer, func(in []*graph.Node) *graph.Node {
+	trainer, err := nn.NewTrainer(s.Engine, h.Parameters(), training.Optimizer, func(in []*graph.Node) *graph.Node {
 		x := in[0]
 		var energy *graph.Node
 		for i, st := range steps {
@@ -54,7 +55,10 @@ func NewBackprop(s *diffusion.Sampler, h diffusion.Control, path string, trainin
 		n := float64(x.Shape().Dimensions[0])
 		return graph.Sub(graph.DivScalar(energy, n), graph.ReduceAllMean(r.Graph(x)))
 	})
-	return &Backprop{training: training, sampler: s, trainer: trainer, steps: len(steps)}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Backprop{training: training, sampler: s, trainer: trainer, steps: len(steps)}, s.Guide(Averaged(s.Engine, h))
 }
 
 // Visitor implements [Objective].
@@ -83,5 +87,7 @@ func (o *Backprop) Fit(ctx context.Context, key noise.Key, batch Weighted, _ *Bu
 	return total / float64(max(1, o.training.Updates)), nil
 }
 
-// Resume implements [Objective].
-func (o *Backprop) Resume(iterations int) { o.trainer.Resume(iterations * o.training.Updates) }
+// Schedule implements [Objective].
+func (o *Backprop) Schedule(done, from, to int) {
+	schedule(o.trainer, o.training.Updates, done, from, to)
+}

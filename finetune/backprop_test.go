@@ -19,7 +19,7 @@ func backprop(t *testing.T, p problem, kernel diffusion.Kernel, theta float64, b
 	e := open(t)
 	h := learntMultiple{newLearnt(e, theta), p.optimum()}
 	s := p.sampler(e, kernel, chainSteps, h)
-	o, err := NewBackprop(s, h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain}, s.Steps, p.reward())
+	o, err := NewBackprop(s, h, Training{Updates: 1, Batch: batch, Optimizer: plain}, s.Steps, p.reward())
 	if err != nil {
 		t.Fatal(err)
 	}

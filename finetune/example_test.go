@@ -30,14 +30,16 @@ func Example() {
 	misfit := reward.Func(func(x []float32) float64 { return -0.5 * float64((x[0]-5)*(x[0]-5)) })
 
 	h := htransform.RewardFree{NN1: nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 1, Width: 32, Depth: 2, Timed: true}.Init(key, 0, 0)} // of x and x̂₀
+
+	process := diffusion.VP{} // or another path from data to noise: any diffusion.Process
 	sampler := &diffusion.Sampler{
 		Engine:  e,
-		Steps:   diffusion.EulerMaruyama{}.Steps(diffusion.VP{}, diffusion.Times(24, 2)),
+		Process: process,
+		Steps:   diffusion.EulerMaruyama{}.Steps(process, diffusion.Times(24, 2)),
 		Shape:   []int{1},
 		Base:    diffusion.Mixture{Density: data}, // or a network: any diffusion.Model
-		Control: h,
 	}
-	objective, err := finetune.NewSupervised(sampler, h, "/h",
+	objective, err := finetune.NewSupervised(sampler, h, // from here on the sampler is guided by h
 		finetune.Training{Updates: 50, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 3e-3}, Times: diffusion.TimeLaw{Power: 2}}, 0)
 	if err != nil {
 		log.Fatal(err)

@@ -12,7 +12,7 @@ import (
 
 // FineTuning is Algorithm 1. All fields from Group on may be zero, the others are required.
 type FineTuning struct {
-	Sampler    *diffusion.Sampler // simulates with the current h, its Control
+	Sampler    *diffusion.Sampler // simulates with the current h, its Control, set by the Objective
 	Reward     reward.Reward
 	Selector   Selector
 	Objective  Objective
@@ -22,6 +22,7 @@ type FineTuning struct {
 	Key        noise.Key
 	Group      int              // consecutive paths that share a condition and are selected among themselves; 0 means all
 	Start      int              // iterations done already, of a run that is resumed: see Run
+	Restarts   []int            // iterations after which the learning rate starts anew: see Run
 	Prefill    []float32        // endpoints that the buffer of a new run starts with, such as samples of the base model
 	First      *diffusion.Paths // in place of the simulation of iteration 1: base paths, for h⁰ = 0
 	Observe    func(Event)      // called once per iteration
@@ -32,14 +33,17 @@ type FineTuning struct {
 //
 // To resume a run exactly, restore what Keep has stored after Start iterations: the parameters of h, with their moments and
 // averages (see [nn.Trainer]), and the Buffer. All else follows from Key and the number of the iteration.
+//
+// The learning rate falls to zero over the iterations, and over those between two of Restarts: warm restarts (SGDR, Loshchilov
+// & Hutter 2017). So a finished run of K iterations is continued, with another restart at K.
 func (f *FineTuning) Run(ctx context.Context) error {
 	if f.Start == 0 {
 		f.Buffer.Append(f.Prefill)
-	} else {
-		f.Objective.Resume(f.Start)
 	}
 	for k := f.Start; k < f.Iterations; k++ {
 		start, calls := time.Now(), f.Sampler.Engine.NetworkCalls()
+		from, to := f.segment(k)
+		f.Objective.Schedule(k, from, to)
 
 		// 1. Simulate N paths of (5) with the current h, accumulating log dP/dP^h (Lemma 4).
 		paths, err := f.simulate(ctx, k)
@@ -52,7 +56,7 @@ func (f *FineTuning) Run(ctx context.Context) error {
 			return fmt.Errorf("finetune: iteration %d: %w", k+1, err)
 		}
 		batch.Group = f.Group
-		alpha, logC, err := batch.accept(f.Selector, float64(k)/float64(f.Iterations))
+		alpha, logC, err := batch.accept(f.Selector, progress(k, from, to))
 		if err != nil {
 			return fmt.Errorf("finetune: iteration %d: %w", k+1, err)
 		}
@@ -76,6 +80,27 @@ func (f *FineTuning) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// segment returns the iterations [from, to) around k between two restarts.
+func (f *FineTuning) segment(k int) (from, to int) {
+	to = f.Iterations
+	for _, r := range f.Restarts {
+		if r <= k {
+			from = max(from, r)
+		} else {
+			to = min(to, r)
+		}
+	}
+	return from, to
+}
+
+// progress is what selectors see in iteration k: the share done of the first segment, and 1 after it.
+func progress(k, from, to int) float64 {
+	if from > 0 {
+		return 1
+	}
+	return float64(k) / float64(to)
 }
 
 func (f *FineTuning) simulate(ctx context.Context, k int) (diffusion.Paths, error) {

@@ -19,7 +19,7 @@ func small(t *testing.T, p problem, iterations, updates int) *FineTuning {
 	e := open(t)
 	h := free(e, "/h", 24, 1)
 	s := p.sampler(e, diffusion.EulerMaruyama{}, 30, h)
-	o, err := NewSupervised(s, h, "/h", Training{Updates: updates, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: iterations * updates}, Times: diffusion.TimeLaw{Power: 2}}, 0)
+	o, err := NewSupervised(s, h, Training{Updates: updates, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 5e-3}, Times: diffusion.TimeLaw{Power: 2}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +87,8 @@ type spy struct {
 	visits  int
 	batches []Weighted
 	lengths []int
+	// schedules are what the loop says before every iteration.
+	schedules [][3]int
 }
 
 func (s *spy) Visitor(key noise.Key) diffusion.Visitor {
@@ -94,7 +96,7 @@ func (s *spy) Visitor(key noise.Key) diffusion.Visitor {
 	return func(*diffusion.Population) error { s.visits++; return nil }
 }
 
-func (s *spy) Resume(int) {}
+func (s *spy) Schedule(done, from, to int) { s.schedules = append(s.schedules, [3]int{done, from, to}) }
 
 func (s *spy) Fit(_ context.Context, key noise.Key, batch Weighted, buffer *Buffer) (float64, error) {
 	s.keys = append(s.keys, key)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
@@ -63,7 +64,7 @@ func (p problem) informed(e *engine.Engine, path string, width int, seed uint64)
 		NN2: htransform.Scale(e.Scope(path+"/nn2"), 16, 0, noise.New(seed))}
 }
 
-func network(e *engine.Engine, path string, in, width int, seed uint64) nn.MLP {
+func network(e *engine.Engine, path string, in, width int, seed uint64) nn.Network {
 	return nn.MLP{Scope: e.Scope(path + "/nn1"), In: in, Out: 1, Width: width, Depth: 2, Timed: true}.Init(noise.New(seed), 0, 0)
 }
 
@@ -98,16 +99,26 @@ func (c push) Noise(s diffusion.State) *graph.Node {
 	return graph.Mul(graph.OnesLike(s.X), graph.MulScalar(sigma, -c.value))
 }
 
-type learnt struct{ engine *engine.Engine }
+type learnt struct{ scope *model.Scope }
 
 func newLearnt(e *engine.Engine, value float64) learnt {
 	e.Scope("/h").VariableWithValue("theta", float32(value))
-	return learnt{e}
+	return learnt{e.Scope("/h")}
+}
+
+func (c learnt) theta(x *graph.Node) *graph.Node { return engine.Parameter(c.Parameters()[0], x) }
+
+func (c learnt) Parameters() []*model.Variable {
+	return []*model.Variable{c.scope.GetVariable("theta")}
+}
+
+func (c learnt) Within(place func(*model.Scope) *model.Scope) htransform.Learned {
+	return learnt{place(c.scope)}
 }
 
 func (c learnt) Noise(s diffusion.State) *graph.Node {
 	_, sigma := s.AlphaSigma()
-	return graph.Mul(graph.OnesLike(s.X), graph.Mul(graph.Neg(sigma), c.engine.Params.GetVariable("/h/theta").NodeValue(s.X)))
+	return graph.Mul(graph.OnesLike(s.X), graph.Mul(graph.Neg(sigma), c.theta(s.X)))
 }
 
 // learntMultiple is the control θ·h*, with trainable θ = /h/theta.
@@ -116,8 +127,12 @@ type learntMultiple struct {
 	of diffusion.Control
 }
 
+func (c learntMultiple) Within(place func(*model.Scope) *model.Scope) htransform.Learned {
+	return learntMultiple{learnt{place(c.scope)}, c.of}
+}
+
 func (c learntMultiple) Noise(s diffusion.State) *graph.Node {
-	return graph.Mul(c.of.Noise(s), c.engine.Params.GetVariable("/h/theta").NodeValue(s.X))
+	return graph.Mul(c.of.Noise(s), c.theta(s.X))
 }
 
 // plain takes gradients as they are: unclipped, so that the first moment after one step is a tenth of the gradient.

@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/ml/model"
 	"pgregory.net/rapid"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 )
@@ -263,9 +265,17 @@ func TestFineTuningInGroups(t *testing.T) {
 	}
 }
 
-// followed is the control h = θ·y with trainable θ = /h/theta, or with a set θ.
+// followed is the control h = θ·y with a set θ; learntFollowed is the same with trainable θ = /h/theta.
 type followed struct {
 	control diffusion.Control
+}
+
+type learntFollowed struct{ learnt }
+
+func (c learntFollowed) Noise(s diffusion.State) *graph.Node { return followed{c.learnt}.Noise(s) }
+
+func (c learntFollowed) Within(place func(*model.Scope) *model.Scope) htransform.Learned {
+	return learntFollowed{learnt{place(c.scope)}}
 }
 
 func (c followed) Noise(s diffusion.State) *graph.Node { return graph.Mul(c.control.Noise(s), s.Given) }
@@ -301,10 +311,10 @@ func TestVarGradOfGroups(t *testing.T) {
 	// fit takes one step after the weights were changed.
 	fit := func(change func(w *Weighted)) (gradient, loss float64) {
 		e := open(t)
-		h := followed{newLearnt(e, theta)}
+		h := learntFollowed{newLearnt(e, theta)}
 		s := p.sampler(e, diffusion.DDPM{}, 20, h)
 		s.Given = given
-		o, err := NewVarGrad(s, h, "/h", plain, 0)
+		o, err := NewVarGrad(s, h, plain, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

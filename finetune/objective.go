@@ -8,6 +8,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -18,8 +19,21 @@ type Objective interface {
 	Visitor(key noise.Key) diffusion.Visitor
 	// Fit takes gradient steps on h and returns their mean loss.
 	Fit(ctx context.Context, key noise.Key, batch Weighted, buffer *Buffer) (loss float64, err error)
-	// Resume makes the next Fit the one after the given number of iterations: the optimiser's schedule continues there.
-	Resume(iterations int)
+	// Schedule makes the next Fit the one after so many iterations, done, of which the learning rate falls from its whole to
+	// zero over the iterations [from, to).
+	Schedule(done, from, to int)
+}
+
+// schedule is [Objective.Schedule] for iterations of so many updates.
+func schedule(t *nn.Trainer, updates, done, from, to int) {
+	t.Resume(done * updates)
+	t.Decay(from*updates, (to-from)*updates)
+}
+
+// Averaged returns h at the moving averages of its parameters, which an objective on the engine makes: what to sample with in
+// the end.
+func Averaged(e *engine.Engine, h htransform.Learned) htransform.Learned {
+	return h.Within(nn.Averages(e))
 }
 
 // Training are the settings that all objectives share.
@@ -44,12 +58,12 @@ type Supervised struct {
 	trainer  *nn.Trainer
 }
 
-// NewSupervised compiles the objective for a control h whose parameters lie below path; kl is λ_KL.
-func NewSupervised(s *diffusion.Sampler, h diffusion.Control, path string, training Training, kl float64) (*Supervised, error) {
+// NewSupervised compiles the objective for h; kl is λ_KL. From then on the sampler simulates with the average of h.
+func NewSupervised(s *diffusion.Sampler, h htransform.Learned, training Training, kl float64) (*Supervised, error) {
 	if s.Given != nil && s.Given.Of == nil {
 		return nil, errors.New("finetune: the sampler's condition does not say what a sample is conditioned on (Of), which learning from samples needs")
 	}
-	trainer, err := nn.NewTrainer(s.Engine, path, training.Optimizer, func(in []*graph.Node) *graph.Node {
+	trainer, err := nn.NewTrainer(s.Engine, h.Parameters(), training.Optimizer, func(in []*graph.Node) *graph.Node {
 		var given *graph.Node
 		if s.Given != nil { // (56): learn from the measurement of what was accepted, not from the one it was accepted for
 			given = s.Given.Of(in[0], in[3])
@@ -61,7 +75,10 @@ func NewSupervised(s *diffusion.Sampler, h diffusion.Control, path string, train
 		}
 		return loss
 	})
-	return &Supervised{training: training, sampler: s, trainer: trainer}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Supervised{training: training, sampler: s, trainer: trainer}, s.Guide(Averaged(s.Engine, h))
 }
 
 // Visitor implements [Objective].
@@ -97,5 +114,7 @@ func (o *Supervised) Fit(ctx context.Context, key noise.Key, _ Weighted, buffer 
 	return total / float64(max(1, o.training.Updates)), nil
 }
 
-// Resume implements [Objective].
-func (o *Supervised) Resume(iterations int) { o.trainer.Resume(iterations * o.training.Updates) }
+// Schedule implements [Objective].
+func (o *Supervised) Schedule(done, from, to int) {
+	schedule(o.trainer, o.training.Updates, done, from, to)
+}

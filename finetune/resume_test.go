@@ -12,26 +12,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
 
 // objectives are all of them, with everything in the optimiser that depends on the number of steps.
-var objectives = map[string]func(s *diffusion.Sampler, h diffusion.Control, p problem) (Objective, error){
-	"supervised": func(s *diffusion.Sampler, h diffusion.Control, _ problem) (Objective, error) {
-		return NewSupervised(s, h, "/h", Training{Updates: 3, Batch: 32, Optimizer: decaying(5 * 3), Times: diffusion.TimeLaw{Power: 2}}, 0.1)
+var objectives = map[string]func(s *diffusion.Sampler, h htransform.Learned, p problem) (Objective, error){
+	"supervised": func(s *diffusion.Sampler, h htransform.Learned, _ problem) (Objective, error) {
+		return NewSupervised(s, h, Training{Updates: 3, Batch: 32, Optimizer: averaging, Times: diffusion.TimeLaw{Power: 2}}, 0.1)
 	},
-	"VarGrad": func(s *diffusion.Sampler, h diffusion.Control, _ problem) (Objective, error) {
-		return NewVarGrad(s, h, "/h", decaying(5), 4)
+	"VarGrad": func(s *diffusion.Sampler, h htransform.Learned, _ problem) (Objective, error) {
+		return NewVarGrad(s, h, averaging, 4)
 	},
-	"backprop": func(s *diffusion.Sampler, h diffusion.Control, p problem) (Objective, error) {
-		return NewBackprop(s, h, "/h", Training{Updates: 2, Batch: 32, Optimizer: decaying(5 * 2)}, s.Steps, p.reward())
+	"backprop": func(s *diffusion.Sampler, h htransform.Learned, p problem) (Objective, error) {
+		return NewBackprop(s, h, Training{Updates: 2, Batch: 32, Optimizer: averaging}, s.Steps, p.reward())
 	},
 }
 
-func decaying(steps int) nn.Optimizer {
-	return nn.Optimizer{LearningRate: 5e-3, WeightDecay: 0.01, Decay: steps, EMA: 0.8}
-}
+var averaging = nn.Optimizer{LearningRate: 5e-3, WeightDecay: 0.01, EMA: 0.8}
 
 // state is all that an iteration hands to the next one: every variable of the engine, and the buffer.
 type state struct {
@@ -61,12 +60,22 @@ func fiveIterations(t *testing.T, objective string, seed uint64) *FineTuning {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Control = h.Within(e.Scope(nn.Averaged("/h")))
-	if objective == "VarGrad" {
-		s.Control = h
-	}
 	return &FineTuning{Sampler: s, Reward: p.reward(), Selector: Relaxed{Rate{0.9, 0.5, 0.3}}, Objective: o, Buffer: &Buffer{Capacity: 70, Dim: 1},
 		Iterations: 5, Paths: 64, Key: noise.New(2), Prefill: []float32{-1, 0, 1}}
+}
+
+// resume makes the run go on from a state after so many iterations.
+func (f *FineTuning) resume(t *testing.T, from state, done int) {
+	t.Helper()
+	for v := range f.Sampler.Engine.Params.IterVariables() {
+		if err := v.SetValue(tensors.FromFlatDataAndDimensions(from.Variables[v.Path()], v.Shape().Dimensions...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Buffer.Restore(from.Rows, from.Next); err != nil {
+		t.Fatal(err)
+	}
+	f.Start = done
 }
 
 // record runs it and returns the events and, after each iteration, the state.
@@ -98,16 +107,7 @@ func TestResume(t *testing.T) {
 			}
 			for done := 1; done <= 5; done++ {
 				f := fiveIterations(t, name, 99) // other parameters, to be overwritten
-				from := states[done-1]
-				for v := range f.Sampler.Engine.Params.IterVariables() {
-					if err := v.SetValue(tensors.FromFlatDataAndDimensions(from.Variables[v.Path()], v.Shape().Dimensions...)); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if err := f.Buffer.Restore(from.Rows, from.Next); err != nil {
-					t.Fatal(err)
-				}
-				f.Start = done
+				f.resume(t, states[done-1], done)
 				gotEvents, gotStates := f.record(t)
 				if d := cmp.Diff(events[done:], gotEvents, cmp.Comparer(sameBits)); d != "" && done < 5 {
 					t.Errorf("events after resuming at %d (-uninterrupted +resumed):\n%s", done, d)
@@ -120,6 +120,66 @@ func TestResume(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A run that has ended and is continued for more iterations is bit for bit one that restarts its learning rate there: it was
+// the same before, and is the same after.
+func TestContinue(t *testing.T) {
+	for name := range objectives {
+		t.Run(name, func(t *testing.T) {
+			short := fiveIterations(t, name, 1)
+			short.Iterations = 3
+			_, before := short.record(t)
+
+			longer := fiveIterations(t, name, 99)
+			longer.Iterations, longer.Restarts = 6, []int{3}
+			longer.resume(t, before[2], 3)
+			events, after := longer.record(t)
+
+			whole := fiveIterations(t, name, 1)
+			whole.Iterations, whole.Restarts = 6, []int{3}
+			wantEvents, want := whole.record(t)
+			if d := cmp.Diff(want, append(before, after...)); d != "" {
+				t.Errorf("states (-one run +continued):\n%s", d)
+			}
+			if d := cmp.Diff(wantEvents[3:], events, cmp.Comparer(sameBits)); d != "" {
+				t.Errorf("events (-one run +continued):\n%s", d)
+			}
+			// Where the rate does not start anew, all iterations are others but the first of VarGrad, which is one step.
+			plain := fiveIterations(t, name, 1)
+			plain.Iterations = 6
+			_, other := plain.record(t)
+			for i := 1; i < 6; i++ {
+				if cmp.Equal(other[i].Variables, want[i].Variables) {
+					t.Errorf("iteration %d is the same without a restart", i+1)
+				}
+			}
+		})
+	}
+}
+
+// Between restarts the learning rate falls once, and selectors make progress up to the first.
+func TestRestarts(t *testing.T) {
+	p := gaussians(t)
+	for _, c := range []struct {
+		restarts  []int
+		schedules [][3]int // iterations done; from, to
+		progress  []float64
+	}{
+		{nil, [][3]int{{0, 0, 4}, {1, 0, 4}, {2, 0, 4}, {3, 0, 4}}, []float64{0, 0.25, 0.5, 0.75}},
+		{[]int{2}, [][3]int{{0, 0, 2}, {1, 0, 2}, {2, 2, 4}, {3, 2, 4}}, []float64{0, 0.5, 1, 1}},
+		{[]int{1, 3, 9}, [][3]int{{0, 0, 1}, {1, 1, 3}, {2, 1, 3}, {3, 3, 4}}, []float64{0, 1, 1, 1}},
+	} {
+		objective, selector := &spy{}, &chosen{}
+		f := &FineTuning{Sampler: p.sampler(open(t), diffusion.EulerMaruyama{}, 2, push{0.3}), Reward: p.reward(), Selector: selector, Objective: objective,
+			Buffer: &Buffer{Capacity: 10, Dim: 1}, Iterations: 4, Paths: 8, Key: noise.New(3), Restarts: c.restarts}
+		if err := f.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(objective.schedules, c.schedules) || !slices.Equal(selector.progress, c.progress) {
+			t.Errorf("restarts %v: schedules %v, progress %v; want %v and %v", c.restarts, objective.schedules, selector.progress, c.schedules, c.progress)
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 // Selector decides which endpoints of an iteration to learn from.
 type Selector interface {
 	// Accept returns the probability α [N] with which to keep each path, and log c where the selector has one (NaN
-	// where not). Progress is the share of the iterations done, in [0, 1).
+	// where not). Progress is the share of the iterations done, in [0, 1]; 1 in those after a restart.
 	Accept(progress float64, logW, reward []float64) (alpha []float64, logC float64, err error)
 }
 
@@ -24,7 +24,7 @@ var (
 // Rate is an acceptance rate ρ that may change over a run: the stages are of equal length. An empty rate is 0.5.
 type Rate []float64
 
-// At returns the rate at a progress in [0, 1).
+// At returns the rate at a progress in [0, 1], at 1 the last.
 func (r Rate) At(progress float64) float64 {
 	if len(r) == 0 {
 		return 0.5

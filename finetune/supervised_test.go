@@ -12,6 +12,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -43,19 +44,19 @@ func TestSupervisedFindsTheOptimum(t *testing.T) {
 	const updates, batch = 300, 128
 	buffer := &Buffer{Capacity: 4096, Dim: 1}
 	buffer.Append(p.tilted.Sample(4096, noise.New(1)))
-	training := Training{Updates: updates, Batch: batch, Times: diffusion.TimeLaw{Power: 2}, Optimizer: nn.Optimizer{LearningRate: 5e-3, Decay: updates, EMA: 0.98}}
-	for name, create := range map[string]func(e *engine.Engine, path string) diffusion.Control{
-		"reward-free": func(e *engine.Engine, path string) diffusion.Control {
+	training := Training{Updates: updates, Batch: batch, Times: diffusion.TimeLaw{Power: 2}, Optimizer: nn.Optimizer{LearningRate: 5e-3, EMA: 0.98}}
+	for name, create := range map[string]func(e *engine.Engine, path string) htransform.Learned{
+		"reward-free": func(e *engine.Engine, path string) htransform.Learned {
 			return free(e, path, 32, 2)
 		},
-		"reward-informed": func(e *engine.Engine, path string) diffusion.Control {
+		"reward-informed": func(e *engine.Engine, path string) htransform.Learned {
 			return p.informed(e, path, 32, 2)
 		},
 	} {
 		e := open(t)
 		h := create(e, "/h")
 		start := p.distance(t, e, h)
-		o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", training, 0)
+		o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, training, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +67,7 @@ func TestSupervisedFindsTheOptimum(t *testing.T) {
 		if got := e.NetworkCalls() - calls; got != 2*updates*batch { // base and control
 			t.Errorf("%s: %d network calls, want %d", name, got, 2*updates*batch)
 		}
-		trained, averaged := p.distance(t, e, h), p.distance(t, e, create(e, nn.Averaged("/h"))) // finds the averages there
+		trained, averaged := p.distance(t, e, h), p.distance(t, e, Averaged(e, h))
 		if !(start > 0.03) || !(trained < 0.06*start) || !(averaged < 0.06*start) {
 			t.Errorf("%s: E σ²(h−h*)² = %.5f, trained %.5f, its average %.5f", name, start, trained, averaged)
 		}
@@ -98,7 +99,7 @@ func TestSupervisedRegulariser(t *testing.T) {
 		gradient := func(kl float64) float64 {
 			e := open(t)
 			h := newLearnt(e, theta)
-			o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain, Times: diffusion.TimeLaw{Power: power}}, kl)
+			o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, Training{Updates: 1, Batch: batch, Optimizer: plain, Times: diffusion.TimeLaw{Power: power}}, kl)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -119,7 +120,7 @@ func TestSupervisedGradient(t *testing.T) {
 	buffer.Append(p.tilted.Sample(batch, noise.New(1)))
 	e := open(t)
 	h := newLearnt(e, theta)
-	o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, "/h", Training{Updates: 1, Batch: batch, Optimizer: plain}, 0)
+	o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, Training{Updates: 1, Batch: batch, Optimizer: plain}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +144,7 @@ func TestSupervisedErrors(t *testing.T) {
 	e := open(t)
 	h := newLearnt(e, 0)
 	s := p.sampler(e, diffusion.EulerMaruyama{}, 1, h)
-	o, err := NewSupervised(s, h, "/h", Training{Updates: 3, Batch: 8}, 0)
+	o, err := NewSupervised(s, h, Training{Updates: 3, Batch: 8}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +161,8 @@ func TestSupervisedErrors(t *testing.T) {
 	if _, err := o.Fit(cancelled, noise.New(1), Weighted{}, buffer); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: error %v", err)
 	}
-	if _, err := NewSupervised(s, h, "/nowhere", Training{}, 0); err == nil {
+	missing := htransform.RewardFree{NN1: nn.MLP{Scope: e.Scope("/nowhere"), In: 2, Out: 1, Width: 8, Depth: 1}}
+	if _, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, nil), missing, Training{}, 0); err == nil {
 		t.Error("nothing to train: no error")
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -34,13 +35,13 @@ type recorded struct {
 	x, z []float32
 }
 
-// NewVarGrad compiles the objective for a control h, the sampler's own, with parameters below path. Each iteration uses the given
-// number of random time steps (at most all of them; 0 means all).
-func NewVarGrad(s *diffusion.Sampler, h diffusion.Control, path string, optimizer nn.Optimizer, steps int) (*VarGrad, error) {
+// NewVarGrad compiles the objective for h. Each iteration uses the given number of random time steps (at most all of them; 0
+// means all). From then on the sampler simulates with h itself and not its average: the gradient is exact on no other paths.
+func NewVarGrad(s *diffusion.Sampler, h htransform.Learned, optimizer nn.Optimizer, steps int) (*VarGrad, error) {
 	if steps <= 0 || steps > len(s.Steps) {
 		steps = len(s.Steps)
 	}
-	trainer, err := nn.NewTrainer(s.Engine, path, optimizer, func(in []*graph.Node) *graph.Node {
+	trainer, err := nn.NewTrainer(s.Engine, h.Parameters(), optimizer, func(in []*graph.Node) *graph.Node {
 		x, t, z, coefficient := in[0], in[1], in[2], in[3]
 		state := diffusion.State{Process: s.Process, X: x, T: t}
 		if s.Given != nil {
@@ -49,7 +50,10 @@ func NewVarGrad(s *diffusion.Sampler, h diffusion.Control, path string, optimize
 		epsH := state.Evaluate(s.Base).Noise(h)
 		return graph.ReduceAllSum(graph.Mul(diffusion.Column(coefficient, x), graph.Mul(epsH, z)))
 	})
-	return &VarGrad{sampler: s, trainer: trainer, steps: steps}, err
+	if err != nil {
+		return nil, err
+	}
+	return &VarGrad{sampler: s, trainer: trainer, steps: steps}, s.Guide(h)
 }
 
 // Visitor implements [Objective]: it records the population at a random subset of the controlled steps.
@@ -113,8 +117,8 @@ func (o *VarGrad) Fit(_ context.Context, _ noise.Key, batch Weighted, _ *Buffer)
 	return variance, err
 }
 
-// Resume implements [Objective].
-func (o *VarGrad) Resume(iterations int) { o.trainer.Resume(iterations) }
+// Schedule implements [Objective].
+func (o *VarGrad) Schedule(done, from, to int) { schedule(o.trainer, 1, done, from, to) }
 
 // deviations returns ℓ_i − mean ℓ with ℓ = −log w, zero for paths of weight zero, and the number of the others.
 func deviations(logW []float64) (deviation []float64, n float64) {

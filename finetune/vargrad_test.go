@@ -16,7 +16,7 @@ func varGradStep(t *testing.T, p problem, kernel diffusion.Kernel, theta float64
 	e := open(t)
 	h := newLearnt(e, theta)
 	s := p.sampler(e, kernel, 20, h)
-	o, err := NewVarGrad(s, h, "/h", plain, subset)
+	o, err := NewVarGrad(s, h, plain, subset)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestVarGradLeavesOutDivergedPaths(t *testing.T) {
 		e := open(t)
 		h := learntMultiple{newLearnt(e, 0.5), p.optimum()}
 		s := p.sampler(e, diffusion.EulerMaruyama{}, 20, h)
-		o, err := NewVarGrad(s, h, "/h", plain, 0)
+		o, err := NewVarGrad(s, h, plain, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +136,7 @@ func TestVarGradVanishesAtTheOptimum(t *testing.T) {
 		e := open(t)
 		h := learntMultiple{newLearnt(e, scale), p.optimum()}
 		s := p.sampler(e, diffusion.EulerMaruyama{}, 100, h)
-		o, err := NewVarGrad(s, h, "/h", plain, 0)
+		o, err := NewVarGrad(s, h, plain, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

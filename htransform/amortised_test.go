@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
-	"github.com/gomlx/gomlx/ml/model"
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/doob-diffusion/doob/diffusion"
@@ -20,21 +19,19 @@ import (
 
 // tap is a network that returns one of its inputs, or zero if it is to return none of them.
 type tap struct {
-	input int // from 0; −1 is none
-	count *int
+	nn.Network     // of which nothing is used
+	input      int // from 0; −1 is none
+	count      *int
 }
 
-// Field implements [nn.Field].
-func (f tap) Field(_ *graph.Node, inputs ...*graph.Node) *graph.Node {
+// Apply implements [nn.Network].
+func (f tap) Apply(_ *graph.Node, inputs ...*graph.Node) *graph.Node {
 	*f.count = len(inputs)
 	if f.input < 0 {
 		return graph.ZerosLike(inputs[0])
 	}
 	return inputs[f.input]
 }
-
-// Within implements [nn.Field].
-func (f tap) Within(*model.Scope) nn.Field { return f }
 
 // unit is a start of [htransform.Scale] for which NN2 is 1−t: SiLU(unit) = 1.
 const unit = 1.2784645427610738
@@ -66,7 +63,7 @@ func TestLikelihoodIsExactForNormalData(t *testing.T) {
 			t.Fatal(err)
 		}
 		var inputs int
-		h := htransform.RewardInformed{Reward: r, NN1: tap{-1, &inputs}, NN2: htransform.Scale(e.Scope("/h/nn2"), 8, unit, noise.New(1)),
+		h := htransform.RewardInformed{Reward: r, NN1: tap{nil, -1, &inputs}, NN2: htransform.Scale(e.Scope("/h/nn2"), 8, unit, noise.New(1)),
 			Weight: htransform.Likelihood(c.sigma, 1/float64(c.factor*c.factor))}
 		program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
 			s := diffusion.State{Process: schedule, X: in[0], T: in[1]}.Evaluate(shrink{})
@@ -141,7 +138,7 @@ func TestRewardInformedSeesTheMeasurement(t *testing.T) {
 	y := []float32{0.5, -1, 2, 0, 3}
 	var inputs int
 	eval := func(input int, show func(*graph.Node) *graph.Node) []float32 {
-		h := htransform.RewardInformed{Reward: r, NN1: tap{input, &inputs}, NN2: htransform.Scale(e.Scope("/h/nn2"), 8, unit, noise.New(1)), Show: show}
+		h := htransform.RewardInformed{Reward: r, NN1: tap{nil, input, &inputs}, NN2: htransform.Scale(e.Scope("/h/nn2"), 8, unit, noise.New(1)), Show: show}
 		program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
 			s := diffusion.State{Process: schedule, X: in[0], T: in[1]}.Evaluate(shrink{})
 			s.Given = in[2]
@@ -171,17 +168,17 @@ func TestRewardInformedSeesTheMeasurement(t *testing.T) {
 	}
 	compressed := eval(2, show)
 	for i, ti := range times {
-		alpha, sigma := schedule.Alpha(float64(ti)), schedule.Sigma(float64(ti))
+		alpha, level := schedule.Alpha(float64(ti)), schedule.Sigma(float64(ti))
 		var mean float64
 		for _, v := range x[4*i : 4*i+4] {
 			mean += alpha * float64(v) / 4
 		}
 		g := (float64(y[i]) - mean) / 4 / (sigma * sigma)
 		for j := 4 * i; j < 4*i+4; j++ {
-			near(t, "NN2·g", float64(rest[j]), -sigma*(1-float64(ti))*g, 1e-5)
-			near(t, "what the network makes of y", float64(got[j]-rest[j]), sigma*alpha*float64(y[i]), 1e-5) // h = −α·NN1
+			near(t, "NN2·g", float64(rest[j]), -level*(1-float64(ti))*g, 1e-5)
+			near(t, "what the network makes of y", float64(got[j]-rest[j]), level*alpha*float64(y[i]), 1e-5) // h = −α·NN1
 			log := math.Copysign(math.Log1p(math.Abs(g)), g)
-			near(t, "what it makes of g", float64(compressed[j]-rest[j]), sigma*alpha*log, 1e-5)
+			near(t, "what it makes of g", float64(compressed[j]-rest[j]), level*alpha*log, 1e-5)
 		}
 	}
 }

@@ -15,6 +15,20 @@ import (
 	"github.com/doob-diffusion/doob/reward"
 )
 
+// Learned is an h with parameters, to be fitted.
+type Learned interface {
+	diffusion.Control
+	// Parameters returns the parameters, sorted by path.
+	Parameters() []*model.Variable
+	// Within returns the same h with its parameters in other scopes, such as those of their averages, see [nn.Averages].
+	Within(place func(*model.Scope) *model.Scope) Learned
+}
+
+var (
+	_ Learned = RewardInformed{}
+	_ Learned = RewardFree{}
+)
+
 // control turns h, shaped like s.X, into the noise prediction ε_h = −σ·h.
 func control(s diffusion.State, h *graph.Node) *graph.Node {
 	_, sigma := s.AlphaSigma()
@@ -39,8 +53,8 @@ func velocity(s diffusion.State, v *graph.Node, whole bool) *graph.Node {
 // NN1 should start at zero. NN2(t) = (1−t)·SiLU(MLP(t)) is scalar, see [Scale].
 type RewardInformed struct {
 	Reward reward.Differentiable
-	NN1    nn.Field // of x, x̂₀ and g
-	NN2    nn.MLP   // time embedding to 1 output
+	NN1    nn.Network // of x, x̂₀ and g
+	NN2    nn.MLP     // time embedding to 1 output
 	// Tuned says that NN1 predicts a whole velocity and no change of it, and so should start as a copy of the base model's
 	// network: what it has learned since is its part of h, as with low-rank updates of large networks.
 	Tuned bool
@@ -50,8 +64,6 @@ type RewardInformed struct {
 	// then the last input of NN1, h_t(x) = NN1(x, x̂₀, g, y, t) + NN2(t)·g.
 	Show func(given *graph.Node) *graph.Node
 }
-
-var _ diffusion.Control = RewardInformed{}
 
 // Likelihood returns a weight for the likelihood of a measurement Ax + σξ with AAᵀ ≈ spread·I: with it, and NN2 = 1, h is exact
 // for standard normal data, where x̂₀ = αx and x leaves the variance σ² of X_0 open:
@@ -65,9 +77,14 @@ func Likelihood(sigma, spread float64) func(diffusion.State) *graph.Node {
 	}
 }
 
-// Within returns the same h with its parameters below another scope, as nn1 and nn2.
-func (h RewardInformed) Within(s *model.Scope) RewardInformed {
-	h.NN1, h.NN2 = h.NN1.Within(s.At("nn1")), h.NN2.At(s.At("nn2"))
+// Parameters implements [Learned].
+func (h RewardInformed) Parameters() []*model.Variable {
+	return nn.Sorted(append(h.NN1.Parameters(), h.NN2.Parameters()...))
+}
+
+// Within implements [Learned].
+func (h RewardInformed) Within(place func(*model.Scope) *model.Scope) Learned {
+	h.NN1, h.NN2 = h.NN1.Within(place), h.NN2.At(place(h.NN2.Scope))
 	return h
 }
 
@@ -76,7 +93,9 @@ func Scale(s *model.Scope, width int, start float64, key noise.Key) nn.MLP {
 	if start == 0 {
 		start = 0.02
 	}
-	return nn.MLP{Scope: s, In: nn.TimeFeatures, Out: 1, Width: width, Depth: 3}.Init(key, 0, start)
+	nn2 := nn.MLP{Scope: s, In: nn.TimeFeatures, Out: 1, Width: width, Depth: 3}
+	nn2.Init(key, 0, start)
+	return nn2
 }
 
 // Noise implements [diffusion.Control].
@@ -92,33 +111,34 @@ func (h RewardInformed) Noise(s diffusion.State) *graph.Node {
 		inputs = append(inputs, h.Show(s.Given))
 	}
 	return control(s, graph.Add(
-		velocity(s, h.NN1.Field(s.T, inputs...), h.Tuned),
+		velocity(s, h.NN1.Apply(s.T, inputs...), h.Tuned),
 		graph.Mul(diffusion.Column(h.scale(s.T), g), g)))
 }
 
 // scale returns NN2(t), [batch] or [1] like t.
 func (h RewardInformed) scale(t *graph.Node) *graph.Node {
-	value := h.NN2.Apply(op.Sinusoids(t, nn.TimeFeatures), nil)
+	value := h.NN2.Dense(nil, op.Sinusoids(t, nn.TimeFeatures))
 	return graph.Mul(graph.OneMinus(t), op.SiLU(graph.Squeeze(value, -1)))
 }
 
 // RewardFree is h_t(x) = NN1(x, x̂₀, t), for rewards without a gradient.
 type RewardFree struct {
-	NN1   nn.Field // of x and x̂₀
-	Tuned bool     // see [RewardInformed]
+	NN1   nn.Network // of x and x̂₀
+	Tuned bool       // see [RewardInformed]
 }
 
-var _ diffusion.Control = RewardFree{}
+// Parameters implements [Learned].
+func (h RewardFree) Parameters() []*model.Variable { return h.NN1.Parameters() }
 
-// Within returns the same h with its parameters below another scope, as nn1.
-func (h RewardFree) Within(s *model.Scope) RewardFree {
-	h.NN1 = h.NN1.Within(s.At("nn1"))
+// Within implements [Learned].
+func (h RewardFree) Within(place func(*model.Scope) *model.Scope) Learned {
+	h.NN1 = h.NN1.Within(place)
 	return h
 }
 
 // Noise implements [diffusion.Control].
 func (h RewardFree) Noise(s diffusion.State) *graph.Node {
-	return control(s, velocity(s, h.NN1.Field(s.T, s.X, s.X0()), h.Tuned))
+	return control(s, velocity(s, h.NN1.Apply(s.T, s.X, s.X0()), h.Tuned))
 }
 
 // Exact is the h-transform of a Gaussian-mixture prior and its exact tilted law, h* = ∇log p^tilted_t − ∇log p_t, both

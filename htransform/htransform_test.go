@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
@@ -148,7 +149,8 @@ func TestScaleIsAScalarOfTime(t *testing.T) {
 	prior, density, _ := laws(t)
 	e := open(t)
 	h := informed(e, reward.Mixture{Density: density}, 2)
-	h.NN2 = nn.MLP{Scope: e.Scope("/other"), In: nn.TimeFeatures, Out: 1, Width: 8, Depth: 3}.Init(noise.New(2), 1, 0.5)
+	h.NN2 = nn.MLP{Scope: e.Scope("/other"), In: nn.TimeFeatures, Out: 1, Width: 8, Depth: 3}
+	h.NN2.Init(noise.New(2), 1, 0.5)
 	got := noiseOf(t, e, prior, h)[0]
 	var scales []float64
 	each(func(i int, x []float64, alpha, sigma float64) {
@@ -168,7 +170,7 @@ func informed(e *engine.Engine, r reward.Differentiable, dim int) htransform.Rew
 	return htransform.RewardInformed{Reward: r, NN1: vector(e, "/h/nn1", 3*dim, dim), NN2: htransform.Scale(e.Scope("/h/nn2"), 8, 0, noise.New(1))}
 }
 
-func vector(e *engine.Engine, path string, in, out int) nn.MLP {
+func vector(e *engine.Engine, path string, in, out int) nn.Network {
 	return nn.MLP{Scope: e.Scope(path), In: in, Out: out, Width: 16, Depth: 2, Timed: true}.Init(noise.New(1), 0, 0)
 }
 
@@ -199,14 +201,47 @@ func TestTuned(t *testing.T) {
 	prior, _, _ := laws(t)
 	e := open(t)
 	h := htransform.RewardFree{NN1: vector(e, "/h/nn1", 4, 2), Tuned: true}
-	for name, h := range map[string]diffusion.Control{"as made": h, "within another scope": h.Within(e.Scope("/h"))} {
-		got := noiseOf(t, e, prior, h)[0]
-		each(func(i int, x []float64, alpha, sigma float64) {
-			score := prior.Diffuse(alpha, sigma).Score(x)
-			for j := range 2 {
-				near(t, name+": ε_h", float64(got[2*i+j]), -sigma*sigma*(-x[j]-score[j]), 2e-4)
+	got := noiseOf(t, e, prior, h)[0]
+	each(func(i int, x []float64, alpha, sigma float64) {
+		score := prior.Diffuse(alpha, sigma).Score(x)
+		for j := range 2 {
+			near(t, "ε_h", float64(got[2*i+j]), -sigma*sigma*(-x[j]-score[j]), 2e-4)
+		}
+	})
+}
+
+// What is learned lists all its parameters, and within other scopes reads those there and no others.
+func TestLearned(t *testing.T) {
+	prior, density, _ := laws(t)
+	e, other := open(t), open(t)
+	r := reward.Mixture{Density: density}
+	for name, c := range map[string]struct {
+		h, there htransform.Learned
+		last     []string // paths of last layers
+		size     int      // parameters
+	}{
+		"reward-free": {htransform.RewardFree{NN1: vector(e, "/free/nn1", 4, 2)}, htransform.RewardFree{NN1: vector(other, "/there/free/nn1", 4, 2)},
+			[]string{"/there/free/nn1/out/bias"}, 10},
+		"reward-informed": {informed(e, r, 2), htransform.RewardInformed{Reward: r, NN1: vector(other, "/there/h/nn1", 6, 2),
+			NN2: htransform.Scale(other.Scope("/there/h/nn2"), 8, 0, noise.New(1))}, []string{"/there/h/nn1/out/bias", "/there/h/nn2/out/bias"}, 18},
+	} {
+		for _, path := range c.last {
+			v := other.Params.GetVariable(path)
+			if err := v.SetValue(engine.Rows([]float32{2, -3}[:v.Shape().Size()])); err != nil {
+				t.Fatal(err)
 			}
-		})
+		}
+		moved := c.h.Within(func(s *model.Scope) *model.Scope { return other.Scope("/there" + s.Scope()) })
+		var paths, want []string
+		for i, p := range moved.Parameters() {
+			paths, want = append(paths, p.Path()), append(want, "/there"+c.h.Parameters()[i].Path())
+		}
+		if !slices.Equal(paths, want) || !slices.IsSorted(paths) || len(paths) != c.size {
+			t.Errorf("%s: parameters %v, want %v", name, paths, want)
+		}
+		if got, want := noiseOf(t, e, prior, moved)[0], noiseOf(t, e, prior, c.there)[0]; !slices.Equal(got, want) || slices.Equal(got, noiseOf(t, e, prior, c.h)[0]) {
+			t.Errorf("%s: within other scopes ε_h is %v, want %v", name, got, want)
+		}
 	}
 }
 

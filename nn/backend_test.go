@@ -48,12 +48,12 @@ func tasks() []task {
 	times := []float32{0.1, 0.35, 0.6, 0.85}
 	return []task{
 		{"U-Net", func(e *engine.Engine) func(in []*graph.Node) *graph.Node {
-			u := nn.UNet{Scope: e.Scope("/n"), In: 2, Out: 2, Width: 8, Multipliers: []int{1, 2}, Attention: []int{0}, Heads: 2}.Init(noise.New(1), 1, 0)
-			return func(in []*graph.Node) *graph.Node { return square(graph.Sub(u.Apply(in[0], in[1]), in[2])) }
+			u := begin(nn.UNet{Scope: e.Scope("/n"), In: 2, Out: 2, Width: 8, Multipliers: []int{1, 2}, Attention: []int{0}, Heads: 2}, 1, 1, 0)
+			return func(in []*graph.Node) *graph.Node { return square(graph.Sub(u.Apply(in[1], in[0]), in[2])) }
 		}, func(step int) []any { return []any{random(step, 0, 4, 8, 8, 2), times, random(step, 1, 4, 8, 8, 2)} }},
 		{"MLP", func(e *engine.Engine) func(in []*graph.Node) *graph.Node {
-			m := nn.MLP{Scope: e.Scope("/n"), In: 3, Out: 2, Width: 33, Depth: 3, Timed: true, Octaves: 2}.Init(noise.New(1), 1, 0)
-			return func(in []*graph.Node) *graph.Node { return square(graph.Sub(m.Apply(in[0], in[1]), in[2])) }
+			m := begin(nn.MLP{Scope: e.Scope("/n"), In: 3, Out: 2, Width: 33, Depth: 3, Timed: true, Octaves: 2}, 1, 1, 0)
+			return func(in []*graph.Node) *graph.Node { return square(graph.Sub(m.Dense(in[1], in[0]), in[2])) }
 		}, func(step int) []any { return []any{random(step, 0, 4, 3), times, random(step, 1, 4, 2)} }},
 	}
 }
@@ -63,10 +63,11 @@ func train(t *testing.T, c task, backend string) (losses []float64, state [][]fl
 	t.Helper()
 	e := openBackend(t, backend)
 	loss := c.start(e)
-	trainer, err := nn.NewTrainer(e, "/n", nn.Optimizer{LearningRate: 2e-3, WeightDecay: 0.01, EMA: 0.99, Decay: 60}, loss)
+	trainer, err := nn.NewTrainer(e, variables(e, "/n"), nn.Optimizer{LearningRate: 2e-3, WeightDecay: 0.01, EMA: 0.99}, loss)
 	if err != nil {
 		t.Fatal(err)
 	}
+	trainer.Decay(0, 60)
 	for step := range 50 {
 		loss, err := trainer.Step(c.batch(step)...)
 		if err != nil {
@@ -74,7 +75,7 @@ func train(t *testing.T, c task, backend string) (losses []float64, state [][]fl
 		}
 		losses = append(losses, loss)
 	}
-	for _, p := range nn.Parameters(e, "/n") {
+	for _, p := range variables(e, "/n") {
 		state = append(state, value(t, e, p.Path()), value(t, e, nn.Averaged(p.Path())))
 	}
 	return losses, state

@@ -11,7 +11,9 @@ import (
 )
 
 // LogProbabilities returns log p(class | x), [batch, Out], for images x.
-func (c CNN) LogProbabilities(x *graph.Node) *graph.Node { return graph.LogSoftmax(c.Apply(x), -1) }
+func (c CNN) LogProbabilities(x *graph.Node) *graph.Node {
+	return graph.LogSoftmax(c.Apply(nil, x), -1)
+}
 
 // Classification are the settings of a classifier's training.
 type Classification struct {
@@ -20,15 +22,18 @@ type Classification struct {
 	Optimizer Optimizer `yaml:",inline"`
 }
 
-// Trainer compiles the cross-entropy over the parameters below path. The inputs of a step are images [Batch, height,
-// width, In] and labels [Batch], int32.
-func (s Classification) Trainer(e *engine.Engine, path string, c CNN) (*Trainer, error) {
-	options := s.Optimizer
-	options.Decay = s.Steps
-	return NewTrainer(e, path, options, func(in []*graph.Node) *graph.Node {
+// Trainer compiles the cross-entropy, with a learning rate that falls to zero over Steps. The inputs of a step are images
+// [Batch, height, width, In] and labels [Batch], int32.
+func (s Classification) Trainer(e *engine.Engine, c CNN) (*Trainer, error) {
+	trainer, err := NewTrainer(e, c.Parameters(), s.Optimizer, func(in []*graph.Node) *graph.Node {
 		truth := graph.OneHot(in[1], c.Out, in[0].DType())
 		return graph.Neg(graph.ReduceAllMean(graph.ReduceSum(graph.Mul(truth, c.LogProbabilities(in[0])), -1)))
 	})
+	if err != nil {
+		return nil, err
+	}
+	trainer.Decay(0, s.Steps)
+	return trainer, nil
 }
 
 // Predict returns the most probable class of every image in x [n, height, width, In], in batches of the given size.

@@ -18,11 +18,12 @@ import (
 // With the default width it has 131 thousand parameters for 10 classes, and an image of 28×28×1 takes 15 million products.
 type CNN struct {
 	// Scope holds the parameters.
-	Scope *model.Scope
+	Scope *model.Scope `yaml:"-" json:"-"`
 	// In are the channels of the images, Out the classes.
-	In, Out int
+	In  int `yaml:"-" json:"-"`
+	Out int `yaml:"-" json:"-"`
 	// Width is that of the first layer, a multiple of 8; 0 means 32.
-	Width int
+	Width int `yaml:"width"`
 }
 
 // cnnStrides are the strides of the convolutions.
@@ -31,9 +32,8 @@ var cnnStrides = [5]int{1, 2, 1, 2, 1}
 // normalised reports whether convolution i has a norm after it.
 func normalised(i int) bool { return i < len(cnnStrides)-1 }
 
-// Init creates the parameters: weights N(0, 1/fan-in), biases zero, the weights of the last layer scaled by last and its
-// bias equal to bias.
-func (c CNN) Init(key noise.Key, last, bias float64) CNN {
+// Init implements [Network]: weights N(0, 1/fan-in), biases zero, but for the last layer.
+func (c CNN) Init(key noise.Key, last, bias float64) Network {
 	c.check()
 	in := c.In
 	for i := range cnnStrides {
@@ -57,12 +57,19 @@ func (c CNN) At(s *model.Scope) CNN {
 	return c
 }
 
-// Apply returns the network at x [batch, height, width, In], as [batch, Out].
-func (c CNN) Apply(x *graph.Node) *graph.Node {
-	return affine(c.Scope.At("out"), c.Features(x))
+// Apply implements [Network]: it takes no times, and images [batch, height, width, …] of In channels together, and returns
+// what is the log probabilities of the classes but for a constant, [batch, Out].
+func (c CNN) Apply(_ *graph.Node, images ...*graph.Node) *graph.Node {
+	return affine(c.Scope.At("out"), c.Features(graph.Concatenate(images, -1)))
 }
 
-// Features returns what the last layer sees, [batch, FeatureSize]: the features for a Fréchet distance.
+// Parameters implements [Network].
+func (c CNN) Parameters() []*model.Variable { return below(c.Scope) }
+
+// Within implements [Network].
+func (c CNN) Within(place func(*model.Scope) *model.Scope) Network { return c.At(place(c.Scope)) }
+
+// Features returns what the last layer sees of x [batch, height, width, In], [batch, FeatureSize]: the features for a Fréchet distance.
 func (c CNN) Features(x *graph.Node) *graph.Node {
 	c.check()
 	if x.Rank() != 4 || x.Shape().Dimensions[3] != c.In {

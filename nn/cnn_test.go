@@ -21,7 +21,7 @@ func smallCNN(e *engine.Engine) nn.CNN { return nn.CNN{Scope: e.Scope("/u"), In:
 // classify evaluates a CNN, and its features, on images of shape [height, width, In].
 func classify(t *testing.T, e *engine.Engine, c nn.CNN, x []float32, height, width int) (result, features []float32) {
 	t.Helper()
-	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{c.Apply(in[0]), c.Features(in[0])} })
+	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{c.Apply(nil, in[0]), c.Features(in[0])} })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func classify(t *testing.T, e *engine.Engine, c nn.CNN, x []float32, height, wid
 // The architecture, layer by layer in float64.
 func TestCNNAgainstReference(t *testing.T) {
 	e := open(t)
-	c := smallCNN(e).Init(noise.New(1), 1, 0)
+	c := begin(smallCNN(e), 1, 1, 0)
 	randomize(t, e)
 	const height, width = 8, 12
 	x := images(2, height*width*2)
@@ -81,11 +81,11 @@ func TestCNNAgainstReference(t *testing.T) {
 func TestCNNInit(t *testing.T) {
 	a, b := open(t), open(t)
 	b.Scope("/before").VariableWithValue("w", float32(1))
-	c := nn.CNN{Scope: a.Scope("/u"), In: 1, Out: 10}.Init(noise.New(7), 0.5, 0.25)
+	c := begin(nn.CNN{Scope: a.Scope("/u"), In: 1, Out: 10}, 7, 0.5, 0.25)
 	nn.CNN{Scope: b.Scope("/u"), In: 1, Out: 10}.Init(noise.New(7), 0.5, 0.25)
 	total := 0
 	var names []string
-	for _, p := range nn.Parameters(a, "/u") {
+	for _, p := range variables(a, "/u") {
 		total += p.Shape().Size()
 		names = append(names, strings.TrimPrefix(p.Path(), "/u/"))
 		if !slices.Equal(value(t, a, p.Path()), value(t, b, p.Path())) {
@@ -115,7 +115,7 @@ func TestCNNInit(t *testing.T) {
 	if len(features) != 3*64 || len(result) != 3*10 {
 		t.Errorf("%d features and %d results of 3 images", len(features), len(result))
 	}
-	c = c.At(a.Scope("/constant")).Init(noise.New(1), 0, 0.75)
+	c = begin(c.At(a.Scope("/constant")), 1, 0, 0.75)
 	constant, _ := classify(t, a, c, images(2, 28*28), 28, 28)
 	for _, v := range constant {
 		near(t, "result with last = 0", float64(v), 0.75, 0)
@@ -124,7 +124,7 @@ func TestCNNInit(t *testing.T) {
 
 func TestCNNTreatsImagesAlone(t *testing.T) {
 	e := open(t)
-	c := smallCNN(e).Init(noise.New(1), 1, 0)
+	c := begin(smallCNN(e), 1, 1, 0)
 	randomize(t, e)
 	const size = 7 * 6 * 2 // odd sizes are rounded up
 	x := images(3, size)
@@ -140,11 +140,11 @@ func TestCNNTreatsImagesAlone(t *testing.T) {
 // Every parameter's gradient against a difference in a random direction, in float64.
 func TestCNNGradient(t *testing.T) {
 	e := open(t)
-	c := smallCNN(e).Init(noise.New(1), 1, 0)
+	c := begin(smallCNN(e), 1, 1, 0)
 	randomize(t, e)
-	parameters := nn.Parameters(e, "/u")
+	parameters := variables(e, "/u")
 	loss := func(x *graph.Node) *graph.Node {
-		return graph.ReduceAllMean(graph.Square(graph.AddScalar(c.Apply(x), -0.3)))
+		return graph.ReduceAllMean(graph.Square(graph.AddScalar(c.Apply(nil, x), -0.3)))
 	}
 	value, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{loss(in[0])} })
 	if err != nil {
@@ -205,10 +205,10 @@ func TestCNNGradient(t *testing.T) {
 func TestCNNLearns(t *testing.T) {
 	train := func() (first, last float64, right int) {
 		e := open(t)
-		c := nn.CNN{Scope: e.Scope("/u"), In: 1, Out: 2, Width: 8}.Init(noise.New(1), 0, 0)
-		trainer, err := nn.NewTrainer(e, "/u", nn.Optimizer{LearningRate: 1e-2}, func(in []*graph.Node) *graph.Node {
+		c := begin(nn.CNN{Scope: e.Scope("/u"), In: 1, Out: 2, Width: 8}, 1, 0, 0)
+		trainer, err := nn.NewTrainer(e, variables(e, "/u"), nn.Optimizer{LearningRate: 1e-2}, func(in []*graph.Node) *graph.Node {
 			truth := graph.OneHot(in[1], 2, in[0].DType())
-			return graph.Neg(graph.ReduceAllMean(graph.ReduceSum(graph.Mul(truth, graph.LogSoftmax(c.Apply(in[0]), -1)), -1)))
+			return graph.Neg(graph.ReduceAllMean(graph.ReduceSum(graph.Mul(truth, graph.LogSoftmax(c.Apply(nil, in[0]), -1)), -1)))
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -286,7 +286,7 @@ func TestCNNErrors(t *testing.T) {
 			for _, d := range c.x {
 				size *= d
 			}
-			program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{c.c.Apply(in[0])} })
+			program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{c.c.Apply(nil, in[0])} })
 			if err == nil {
 				_, err = program.Run(engine.Rows(make([]float32, size), c.x...))
 			}

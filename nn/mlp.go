@@ -24,21 +24,22 @@ const TimeFeatures = 32
 // a learned projection of the sinusoidal embedding of t is added before every activation.
 type MLP struct {
 	// Scope holds the parameters.
-	Scope *model.Scope
-	// In and Out are the sizes of input and output; Width and Depth those of the hidden layers.
-	In, Out, Width, Depth int
-	// Timed says that Apply takes times.
-	Timed bool
+	Scope *model.Scope `yaml:"-" json:"-"`
+	// In and Out are the sizes of input and output.
+	In  int `yaml:"-" json:"-"`
+	Out int `yaml:"-" json:"-"`
+	// Width and Depth are the sizes of the hidden layers.
+	Width int `yaml:"width"`
+	Depth int `yaml:"depth"`
 	// Octaves is the number of frequencies π/4, π/2, π, … at which sines and cosines of every input join the inputs, for
 	// functions with fine structure in few dimensions (Tancik et al. 2020). 0 adds none.
-	Octaves int
+	Octaves int `yaml:"octaves"`
+	// Timed says that the network takes times.
+	Timed bool `yaml:"-" json:"-"`
 }
 
-var _ Field = MLP{}
-
-// Init creates the parameters: weights N(0, 1/fan-in), biases zero, the weights of the last layer scaled by last and its
-// bias equal to bias. With last = 0 the network starts as that constant.
-func (m MLP) Init(key noise.Key, last, bias float64) MLP {
+// Init implements [Network]: weights N(0, 1/fan-in), biases zero, but for the last layer.
+func (m MLP) Init(key noise.Key, last, bias float64) Network {
 	in := m.In * (1 + 2*m.Octaves)
 	for i := range m.Depth {
 		s := m.Scope.At("hidden_%d", i)
@@ -58,25 +59,28 @@ func (m MLP) At(s *model.Scope) MLP {
 	return m
 }
 
-// Apply returns the network at x [batch, In], as [batch, Out]. Times t are [batch] or [1]; nil unless Timed.
-func (m MLP) Apply(x, t *graph.Node) *graph.Node {
-	return affine(m.Scope.At("out"), m.Features(x, t))
+// Dense returns the network at x [batch, In], as [batch, Out]. Times t are [batch] or [1]; nil unless Timed.
+func (m MLP) Dense(t, x *graph.Node) *graph.Node {
+	return affine(m.Scope.At("out"), m.Features(t, x))
 }
 
-// Field implements [Field]: In counts the coordinates of all inputs.
-func (m MLP) Field(t *graph.Node, inputs ...*graph.Node) *graph.Node {
+// Apply implements [Network]: In counts the numbers of all inputs, Out those of the first.
+func (m MLP) Apply(t *graph.Node, inputs ...*graph.Node) *graph.Node {
 	flat := make([]*graph.Node, len(inputs))
 	for i, in := range inputs {
 		flat[i] = graph.Reshape(in, in.Shape().Dimensions[0], -1)
 	}
-	return graph.Reshape(m.Apply(graph.Concatenate(flat, -1), t), inputs[0].Shape().Dimensions...)
+	return graph.Reshape(m.Dense(t, graph.Concatenate(flat, -1)), inputs[0].Shape().Dimensions...)
 }
 
-// Within implements [Field].
-func (m MLP) Within(s *model.Scope) Field { return m.At(s) }
+// Parameters implements [Network].
+func (m MLP) Parameters() []*model.Variable { return below(m.Scope) }
+
+// Within implements [Network].
+func (m MLP) Within(place func(*model.Scope) *model.Scope) Network { return m.At(place(m.Scope)) }
 
 // Features returns the last hidden layer [batch, Width].
-func (m MLP) Features(x, t *graph.Node) *graph.Node {
+func (m MLP) Features(t, x *graph.Node) *graph.Node {
 	x = octaves(x, m.Octaves)
 	var embedding *graph.Node
 	if m.Timed {

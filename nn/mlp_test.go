@@ -8,6 +8,7 @@ import (
 
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/nn"
@@ -21,6 +22,17 @@ func open(t *testing.T) *engine.Engine {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// begin creates the parameters of a network and returns it, of its own type.
+func begin[N nn.Network](n N, seed uint64, last, bias float64) N {
+	n.Init(noise.New(seed), last, bias)
+	return n
+}
+
+// variables returns those below a path that can be trained, sorted by path.
+func variables(e *engine.Engine, path string) []*model.Variable {
+	return slices.DeleteFunc(nn.Sorted(slices.Collect(e.Scope(path).IterVariables())), func(v *model.Variable) bool { return !v.Trainable })
 }
 
 // value returns a parameter's numbers.
@@ -62,7 +74,7 @@ func TestMLPAgainstHost(t *testing.T) {
 	}{{false, 0}, {true, 0}, {false, 3}, {true, 1}} {
 		timed := c.timed
 		e := open(t)
-		m := nn.MLP{Scope: e.Scope("/h"), In: 3, Out: 2, Width: 8, Depth: 3, Timed: timed, Octaves: c.octaves}.Init(noise.New(1), 1, 0.25)
+		m := begin(nn.MLP{Scope: e.Scope("/h"), In: 3, Out: 2, Width: 8, Depth: 3, Timed: timed, Octaves: c.octaves}, 1, 1, 0.25)
 		// Biases start at zero; make them tell.
 		for _, path := range []string{"/h/hidden_0/bias", "/h/hidden_2/bias"} {
 			if err := e.Params.GetVariable(path).SetValue(tensors.FromValue([]float32{1, 2, 3, 4, 5, 6, 7, 8})); err != nil {
@@ -75,7 +87,7 @@ func TestMLPAgainstHost(t *testing.T) {
 			if timed {
 				at = in[1]
 			}
-			return []*graph.Node{m.Apply(in[0], at), m.Features(in[0], at)}
+			return []*graph.Node{m.Dense(at, in[0]), m.Features(at, in[0])}
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -171,8 +183,8 @@ func TestInit(t *testing.T) {
 
 func TestZeroLastLayerIsConstant(t *testing.T) {
 	e := open(t)
-	m := nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 2, Width: 8, Depth: 2, Timed: true}.Init(noise.New(1), 0, 0.3)
-	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{m.Apply(in[0], in[1])} })
+	m := begin(nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 2, Width: 8, Depth: 2, Timed: true}, 1, 0, 0.3)
+	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{m.Dense(in[1], in[0])} })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +200,7 @@ func TestZeroLastLayerIsConstant(t *testing.T) {
 func TestMissingParameters(t *testing.T) {
 	e := open(t)
 	m := nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 2, Width: 8, Depth: 1}
-	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{m.Apply(in[0], nil)} })
+	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{m.Dense(nil, in[0])} })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,10 +2,9 @@ package nn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
@@ -15,19 +14,19 @@ import (
 	"github.com/doob-diffusion/doob/op"
 )
 
-// Optimizer is AdamW with optional clipping, cosine decay and parameter averaging. The zero value is Adam at 1e-3.
+// Optimizer is AdamW with optional clipping and parameter averaging. The zero value is Adam at 1e-3. How the rate falls is
+// said to the [Trainer], which knows the steps.
 type Optimizer struct {
 	LearningRate float64 `yaml:"learning_rate"` // 0 means 1e-3
 	WeightDecay  float64 `yaml:"weight_decay"`  // decoupled; 0 is plain Adam
 	ClipNorm     float64 `yaml:"clip_norm"`     // global gradient norm; 0 means 1, negative means no clipping
-	Decay        int     `yaml:"-"`             // steps over which the rate falls to zero by a cosine; 0 keeps it constant
 	EMA          float64 `yaml:"ema"`           // decay of the averaged copy of the parameters; 0 makes it equal to them
 }
 
 const beta1, beta2, epsilon = 0.9, 0.999, 1e-8
 
-// Trainer minimises one loss over the parameters of one scope. Its state, like the parameters, are variables of the
-// engine: moments under /optimizer/<scope>, averages under /ema/<scope>.
+// Trainer minimises one loss over some parameters. Its state, like the parameters, are variables of the engine: moments
+// under /optimizer/<path>, averages under /ema/<path>.
 type Trainer struct {
 	options    Optimizer
 	engine     *engine.Engine
@@ -35,22 +34,26 @@ type Trainer struct {
 	loss       func(inputs []*graph.Node) *graph.Node
 	program    *engine.Program
 	steps      int
+	from, over int // the rate falls from the first on, over so many steps
 }
 
-// NewTrainer compiles the loss, a scalar graph function of the inputs given to Step, over the parameters below path.
-func NewTrainer(e *engine.Engine, path string, options Optimizer, loss func(inputs []*graph.Node) *graph.Node) (*Trainer, error) {
+// NewTrainer compiles the loss, a scalar graph function of the inputs given to Step, over parameters of the engine. The rate
+// is constant until [Trainer.Decay] says otherwise.
+func NewTrainer(e *engine.Engine, parameters []*model.Variable, options Optimizer, loss func(inputs []*graph.Node) *graph.Node) (*Trainer, error) {
 	if options.LearningRate == 0 {
 		options.LearningRate = 1e-3
 	}
 	if options.ClipNorm == 0 {
 		options.ClipNorm = 1
 	}
-	parameters := Parameters(e, path)
 	t := &Trainer{options: options, engine: e, parameters: parameters, loss: loss}
 	if len(parameters) == 0 {
-		return nil, fmt.Errorf("nn: no parameters below %s to train", path)
+		return nil, errors.New("nn: no parameters to train: Init has not run, or they are in another scope")
 	}
 	for _, p := range parameters {
+		if e.Params.GetVariable(p.Path()) != p { // its new values would be lost
+			return nil, fmt.Errorf("nn: parameter %s is of another engine: train it there, or a copy of it here", p.Path())
+		}
 		for _, name := range []string{"/m", "/v"} {
 			frozen(e, "/optimizer"+p.Path()+name, tensors.FromShape(p.Shape()))
 		}
@@ -76,13 +79,13 @@ func NewTrainer(e *engine.Engine, path string, options Optimizer, loss func(inpu
 		scale = graph.Where(finite, scale, graph.ScalarZero(g, scale.DType())) // 0 voids the step
 		for i, p := range parameters {
 			m, v := e.Params.GetVariable("/optimizer"+p.Path()+"/m"), e.Params.GetVariable("/optimizer"+p.Path()+"/v")
-			p1, m1, v1 := op.AdamW(nodes[i], grads[i], m.NodeValue(g), v.NodeValue(g), scalar(0), scalar(1), scalar(2), scale,
+			p1, m1, v1 := op.AdamW(nodes[i], grads[i], engine.Parameter(m, value), engine.Parameter(v, value), scalar(0), scalar(1), scalar(2), scale,
 				beta1, beta2, epsilon, options.WeightDecay)
 			p.SetNodeValue(p1)
 			m.SetNodeValue(m1)
 			v.SetNodeValue(v1)
 			a := e.Params.GetVariable(Averaged(p.Path()))
-			a.SetNodeValue(op.EMA(a.NodeValue(g), p1, scalar(3)))
+			a.SetNodeValue(op.EMA(engine.Parameter(a, value), p1, scalar(3)))
 		}
 		return []*graph.Node{value, scale}
 	})
@@ -101,6 +104,11 @@ func (t *Trainer) gradient(inputs []*graph.Node) (value *graph.Node, nodes, grad
 // Resume makes the next step the one after the given number, of a run whose parameters, moments and averages have been
 // restored: rate, corrections and averaging continue from there.
 func (t *Trainer) Resume(steps int) { t.steps = steps }
+
+// Decay makes the learning rate fall to zero by a cosine over so many steps, counted from the step after from, before which
+// it is whole and after which it stays zero. With 0 steps it is constant. A later start is a warm restart (SGDR, Loshchilov &
+// Hutter 2017): corrections and averaging go on by the steps from the very first.
+func (t *Trainer) Decay(from, steps int) { t.from, t.over = from, steps }
 
 // Run takes the steps that are left of n, each on the inputs of its number, from 0. After, if not nil, is called with the
 // number of steps done and the loss; its error ends the run, as does that of the context.
@@ -127,8 +135,8 @@ func (t *Trainer) Run(ctx context.Context, n int, inputs func(step int) []any, a
 func (t *Trainer) Step(inputs ...any) (float64, error) {
 	t.steps++
 	k, rate := float64(t.steps), t.options.LearningRate
-	if n := t.options.Decay; n > 0 {
-		rate *= 0.5 * (1 + math.Cos(math.Pi*min(1, (k-1)/float64(n))))
+	if t.over > 0 {
+		rate *= 0.5 * (1 + math.Cos(math.Pi*min(1, max(0, k-1-float64(t.from))/float64(t.over))))
 	}
 	// Early averages would otherwise remember the initial parameters: start the decay low (Karras et al. 2022).
 	ema := min(t.options.EMA, (1+k)/(10+k))
@@ -145,21 +153,6 @@ func (t *Trainer) Step(inputs ...any) (float64, error) {
 	}
 	return loss, nil
 }
-
-// Parameters returns the trainable variables below path, sorted by name.
-func Parameters(e *engine.Engine, path string) []*model.Variable {
-	var out []*model.Variable
-	for v := range e.Params.IterVariables() {
-		if v.Trainable && strings.HasPrefix(v.Path(), path+"/") {
-			out = append(out, v)
-		}
-	}
-	slices.SortFunc(out, func(a, b *model.Variable) int { return strings.Compare(a.Path(), b.Path()) })
-	return out
-}
-
-// Averaged returns the path of the averaged copy of a parameter or scope.
-func Averaged(path string) string { return "/ema" + path }
 
 func frozen(e *engine.Engine, path string, value *tensors.Tensor) {
 	e.Params.VariableWithValue(path, value).SetTrainable(false)

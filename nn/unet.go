@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/gomlx/gomlx/core/graph"
-	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/noise"
@@ -33,37 +32,38 @@ import (
 // e = SiLU(dense(SiLU(dense(sinusoids of t)))), of 4·Width numbers.
 type UNet struct {
 	// Scope holds the parameters.
-	Scope *model.Scope
-	// In and Out are the channels of the images; Width is that of level 0 for a multiplier of 1.
-	In, Out, Width int
+	Scope *model.Scope `yaml:"-" json:"-"`
+	// In and Out are the channels of the images.
+	In  int `yaml:"-" json:"-"`
+	Out int `yaml:"-" json:"-"`
+	// Width is the number of channels of level 0 for a multiplier of 1.
+	Width int `yaml:"width"`
 	// Multipliers give every level its width; nil means 1, 2, 4.
-	Multipliers []int
+	Multipliers []int `yaml:"multipliers"`
 	// Blocks is the number of residual blocks per level and direction; 0 means 1.
-	Blocks int
-	// Bottom is the number of residual blocks of the lowest level, where they are cheap and see the whole image; 0 means
-	// Blocks.
-	Bottom int
-	// Attention lists further levels with attention after every residual block. The lowest level always has it.
-	Attention []int
+	Blocks int `yaml:"blocks"`
 	// Heads is the number of attention heads, a divisor of the channels; 0 means 1.
-	Heads int
-	// Groups is that of the normalisations, a divisor of the channels. 0 means 32, halved until it divides the channels
-	// of a layer with at least 4 in a group.
-	Groups int
+	Heads int `yaml:"heads"`
 	// Patch is the side of the squares of pixels that are one position of level 0, with a channel for every pixel
 	// (space-to-depth): it saves the most expensive resolutions. 0 means 1.
-	Patch int
+	Patch int `yaml:"patch"`
+	// Bottom is the number of residual blocks of the lowest level, where they are cheap and see the whole image; 0 means
+	// Blocks.
+	Bottom int `yaml:"bottom" json:",omitempty"`
 	// Checkpoint has the residual blocks computed again in the backward pass, which then needs the memory of one block
 	// instead of all. Results are the same, up to the order in which gradients are added.
-	Checkpoint bool
+	Checkpoint bool `yaml:"checkpoint" json:",omitempty"`
+	// Attention lists further levels with attention after every residual block. The lowest level always has it.
+	Attention []int `yaml:"-" json:"-"`
+	// Groups is that of the normalisations, a divisor of the channels. 0 means 32, halved until it divides the channels
+	// of a layer with at least 4 in a group.
+	Groups int `yaml:"-" json:"-"`
 }
 
-var _ Field = UNet{}
-
-// Init creates the parameters: weights N(0, 1/fan-in) and biases zero; but the last convolution of every residual block
+// Init implements [Network]: weights N(0, 1/fan-in) and biases zero; but the last convolution of every residual block
 // and the last product of every attention start at zero, so that each is the identity (or its skip), and so does what is
-// made of the time; the weights of the last layer are scaled by last and its bias is equal to bias.
-func (u UNet) Init(key noise.Key, last, bias float64) UNet {
+// made of the time.
+func (u UNet) Init(key noise.Key, last, bias float64) Network {
 	u.check()
 	for _, l := range u.layers() {
 		s := u.Scope
@@ -93,60 +93,17 @@ func (u UNet) Init(key noise.Key, last, bias float64) UNet {
 	return u
 }
 
-// From sets the parameters to those of another network with the same layers, whose inputs are the first of these: what the
-// others add is zero, so that both networks are the same function of those inputs.
-func (u UNet) From(other UNet) (UNet, error) {
-	for i, l := range other.layers() {
-		if own := u.layers(); i >= len(own) || own[i].path != l.path || own[i].out != l.out || own[i].in != l.in && l.path != "in" || u.In < other.In {
-			return u, fmt.Errorf("nn: U-Net from another with layer %s of %d to %d channels: want the same layers", l.path, l.in, l.out)
-		}
-	}
-	prefix := other.Scope.Scope()
-	for v := range other.Scope.IterVariables() {
-		name := strings.TrimPrefix(v.Path(), prefix)
-		if name == v.Path() {
-			continue
-		}
-		value, err := v.MustValue().Clone()
-		if err == nil && name == "/in/weights" {
-			value, err = u.widen(value, other.In)
-		}
-		if err == nil {
-			err = u.Scope.Store().GetVariable(u.Scope.Scope() + name).SetValue(value)
-		}
-		if err != nil {
-			return u, fmt.Errorf("nn: %s of another U-Net: %w", name, err)
-		}
-	}
-	return u, nil
-}
-
-// widen puts zeros for further inputs into the weights [3, 3, patch²·in, out] of the first convolution.
-func (u UNet) widen(weights *tensors.Tensor, in int) (*tensors.Tensor, error) {
-	from, err := tensors.CopyFlatData[float32](weights)
-	if err != nil {
-		return nil, err
-	}
-	out, places := u.channels(0), u.patch()*u.patch()
-	to := make([]float32, 9*places*u.In*out)
-	for i := range 9 * places {
-		for c := range in {
-			copy(to[(i*u.In+c)*out:(i*u.In+c+1)*out], from[(i*in+c)*out:])
-		}
-	}
-	return tensors.FromFlatDataAndDimensions(to, 3, 3, places*u.In, out), nil
-}
-
 // At returns the same network with its parameters in another scope, such as that of their averages.
 func (u UNet) At(s *model.Scope) UNet {
 	u.Scope = s
 	return u
 }
 
-// Apply returns the network at x [batch, height, width, In], as [batch, height, width, Out]. Times t are [batch] or [1].
-// Height and width must be multiples of Patch, and then even at every level but the lowest.
-func (u UNet) Apply(x, t *graph.Node) *graph.Node {
+// Apply implements [Network] at images [batch, height, width, …], whose channels are In together, as [batch, height, width,
+// Out]. Height and width must be multiples of Patch, and then even at every level but the lowest.
+func (u UNet) Apply(t *graph.Node, images ...*graph.Node) *graph.Node {
 	u.check()
+	x := graph.Concatenate(images, -1)
 	dims := x.Shape().Dimensions
 	if len(dims) != 4 || dims[3] != u.In {
 		panic(fmt.Errorf("nn: U-Net of x %s: want [batch, height, width, %d]", x.Shape(), u.In))
@@ -187,13 +144,11 @@ func (u UNet) Apply(x, t *graph.Node) *graph.Node {
 	return depthToSpace(x, u.patch())
 }
 
-// Field implements [Field]: the inputs are images, and In counts the channels of all.
-func (u UNet) Field(t *graph.Node, inputs ...*graph.Node) *graph.Node {
-	return u.Apply(graph.Concatenate(inputs, -1), t)
-}
+// Parameters implements [Network].
+func (u UNet) Parameters() []*model.Variable { return below(u.Scope) }
 
-// Within implements [Field].
-func (u UNet) Within(s *model.Scope) Field { return u.At(s) }
+// Within implements [Network].
+func (u UNet) Within(place func(*model.Scope) *model.Scope) Network { return u.At(place(u.Scope)) }
 
 // spaceToDepth makes channels of every patch×patch pixels: [batch, h, w, c] to [batch, h/patch, w/patch, patch²·c].
 func spaceToDepth(x *graph.Node, patch int) *graph.Node {

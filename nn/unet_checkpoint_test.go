@@ -19,9 +19,9 @@ import (
 // by name.
 func slopes[T float32 | float64](t *testing.T, e *engine.Engine, u nn.UNet) map[string][]T {
 	t.Helper()
-	parameters := nn.Parameters(e, "/u")
+	parameters := variables(e, "/u")
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
-		y := u.Apply(in[0], in[1])
+		y := u.Apply(in[1], in[0])
 		nodes := slices.Clone(in)
 		for _, p := range parameters {
 			nodes = append(nodes, p.NodeValue(in[0]))
@@ -114,9 +114,9 @@ func TestCheckpointSavesMemory(t *testing.T) {
 	var bytes, losses [2]float64
 	for i, checkpoint := range []bool{false, true} {
 		e := open(t)
-		u := nn.UNet{Scope: e.Scope("/u"), In: 1, Out: 1, Width: 16, Multipliers: []int{1, 1, 1, 1}, Blocks: 3, Checkpoint: checkpoint}.Init(noise.New(1), 1, 0)
-		trainer, err := nn.NewTrainer(e, "/u", nn.Optimizer{}, func(in []*graph.Node) *graph.Node {
-			return graph.ReduceAllMean(graph.Square(graph.Sub(u.Apply(in[0], in[1]), in[2])))
+		u := begin(nn.UNet{Scope: e.Scope("/u"), In: 1, Out: 1, Width: 16, Multipliers: []int{1, 1, 1, 1}, Blocks: 3, Checkpoint: checkpoint}, 1, 1, 0)
+		trainer, err := nn.NewTrainer(e, variables(e, "/u"), nn.Optimizer{}, func(in []*graph.Node) *graph.Node {
+			return graph.ReduceAllMean(graph.Square(graph.Sub(u.Apply(in[1], in[0]), in[2])))
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -155,7 +155,7 @@ func TestCheckpointKeepsGradients(t *testing.T) {
 	}
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
 		g := in[0].Graph()
-		guidance := graph.StopGradient(graph.Gradient(graph.ReduceAllSum(graph.Square(u.Apply(in[0], in[1]))), in[0])[0])
+		guidance := graph.StopGradient(graph.Gradient(graph.ReduceAllSum(graph.Square(u.Apply(in[1], in[0]))), in[0])[0])
 		before, f := calls(g), factor.NodeValue(g)
 		if before == 0 {
 			t.Error("the network calls nothing")

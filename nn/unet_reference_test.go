@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/doob-diffusion/doob/engine"
-	"github.com/doob-diffusion/doob/noise"
 )
 
 // picture is one image on the host: pixels in rows, each with its channels.
@@ -195,7 +194,7 @@ func (r reference) apply(p picture, at float64) picture {
 
 func TestUNetAgainstReference(t *testing.T) {
 	e := open(t)
-	u := tiny(e).Init(noise.New(1), 1, 0)
+	u := begin(tiny(e), 1, 1, 0)
 	randomize(t, e)
 	const height, width, at = 4, 6, 0.25
 	x := images(1, height*width*2)

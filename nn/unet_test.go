@@ -25,7 +25,7 @@ func tiny(e *engine.Engine) nn.UNet {
 func randomize(t *testing.T, e *engine.Engine) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(5, 6))
-	for _, p := range nn.Parameters(e, "/u") {
+	for _, p := range variables(e, "/u") {
 		v := make([]float32, p.Shape().Size())
 		for i := range v {
 			v[i] = float32(0.5 * r.NormFloat64())
@@ -39,7 +39,7 @@ func randomize(t *testing.T, e *engine.Engine) {
 // apply evaluates the network on images of two channels.
 func apply(t *testing.T, e *engine.Engine, u nn.UNet, x []float32, height, width int, times ...float32) []float32 {
 	t.Helper()
-	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{u.Apply(in[0], in[1])} })
+	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{u.Apply(in[1], in[0])} })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func images(n, size int) []float32 {
 // Images of a batch do not see one another, and one time for all is the same as a time for each.
 func TestUNetTreatsImagesAlone(t *testing.T) {
 	e := open(t)
-	u := tiny(e).Init(noise.New(1), 1, 0)
+	u := begin(tiny(e), 1, 1, 0)
 	randomize(t, e)
 	const size, result = 4 * 6 * 2, 4 * 6 * 3
 	x := images(3, size)
@@ -90,7 +90,7 @@ func TestUNetInit(t *testing.T) {
 		at.Init(noise.New(7), 0.5, 0.25)
 	}
 	total := 0
-	for _, p := range nn.Parameters(a, "/u") {
+	for _, p := range variables(a, "/u") {
 		total += p.Shape().Size()
 		v := value(t, a, p.Path())
 		if !slices.Equal(v, value(t, b, p.Path())) {
@@ -123,7 +123,7 @@ func TestUNetInit(t *testing.T) {
 	if value(t, a, "/u/bottom/attention_0/norm/scale")[0] != 1 {
 		t.Error("norms do not start at scale 1")
 	}
-	u = tiny(b).At(b.Scope("/constant")).Init(noise.New(1), 0, 0.75)
+	u = begin(tiny(b).At(b.Scope("/constant")), 1, 0, 0.75)
 	for _, v := range apply(t, b, u, images(2, 4*4*2), 4, 4, 0.5) {
 		near(t, "output with last = 0", float64(v), 0.75, 0)
 	}
@@ -149,11 +149,11 @@ func TestUNetFLOPs(t *testing.T) {
 // that the difference of two losses is exact enough.
 func TestUNetGradient(t *testing.T) {
 	e := open(t)
-	u := tiny(e).Init(noise.New(1), 1, 0)
+	u := begin(tiny(e), 1, 1, 0)
 	randomize(t, e)
-	parameters := nn.Parameters(e, "/u")
+	parameters := variables(e, "/u")
 	loss := func(x, times *graph.Node) *graph.Node {
-		return graph.ReduceAllMean(graph.Square(graph.AddScalar(u.Apply(x, times), -0.3)))
+		return graph.ReduceAllMean(graph.Square(graph.AddScalar(u.Apply(times, x), -0.3)))
 	}
 	value, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{loss(in[0], in[1])} })
 	if err != nil {
@@ -225,9 +225,9 @@ func TestUNetGradient(t *testing.T) {
 // The network learns to move an image by one pixel, or not to, as the time says.
 func TestUNetLearns(t *testing.T) {
 	e := open(t)
-	u := nn.UNet{Scope: e.Scope("/u"), In: 1, Out: 1, Width: 8, Multipliers: []int{1, 2}}.Init(noise.New(1), 0, 0)
-	trainer, err := nn.NewTrainer(e, "/u", nn.Optimizer{LearningRate: 1e-2}, func(in []*graph.Node) *graph.Node {
-		return graph.ReduceAllMean(graph.Square(graph.Sub(u.Apply(in[0], in[1]), in[2])))
+	u := begin(nn.UNet{Scope: e.Scope("/u"), In: 1, Out: 1, Width: 8, Multipliers: []int{1, 2}}, 1, 0, 0)
+	trainer, err := nn.NewTrainer(e, variables(e, "/u"), nn.Optimizer{LearningRate: 1e-2}, func(in []*graph.Node) *graph.Node {
+		return graph.ReduceAllMean(graph.Square(graph.Sub(u.Apply(in[1], in[0]), in[2])))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -274,8 +274,8 @@ func TestUNetErrors(t *testing.T) {
 			}
 		}()
 		u.Scope = e.Scope("/u")
-		u = u.Init(noise.New(1), 1, 0)
-		program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{u.Apply(in[0], in[1])} })
+		u = begin(u, 1, 1, 0)
+		program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{u.Apply(in[1], in[0])} })
 		if err != nil {
 			return err
 		}

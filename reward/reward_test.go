@@ -145,3 +145,16 @@ func TestGraphed(t *testing.T) {
 		t.Errorf("broken graph function: %v, want its cause", err)
 	}
 }
+
+// A reward that overwrites what it is shown changes nothing for those who go on with the samples.
+func TestEvaluateHandsOutACopy(t *testing.T) {
+	x := []float32{1, 2, 3, 4}
+	got, err := reward.Evaluate(context.Background(), reward.Func(func(x []float32) float64 {
+		sum := float64(x[0] + x[1])
+		clear(x)
+		return sum
+	}), x, nil, 2)
+	if err != nil || !slices.Equal(got, []float64{3, 7}) || !slices.Equal(x, []float32{1, 2, 3, 4}) {
+		t.Errorf("rewards %v, error %v; the samples are now %v", got, err, x)
+	}
+}
