@@ -6,26 +6,32 @@
 //
 // and the JSON maps every name to its dtype, shape and byte range in the data; "__metadata__" maps strings to strings.
 // Format: https://github.com/huggingface/safetensors#format. Files written here open in Python's safetensors, and its
-// files open here as long as their dtypes are F32, F64 or I64.
+// files open here as long as their dtypes are F16, BF16, F32, F64 or I64.
+//
+// [Load] and [Save] hold all of a file in memory. [Open] and [OpenModel] read one tensor at a time, the latter also from
+// a model in several files.
 package checkpoint
 
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 )
 
 var (
-	// ErrCorrupt reports that a file is not a whole, well-formed safetensors file.
+	// ErrCorrupt reports that a file is not a whole, well-formed safetensors file, or an index not that of the files
+	// beside it.
 	ErrCorrupt = errors.New("corrupt safetensors file")
-	// ErrDType reports a file that may be sound but holds a dtype other than F32, F64 and I64.
+	// ErrDType reports a dtype that is not handled: of a file that may be sound, one other than F16, BF16, F32, F64 and
+	// I64; of a tensor whose real values are asked for, I64.
 	ErrDType = errors.New("unsupported dtype")
 )
 
 // Tensor is a row-major array. Exactly one of the slices is set, and its length is the product of Shape; that slice
-// gives the dtype. A tensor without elements may leave all three nil, which makes it F32. The empty Shape is a scalar.
+// gives the dtype. A tensor without elements may leave all of them nil, which makes it F32. The empty Shape is a scalar.
 type Tensor struct {
 	Shape []int
+	F16   []Float16
+	BF16  []BFloat16
 	F32   []float32
 	F64   []float64
 	I64   []int64
@@ -37,66 +43,41 @@ type File struct {
 	Metadata map[string]string
 }
 
-const (
-	metadataKey = "__metadata__"
-	// maxHeader is the reference implementation's limit: a longer header could not be read back by it.
-	maxHeader = 100_000_000
-)
-
-// dtype is the name of an element type in the header.
-type dtype string
-
-const (
-	f32 dtype = "F32"
-	f64 dtype = "F64"
-	i64 dtype = "I64"
-)
-
-// size returns bytes per element, or 0 for a dtype this package does not handle.
-func (d dtype) size() int {
-	switch d {
-	case f32:
-		return 4
-	case f64, i64:
-		return 8
+// DType returns the dtype of the slice that is set, F32 if none is.
+func (t Tensor) DType() DType {
+	switch {
+	case t.F16 != nil:
+		return F16
+	case t.BF16 != nil:
+		return BF16
+	case t.F64 != nil:
+		return F64
+	case t.I64 != nil:
+		return I64
 	}
-	return 0
+	return F32
 }
 
-// layout returns the dtype and number of elements of t, after checking that t is consistent.
-func (t Tensor) layout() (dtype, int, error) {
-	d, n, set := f32, len(t.F32), 0
-	if t.F32 != nil {
-		set++
+// Float32s returns the elements as float32, row-major. F16 and BF16 convert exactly, F64 is rounded to nearest even, and
+// F32 is the tensor's own slice, not a copy. I64 gives ErrDType.
+func (t Tensor) Float32s() ([]float32, error) {
+	switch t.DType() {
+	case F16:
+		return convert(t.F16, Float16.Float32), nil
+	case BF16:
+		return convert(t.BF16, BFloat16.Float32), nil
+	case F64:
+		return convert(t.F64, func(v float64) float32 { return float32(v) }), nil
+	case I64:
+		return nil, fmt.Errorf("%w: got I64, expected F16, BF16, F32 or F64", ErrDType)
 	}
-	if t.F64 != nil {
-		d, n, set = f64, len(t.F64), set+1
-	}
-	if t.I64 != nil {
-		d, n, set = i64, len(t.I64), set+1
-	}
-	if set > 1 {
-		return "", 0, errors.New("got more than one of F32, F64 and I64, expected one")
-	}
-	want, ok := elements(t.Shape)
-	if !ok || want != n {
-		return "", 0, fmt.Errorf("got %d elements of %s, expected the product of shape %v", n, d, t.Shape)
-	}
-	return d, n, nil
+	return t.F32, nil
 }
 
-// elements returns the product of shape, and false when a dimension is negative or the product overflows.
-func elements(shape []int) (int, bool) {
-	n := uint64(1)
-	for _, s := range shape {
-		if s < 0 {
-			return 0, false
-		}
-		hi, lo := bits.Mul64(n, uint64(s))
-		if hi != 0 || lo > 1<<62 {
-			return 0, false
-		}
-		n = lo
+func convert[T any](from []T, value func(T) float32) []float32 {
+	to := make([]float32, len(from))
+	for i, v := range from {
+		to[i] = value(v)
 	}
-	return int(n), true
+	return to
 }

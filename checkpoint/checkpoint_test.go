@@ -27,6 +27,9 @@ func small() File {
 			"z": {Shape: []int{1}, I64: []int64{-1}},
 			"y": {Shape: []int{1}, F64: []float64{math.Pi}},
 			"e": {Shape: []int{0, 3}},
+			"h": {Shape: []int{1}, F16: []Float16{1}},
+			"w": {Shape: []int{3}, BF16: []BFloat16{0x3f80, 0x8000, 0x7fc1}},
+			"g": {Shape: []int{1}, BF16: []BFloat16{0x3f80}},
 		},
 		Metadata: map[string]string{"step": "12", "<&>": "\"é\"\n"},
 	}
@@ -36,9 +39,11 @@ func small() File {
 // several keys it writes in no fixed order.
 const goldenHeader = `{"__metadata__":{"<&>":"\"é\"\n","step":"12"},"z":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},` +
 	`"y":{"dtype":"F64","shape":[1],"data_offsets":[8,16]},"a":{"dtype":"F32","shape":[],"data_offsets":[16,20]},` +
-	`"b":{"dtype":"F32","shape":[2,1],"data_offsets":[20,28]},"e":{"dtype":"F32","shape":[0,3],"data_offsets":[28,28]}}`
+	`"b":{"dtype":"F32","shape":[2,1],"data_offsets":[20,28]},"e":{"dtype":"F32","shape":[0,3],"data_offsets":[28,28]},` +
+	`"g":{"dtype":"BF16","shape":[1],"data_offsets":[28,30]},"w":{"dtype":"BF16","shape":[3],"data_offsets":[30,36]},` +
+	`"h":{"dtype":"F16","shape":[1],"data_offsets":[36,38]}}`
 
-const goldenData = "ffffffffffffffff" + "182d4454fb210940" + "0000807f" + "0000803f000020c0"
+const goldenData = "ffffffffffffffff" + "182d4454fb210940" + "0000807f" + "0000803f000020c0" + "803f" + "803f0080c17f" + "0100"
 
 func golden(t testing.TB) []byte {
 	head := goldenHeader + strings.Repeat(" ", -len(goldenHeader)&7)
@@ -100,7 +105,7 @@ func genFile(t *rapid.T) File {
 			shape := rapid.SliceOfN(rapid.IntRange(0, 4), 0, 3).Draw(t, "shape")
 			n, _ := elements(shape)
 			x := Tensor{Shape: shape}
-			switch rapid.IntRange(0, 2).Draw(t, "dtype") {
+			switch rapid.IntRange(0, 4).Draw(t, "dtype") {
 			case 0:
 				x.F32 = make([]float32, n)
 				for i := range x.F32 {
@@ -113,6 +118,10 @@ func genFile(t *rapid.T) File {
 				}
 			case 2:
 				x.I64 = rapid.SliceOfN(rapid.Int64(), n, n).Draw(t, "values")
+			case 3:
+				x.F16 = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Float16 { return Float16(rapid.Uint16().Draw(t, "bits")) }), n, n).Draw(t, "values")
+			case 4:
+				x.BF16 = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) BFloat16 { return BFloat16(rapid.Uint16().Draw(t, "bits")) }), n, n).Draw(t, "values")
 			}
 			return x
 		}), 0, 5).Draw(t, "tensors"),
@@ -216,10 +225,12 @@ func TestHugeHeaderLengthAllocatesNothing(t *testing.T) {
 }
 
 func TestUnknownDType(t *testing.T) {
-	b := raw(`{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}`, 2)
-	_, err := decode(bytes.NewReader(b), int64(len(b)))
-	if !errors.Is(err, ErrDType) || errors.Is(err, ErrCorrupt) {
-		t.Errorf("err = %v, want ErrDType only", err)
+	for _, d := range []string{"BOOL", "U8", "F8_E4M3", "I32", "U64", "f32", ""} {
+		b := raw(`{"a":{"dtype":"`+d+`","shape":[1],"data_offsets":[0,2]}}`, 2)
+		_, err := decode(bytes.NewReader(b), int64(len(b)))
+		if !errors.Is(err, ErrDType) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), `tensor "a"`) || !strings.Contains(err.Error(), `"`+d+`"`) {
+			t.Errorf("err = %v, want ErrDType only, with tensor and dtype %q", err, d)
+		}
 	}
 }
 
@@ -229,6 +240,8 @@ func TestSaveRefuses(t *testing.T) {
 		"too few elements": {Tensors: map[string]Tensor{"a": {Shape: []int{2}, F32: []float32{1}}}},
 		"zero tensor":      {Tensors: map[string]Tensor{"a": {}}},
 		"two dtypes":       {Tensors: map[string]Tensor{"a": {Shape: []int{1}, F32: []float32{1}, I64: []int64{1}}}},
+		"two halves":       {Tensors: map[string]Tensor{"a": {Shape: []int{1}, F16: []Float16{1}, BF16: []BFloat16{1}}}},
+		"empty and not":    {Tensors: map[string]Tensor{"a": {Shape: []int{1}, F32: []float32{}, F16: []Float16{1}}}},
 		"negative shape":   {Tensors: map[string]Tensor{"a": {Shape: []int{-1, -1}, F32: []float32{1}}}},
 		"reserved name":    {Tensors: map[string]Tensor{metadataKey: {Shape: []int{0}}}},
 		"bad name":         {Tensors: map[string]Tensor{"\xff": {Shape: []int{0}}}},
@@ -307,6 +320,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(raw(`{}`, 0))
 	f.Add(raw(`{"a":{"dtype":"F64","shape":[2,0],"data_offsets":[0,0]}}`, 0))
 	f.Add(raw(`{"__metadata__":{"k":"v"},"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}  `, 8))
+	f.Add(raw(`{"a":{"dtype":"F16","shape":[1,1],"data_offsets":[2,4]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}`, 4))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, '{'})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		file, err := decode(bytes.NewReader(b), int64(len(b)))
@@ -315,6 +329,11 @@ func FuzzLoad(f *testing.F) {
 				t.Fatalf("err = %v, want ErrCorrupt or ErrDType", err)
 			}
 			return
+		}
+		for name, x := range file.Tensors {
+			if v, err := x.Float32s(); err == nil == (x.DType() == I64) || err == nil && len(v) != len(x.F16)+len(x.BF16)+len(x.F32)+len(x.F64) {
+				t.Fatalf("%q of %s has %d values; err = %v", name, x.DType(), len(v), err)
+			}
 		}
 		// Whatever loads must save, and from then on keep its bytes.
 		once := saved(t, file)

@@ -7,6 +7,12 @@ import (
 	"unicode/utf8"
 )
 
+const (
+	metadataKey = "__metadata__"
+	// maxHeader is the reference implementation's limit: a longer header could not be read back by it.
+	maxHeader = 100_000_000
+)
+
 // parseHeader reads the JSON token by token: decoding into structs would let duplicate keys, null and letter case pass.
 func parseHeader(head []byte) ([]entry, map[string]string, error) {
 	if !utf8.Valid(head) {
@@ -48,7 +54,7 @@ func (p parser) entry(name string) (entry, error) {
 		case "dtype":
 			var s string
 			s, err = p.text()
-			e.dtype = dtype(s)
+			e.dtype = DType(s)
 		case "shape":
 			e.shape, err = p.ints()
 		case "data_offsets":

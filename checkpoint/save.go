@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"unicode/utf8"
 
@@ -46,13 +45,12 @@ func Save(path string, f File) error {
 // entry is one tensor's line of the header; begin and end are byte offsets into the data.
 type entry struct {
 	name       string
-	dtype      dtype
+	dtype      DType
 	shape      []int
 	begin, end int
 }
 
-// arrange places the tensors in the data: I64, F64, F32, and by name within a dtype. That is the reference
-// implementation's order, and it keeps every element aligned for readers that map the file.
+// arrange places the tensors in the data: I64, F64, F32, BF16, F16, and by name within a dtype.
 func arrange(f File) ([]entry, error) {
 	entries := make([]entry, 0, len(f.Tensors))
 	for _, name := range slices.Sorted(maps.Keys(f.Tensors)) {
@@ -69,8 +67,7 @@ func arrange(f File) ([]entry, error) {
 		}
 		entries = append(entries, entry{name: name, dtype: d, shape: t.Shape, end: n * d.size()})
 	}
-	rank := map[dtype]int{i64: 0, f64: 1, f32: 2}
-	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(rank[a.dtype], rank[b.dtype]) })
+	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(a.dtype.rank(), b.dtype.rank()) })
 	offset := 0
 	for i := range entries {
 		e := &entries[i]
@@ -131,41 +128,6 @@ func jsonText(v any) string {
 func checkText(what, s string) error {
 	if !utf8.ValidString(s) {
 		return fmt.Errorf("%s %q is not valid UTF-8", what, s)
-	}
-	return nil
-}
-
-// chunk is the number of bytes converted at a time.
-const chunk = 1 << 16
-
-func writeData(w io.Writer, t Tensor) error {
-	buf := make([]byte, 0, chunk)
-	for part := range slices.Chunk(t.F32, chunk/4) {
-		buf = buf[:0]
-		for _, v := range part {
-			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(v))
-		}
-		if _, err := w.Write(buf); err != nil {
-			return err
-		}
-	}
-	for part := range slices.Chunk(t.F64, chunk/8) {
-		buf = buf[:0]
-		for _, v := range part {
-			buf = binary.LittleEndian.AppendUint64(buf, math.Float64bits(v))
-		}
-		if _, err := w.Write(buf); err != nil {
-			return err
-		}
-	}
-	for part := range slices.Chunk(t.I64, chunk/8) {
-		buf = buf[:0]
-		for _, v := range part {
-			buf = binary.LittleEndian.AppendUint64(buf, uint64(v))
-		}
-		if _, err := w.Write(buf); err != nil {
-			return err
-		}
 	}
 	return nil
 }
