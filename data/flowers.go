@@ -34,10 +34,13 @@ const (
 	flowerLabels = "labels.csv" // file,label with labels from 1
 )
 
-// flowersSize are the numbers that a set of flowers must have.
-type flowersSize struct{ images, kinds, side int }
+// flowersSize are the numbers that a set of flowers must have. Only derive needs runs.
+type flowersSize struct {
+	images, kinds, side int
+	runs                []labelRun
+}
 
-var flowers102 = flowersSize{images: 8189, kinds: 102, side: 64}
+var flowers102 = flowersSize{images: 8189, kinds: 102, side: 64, runs: flowerRuns}
 
 var flowersSet = Set{
 	Name: "flowers102", About: "8,189 photographs of 102 kinds of flowers, 64×64 RGB, cut from a download of 345 MB", Bytes: 19252880,

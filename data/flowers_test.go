@@ -15,7 +15,10 @@ import (
 	"testing"
 )
 
-var tinyFlowers = flowersSize{images: 23, kinds: 4, side: 8}
+var tinyFlowers = flowersSize{images: 23, kinds: 4, side: 8, runs: []labelRun{
+	{2, 1}, {3, 1}, {4, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 1}, {1, 1},
+	{2, 1}, {3, 1}, {4, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 1},
+}}
 
 // photograph is a JPEG file of one colour.
 func photograph(t *testing.T, side int, c color.RGBA) []byte {

@@ -15,16 +15,11 @@ import (
 	"github.com/doob-diffusion/doob/internal/atomicfile"
 )
 
-const (
-	flowerMatrix  = "imagelabels.mat" // a MATLAB matrix called labels, [1, images], from 1
-	flowerArchive = "102flowers.tgz"  // jpg/image_00001.jpg …, of various sizes
-)
+const flowerArchive = "102flowers.tgz" // jpg/image_00001.jpg …, of various sizes
 
-// flowerOriginals are what flowers are cut from. PyTorch knows them by their MD5; sizes and SHA-256 sums are those of
-// TensorFlow Datasets (tensorflow_datasets/url_checksums/oxford_flowers102.txt). The smaller one comes first: what is
-// wrong with a mirror shows soon.
+// flowerOriginals are what flowers are cut from. PyTorch knows it by its MD5; size and SHA-256 sum are those of
+// TensorFlow Datasets (tensorflow_datasets/url_checksums/oxford_flowers102.txt).
 var flowerOriginals = []published{
-	{flowerMatrix, 502, "4903e94206bac23bf772aadf06451916df56b58fc483a62db32a97b82656651d"},
 	{flowerArchive, 344862509, "2d01ecc807db462958cfe3d92f57a8c252b4abd240eb955770201e45f783b246"},
 }
 
@@ -36,47 +31,30 @@ var flowerMirrors = []string{
 // flowerName is what the archive calls photograph i, from 1.
 func flowerName(i int) string { return fmt.Sprintf("image_%05d.jpg", i) }
 
-// derive makes images.tar and labels.csv from the originals beside them. On one machine the bytes of a crop depend on
+// derive makes images.tar from the archive beside it, and labels.csv. On one machine the bytes of a crop depend on
 // those of its original alone, so photographs that are there twice give equal crops and stay on one side of the split.
 // Another version of Go, or another processor, may round differently: there is no published sum to compare with.
 func (s flowersSize) derive(ctx context.Context, dir string, observe func(Progress)) error {
-	labels, err := s.readMatrix(filepath.Join(dir, flowerMatrix))
-	if err != nil {
-		return err
-	}
-	err = atomicfile.WriteFunc(filepath.Join(dir, flowerImages), func(w io.Writer) error {
+	err := atomicfile.WriteFunc(filepath.Join(dir, flowerImages), func(w io.Writer) error {
 		return s.cut(ctx, filepath.Join(dir, flowerArchive), w, observe)
 	})
 	if err != nil {
 		return err
 	}
-	table := []byte("file,label\n")
-	for i, label := range labels {
-		table = fmt.Appendf(table, "%s,%d\n", flowerName(i+1), label)
-	}
-	return atomicfile.Write(filepath.Join(dir, flowerLabels), table)
+	return atomicfile.Write(filepath.Join(dir, flowerLabels), s.table())
 }
 
-// readMatrix returns the labels of the photographs, in their order and from 1.
-func (s flowersSize) readMatrix(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	dims, labels, err := readMAT(f, "labels")
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if len(labels) != s.images {
-		return nil, fmt.Errorf("%s: got %d labels (dimensions %v), expected %d", path, len(labels), dims, s.images)
-	}
-	for i, label := range labels {
-		if label < 1 || int(label) > s.kinds {
-			return nil, fmt.Errorf("%s: got label %d for %s, expected a number from 1 to %d", path, label, flowerName(i+1), s.kinds)
+// table returns the content of labels.csv.
+func (s flowersSize) table() []byte {
+	table := []byte("file,label\n")
+	i := 0
+	for _, run := range s.runs {
+		for range run.photographs {
+			i++
+			table = fmt.Appendf(table, "%s,%d\n", flowerName(i), run.label)
 		}
 	}
-	return labels, nil
+	return table
 }
 
 // cut writes the crops of all photographs in the archive at path, as an archive in the same order. Only one photograph

@@ -22,30 +22,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// meadow is the photographs and the labels of tinyFlowers as they are published: image 20 has the bytes of 13, 17 those
-// of 10, and no side is that of a crop.
-func meadow(t *testing.T) (labels []byte, photographs []entry) {
+// meadow is the photographs of tinyFlowers as they are published: image 20 has the bytes of 13, 17 those of 10, and no
+// side is that of a crop.
+func meadow(t *testing.T) []entry {
 	t.Helper()
-	_, photographs = bouquet(t)
+	_, photographs := bouquet(t)
 	for i := range photographs {
 		number := map[int]int{20: 13, 17: 10}[i+1]
 		if number == 0 {
 			number = i + 1
 		}
 		photographs[i].content = photograph(t, 9+number, colourOf(number))
-		labels = append(labels, byte(1+(i+1)%4))
 	}
-	return labels, photographs
+	return photographs
 }
 
-func matlab(labels []byte) []byte {
-	return append(matHeader(), compressed(matrix(matUint8Class, "labels", labels, 1, int32(len(labels))))...)
-}
-
-// meadowSet is a set to download from a server that counts what it is asked for, and the content of its published files.
-func meadowSet(t *testing.T, mat, tgz []byte, answer func(w http.ResponseWriter, r *http.Request) bool) (s Set, asked *[]string) {
+// meadowSet is a set to download from a server that counts what it is asked for, and the content of its published file.
+func meadowSet(t *testing.T, tgz []byte, answer func(w http.ResponseWriter, r *http.Request) bool) (s Set, asked *[]string) {
 	t.Helper()
-	content := map[string][]byte{"/" + flowerMatrix: mat, "/" + flowerArchive: tgz}
+	content := map[string][]byte{"/" + flowerArchive: tgz}
 	asked = new([]string)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		*asked = append(*asked, strings.TrimSpace(r.URL.Path+" "+r.Header.Get("Range")))
@@ -60,15 +55,15 @@ func meadowSet(t *testing.T, mat, tgz []byte, answer func(w http.ResponseWriter,
 			_, files, err := tinyFlowers.read(dir)
 			return files, err
 		},
-		published: []published{{flowerMatrix, int64(len(mat)), sum(mat)}, {flowerArchive, int64(len(tgz)), sum(tgz)}},
+		published: []published{{flowerArchive, int64(len(tgz)), sum(tgz)}},
 	}, asked
 }
 
 func TestDownloadFlowers(t *testing.T) {
-	labels, photographs := meadow(t)
+	photographs := meadow(t)
 	published := append(slices.Clone(photographs), entry{"Thumbs.db", []byte("not a photograph")})
 	slices.Reverse(published) // the order of the archive does not matter
-	s, asked := meadowSet(t, matlab(labels), gz(archive(t, published)), nil)
+	s, asked := meadowSet(t, gz(archive(t, published)), nil)
 	dir := filepath.Join(t.TempDir(), "new")
 	last := map[string]Progress{}
 	get := func(want ...string) {
@@ -81,8 +76,8 @@ func TestDownloadFlowers(t *testing.T) {
 			t.Errorf("asked (-want +got):\n%s", d)
 		}
 	}
-	get("/"+flowerMatrix, "/"+flowerArchive)
-	for _, name := range []string{flowerMatrix, flowerArchive, flowerImages} {
+	get("/" + flowerArchive)
+	for _, name := range []string{flowerArchive, flowerImages} {
 		if p := last[name]; p.Done == 0 || p.Done != p.Total {
 			t.Errorf("the last progress of %s is %+v", name, p)
 		}
@@ -142,7 +137,7 @@ func TestDownloadFlowers(t *testing.T) {
 	}
 	// What is damaged is made anew, in spite of the sums of before.
 	write(t, dir, flowerImages, []byte("damaged"))
-	get("/"+flowerMatrix, "/"+flowerArchive)
+	get("/" + flowerArchive)
 	if err := s.Check(dir); err != nil {
 		t.Error(err)
 	}
@@ -150,11 +145,11 @@ func TestDownloadFlowers(t *testing.T) {
 
 // An interrupted download goes on where it was, and nothing looks like the set before it is one.
 func TestDownloadFlowersInterrupted(t *testing.T) {
-	labels, photographs := meadow(t)
+	photographs := meadow(t)
 	tgz := gz(archive(t, photographs))
 	half := len(tgz) / 2
 	ctx, cancel := context.WithCancel(t.Context())
-	s, asked := meadowSet(t, matlab(labels), tgz, func(w http.ResponseWriter, r *http.Request) bool {
+	s, asked := meadowSet(t, tgz, func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path != "/"+flowerArchive || r.Header.Get("Range") != "" {
 			return true
 		}
@@ -189,13 +184,13 @@ func TestDownloadFlowersInterrupted(t *testing.T) {
 	if err := s.Check(dir); !errors.Is(err, ErrMissing) {
 		t.Errorf("err = %v, want ErrMissing", err)
 	}
-	if d := cmp.Diff(map[string]string{flowerMatrix: string(matlab(labels)), flowerArchive: string(tgz)}, folder(t, filepath.Join(dir, "meadow.originals"))); d != "" {
+	if d := cmp.Diff(map[string]string{flowerArchive: string(tgz)}, folder(t, filepath.Join(dir, "meadow.originals"))); d != "" {
 		t.Errorf("originals (-want +got):\n%s", d)
 	}
 	if err := s.Download(t.Context(), dir, func(Progress) {}); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/" + flowerMatrix, "/" + flowerArchive, fmt.Sprintf("/%s bytes=%d-", flowerArchive, half)}
+	want := []string{"/" + flowerArchive, fmt.Sprintf("/%s bytes=%d-", flowerArchive, half)}
 	if d := cmp.Diff(want, *asked); d != "" {
 		t.Errorf("asked (-want +got):\n%s", d)
 	}
@@ -205,39 +200,30 @@ func TestDownloadFlowersInterrupted(t *testing.T) {
 }
 
 func TestDownloadFlowersErrors(t *testing.T) {
-	labels, photographs := meadow(t)
+	photographs := meadow(t)
 	replace := func(i int, content []byte) []byte {
 		e := slices.Clone(photographs)
 		e[i].content = content
 		return gz(archive(t, e))
 	}
-	label := func(i int, l byte) []byte {
-		b := bytes.Clone(labels)
-		b[i] = l
-		return matlab(b)
-	}
-	mat, tgz := matlab(labels), gz(archive(t, photographs))
+	tgz := gz(archive(t, photographs))
 	whole := photographs[4].content
 	for _, c := range []struct {
-		name     string
-		mat, tgz []byte
-		want     []string
-		is       error
+		name string
+		tgz  []byte
+		want []string
+		is   error
 	}{
-		{"too few labels", matlab(labels[:22]), tgz, []string{flowerMatrix, "got 22 labels", "[1 22]", "expected 23"}, nil},
-		{"label 0", label(22, 0), tgz, []string{flowerMatrix, "got label 0 for image_00023.jpg", "from 1 to 4"}, nil},
-		{"label 5", label(0, 5), tgz, []string{flowerMatrix, "got label 5 for image_00001.jpg", "from 1 to 4"}, nil},
-		{"no labels", append(matHeader(), matrix(matUint8Class, "setid", nil, 0, 0)...), tgz, []string{flowerMatrix, `"setid"`}, nil},
-		{"truncated", mat, tgz[:len(tgz)/2], []string{flowerArchive, "truncated"}, io.ErrUnexpectedEOF},
-		{"truncated at once", mat, tgz[:5], []string{flowerArchive, "gzip header", "truncated"}, io.ErrUnexpectedEOF},
-		{"no gzip", mat, archive(t, photographs), []string{flowerArchive, "gzip header"}, nil},
-		{"no archive", mat, gz([]byte(strings.Repeat("no archive ", 100))), []string{flowerArchive, "after 0 photographs"}, tar.ErrHeader},
-		{"one missing", mat, gz(archive(t, photographs[:22])), []string{"got 22 of 23", "image_00023.jpg"}, nil},
-		{"one twice", mat, gz(archive(t, append(photographs[:23:23], photographs[4]))), []string{"got image_00005.jpg twice"}, nil},
-		{"no JPEG", mat, replace(4, []byte("<html>")), []string{flowerArchive, "image_00005.jpg", "JPEG"}, nil},
-		{"truncated JPEG", mat, replace(4, whole[:len(whole)-30]), []string{"image_00005.jpg", "truncated"}, io.ErrUnexpectedEOF},
+		{"truncated", tgz[:len(tgz)/2], []string{flowerArchive, "truncated"}, io.ErrUnexpectedEOF},
+		{"truncated at once", tgz[:5], []string{flowerArchive, "gzip header", "truncated"}, io.ErrUnexpectedEOF},
+		{"no gzip", archive(t, photographs), []string{flowerArchive, "gzip header"}, nil},
+		{"no archive", gz([]byte(strings.Repeat("no archive ", 100))), []string{flowerArchive, "after 0 photographs"}, tar.ErrHeader},
+		{"one missing", gz(archive(t, photographs[:22])), []string{"got 22 of 23", "image_00023.jpg"}, nil},
+		{"one twice", gz(archive(t, append(photographs[:23:23], photographs[4]))), []string{"got image_00005.jpg twice"}, nil},
+		{"no JPEG", replace(4, []byte("<html>")), []string{flowerArchive, "image_00005.jpg", "JPEG"}, nil},
+		{"truncated JPEG", replace(4, whole[:len(whole)-30]), []string{"image_00005.jpg", "truncated"}, io.ErrUnexpectedEOF},
 	} {
-		s, asked := meadowSet(t, c.mat, c.tgz, nil)
+		s, asked := meadowSet(t, c.tgz, nil)
 		dir := t.TempDir()
 		for range 2 { // the second call fetches nothing
 			err := s.Download(t.Context(), dir, func(Progress) {})
@@ -257,34 +243,36 @@ func TestDownloadFlowersErrors(t *testing.T) {
 				t.Errorf("%s: err = %v, want ErrMissing", c.name, err)
 			}
 		}
-		if d := cmp.Diff([]string{"/" + flowerMatrix, "/" + flowerArchive}, *asked); d != "" {
+		if d := cmp.Diff([]string{"/" + flowerArchive}, *asked); d != "" {
 			t.Errorf("%s: asked (-want +got):\n%s", c.name, d)
 		}
-		if got := folder(t, filepath.Join(dir, "meadow.originals")); len(got) != 2 {
-			t.Errorf("%s: %d files are left, want the two originals", c.name, len(got))
+		if got := folder(t, filepath.Join(dir, "meadow.originals")); len(got) != 1 {
+			t.Errorf("%s: %d files are left, want the archive", c.name, len(got))
 		}
 	}
 
 	// An archive that is not the published one is not even opened.
-	s, _ := meadowSet(t, mat, tgz, nil)
-	s.published[1].sum = sum(mat)
+	s, _ := meadowSet(t, tgz, nil)
+	s.published[0].sum = sum(nil)
 	dir := t.TempDir()
 	if err := s.Download(t.Context(), dir, func(Progress) {}); !errors.Is(err, ErrChecksum) || !strings.Contains(err.Error(), flowerArchive) {
 		t.Errorf("err = %v, want ErrChecksum and the name of the archive", err)
 	}
-	if got := folder(t, filepath.Join(dir, "meadow.originals")); len(got) != 1 {
-		t.Errorf("%d files are left, want only the labels", len(got))
+	if got := folder(t, filepath.Join(dir, "meadow.originals")); len(got) != 0 {
+		t.Errorf("%d files are left, want none", len(got))
 	}
 }
+
+// flowerCopies are the photographs that are there twice, by the number of the second.
+var flowerCopies = map[int]int{7309: 7307, 7886: 7885, 7328: 7323, 8077: 8067, 7040: 7015}
 
 // Photographs that are there twice stay on one side. Of the five real pairs it takes care for the last.
 func TestFlowersCopies(t *testing.T) {
 	s := flowersSize{images: 8189, kinds: 8189, side: 1}
-	copies := map[int]int{7309: 7307, 7886: 7885, 7328: 7323, 8077: 8067, 7040: 7015}
 	photos := make([]photo, s.images)
 	for i := range photos {
 		number, shown := i+1, i+1
-		if first, ok := copies[number]; ok {
+		if first, ok := flowerCopies[number]; ok {
 			shown = first
 		}
 		photos[i] = photo{name: flowerName(number), label: number, rgb: make([]byte, 3)}
@@ -298,10 +286,47 @@ func TestFlowersCopies(t *testing.T) {
 	for _, number := range got.Test.Labels {
 		tests[number] = true
 	}
-	for second, first := range copies {
+	for second, first := range flowerCopies {
 		if tests[first] != (first%10 == 0) || tests[second] != tests[first] {
 			t.Errorf("%d to test: %v, %d: %v, want both on the side of the first", first, tests[first], second, tests[second])
 		}
+	}
+}
+
+// The numbers of photographs are those of https://www.robots.ox.ac.uk/~vgg/data/flowers/102/categories.html, where no kind
+// has fewer than 40 or more than 258.
+func TestFlowerLabels(t *testing.T) {
+	var labels []int
+	for i, run := range flowers102.runs {
+		if run.photographs < 1 || i > 0 && run.label == flowers102.runs[i-1].label {
+			t.Errorf("run %d is %v after %v", i, run, flowers102.runs[i-1])
+		}
+		labels = append(labels, slices.Repeat([]int{run.label - 1}, run.photographs)...)
+	}
+	if len(labels) != flowers102.images {
+		t.Fatalf("%d labels, want %d", len(labels), flowers102.images)
+	}
+	count := make([]int, flowers102.kinds)
+	for _, l := range labels {
+		count[l]++ // panics if there is no such kind
+	}
+	if a, b := slices.Min(count), slices.Max(count); a != 40 || b != 258 {
+		t.Errorf("from %d to %d photographs of a kind, want from 40 to 258", a, b)
+	}
+	for label, want := range map[int]int{1: 40, 21: 40, 46: 196, 51: 258, 73: 194, 77: 251} { // pink primrose, fire lily, wallflower, petunia, water lily, passion flower
+		if got := count[label-1]; got != want {
+			t.Errorf("%d photographs of kind %d, want %d", got, label, want)
+		}
+	}
+	for second, first := range flowerCopies {
+		if labels[first-1] != labels[second-1] {
+			t.Errorf("%d and %d are one photograph, of kinds %d and %d", first, second, labels[first-1], labels[second-1])
+		}
+	}
+	// That of a labels.csv in use before the labels were kept here.
+	const want = "21a5056163f88631fffe7ea704d6c8496590054311b48dabc364e18345f5dd32"
+	if got := sum(flowers102.table()); got != want {
+		t.Errorf("labels.csv has SHA-256 %s, want %s", got, want)
 	}
 }
 
