@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-
-	"github.com/doob-diffusion/doob/cpu/conv"
 )
 
 // PyTorch is the program that does the same works in PyTorch: pytorch/peer.py and the modules that it imports.
@@ -65,24 +63,23 @@ func Works() []Work {
 		})
 	}
 	for _, s := range []struct {
-		kernel, stride, batch, inputs, outputs, size int
-		method                                       conv.Method
+		kernel, stride, batch, inputs, outputs, size, direct int
 	}{
-		{3, 1, 64, 64, 64, 28, conv.Auto},
-		{3, 1, 64, 128, 128, 14, conv.Auto},
-		{3, 1, 64, 256, 256, 7, conv.Auto},
-		{3, 1, 64, 64, 64, 28, conv.Direct},
-		{3, 1, 64, 128, 128, 14, conv.Direct},
-		{3, 1, 64, 256, 256, 7, conv.Direct},
-		{3, 1, 64, 32, 32, 28, conv.Auto}, // the sizes of the presets
-		{3, 1, 64, 64, 64, 14, conv.Auto},
-		{3, 1, 64, 128, 128, 7, conv.Auto},
-		{3, 1, 64, 1, 64, 28, conv.Auto},
-		{3, 2, 64, 64, 64, 28, conv.Auto},
-		{1, 1, 64, 128, 64, 28, conv.Auto},
+		{3, 1, 64, 64, 64, 28, 0},
+		{3, 1, 64, 128, 128, 14, 0},
+		{3, 1, 64, 256, 256, 7, 0},
+		{3, 1, 64, 64, 64, 28, 1},
+		{3, 1, 64, 128, 128, 14, 1},
+		{3, 1, 64, 256, 256, 7, 1},
+		{3, 1, 64, 32, 32, 28, 0}, // the sizes of the presets
+		{3, 1, 64, 64, 64, 14, 0},
+		{3, 1, 64, 128, 128, 7, 0},
+		{3, 1, 64, 1, 64, 28, 0},
+		{3, 2, 64, 64, 64, 28, 0},
+		{1, 1, 64, 128, 64, 28, 0},
 	} {
 		for gradients, what := range []string{"forward", "forward and gradients"} {
-			if s.method == conv.Direct {
+			if s.direct != 0 {
 				what += ", direct"
 			}
 			side := (s.size + s.stride - 1) / s.stride
@@ -90,7 +87,7 @@ func Works() []Work {
 				Name: fmt.Sprintf("conv %d×%d/%d %d×%d→%d×%d² %s", s.kernel, s.kernel, s.stride, s.batch, s.inputs, s.outputs, s.size, what),
 				Kind: "conv",
 				Args: map[string]int{"batch": s.batch, "inputs": s.inputs, "outputs": s.outputs, "size": s.size,
-					"kernel": s.kernel, "stride": s.stride, "gradients": gradients, "method": int(s.method)},
+					"kernel": s.kernel, "stride": s.stride, "gradients": gradients, "direct": s.direct},
 				Flop:  float64(1+2*gradients) * 2 * float64(s.batch*side*side*s.kernel*s.kernel) * float64(s.inputs*s.outputs),
 				Peers: []string{"nchw", "nhwc", "compile nhwc"},
 			})

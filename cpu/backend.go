@@ -9,8 +9,8 @@ import (
 	"github.com/gomlx/compute/gobackend"
 	"github.com/gomlx/compute/shapes"
 
-	"github.com/doob-diffusion/doob/cpu/kern"
-	"github.com/doob-diffusion/doob/cpu/pool"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
+	"github.com/doob-diffusion/doob/cpu/internal/pool"
 )
 
 // Name is the name with which the backend is registered.

@@ -10,8 +10,8 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/shapes"
 
-	"github.com/doob-diffusion/doob/cpu/exec"
-	"github.com/doob-diffusion/doob/cpu/kern"
+	"github.com/doob-diffusion/doob/cpu/internal/exec"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
 )
 
 var _ compute.Buffer = (*buffer)(nil)

@@ -11,7 +11,7 @@ import (
 	"github.com/gomlx/compute/support/testutil"
 
 	"github.com/doob-diffusion/doob/cpu"
-	"github.com/doob-diffusion/doob/cpu/kern"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
 )
 
 // recorder builds operations and panics where one fails.

@@ -6,7 +6,7 @@ import (
 	"github.com/gomlx/compute/support/backendtest"
 
 	"github.com/doob-diffusion/doob/cpu"
-	"github.com/doob-diffusion/doob/cpu/kern"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
 )
 
 // The compliance suite of compute, on every instruction set of this machine.

@@ -13,7 +13,7 @@ import (
 	"github.com/gomlx/compute/shapes"
 
 	"github.com/doob-diffusion/doob/cpu"
-	"github.com/doob-diffusion/doob/cpu/kern"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
 )
 
 // identical fails unless the outputs agree bit for bit.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/gomlx/compute"
 
-	"github.com/doob-diffusion/doob/cpu/plan"
+	"github.com/doob-diffusion/doob/cpu/internal/plan"
 )
 
 // This file records the operations of one and two operands, and the reductions. See [compute.StandardOps].

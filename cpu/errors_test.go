@@ -11,7 +11,7 @@ import (
 	"github.com/gomlx/compute/shapes"
 
 	"github.com/doob-diffusion/doob/cpu"
-	"github.com/doob-diffusion/doob/cpu/kern"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
 )
 
 // child is set in the environment of a test that runs itself in another process.

@@ -13,9 +13,9 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/pkg/errors"
 
-	"github.com/doob-diffusion/doob/cpu/exec"
-	"github.com/doob-diffusion/doob/cpu/kern"
-	"github.com/doob-diffusion/doob/cpu/plan"
+	"github.com/doob-diffusion/doob/cpu/internal/exec"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
+	"github.com/doob-diffusion/doob/cpu/internal/plan"
 )
 
 var _ compute.Executable = (*executable)(nil)

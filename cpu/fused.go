@@ -4,7 +4,7 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 
-	"github.com/doob-diffusion/doob/cpu/plan"
+	"github.com/doob-diffusion/doob/cpu/internal/plan"
 )
 
 // This file records the fused operations. A dense layer is taken apart into operations that have kernels; those that

@@ -14,7 +14,7 @@ import (
 	"github.com/gomlx/compute/shapes"
 
 	"github.com/doob-diffusion/doob/cpu"
-	"github.com/doob-diffusion/doob/cpu/kern"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
 )
 
 // script is a random program: it can be built on any backend, with the same result every time.

@@ -7,7 +7,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 
-	"github.com/doob-diffusion/doob/cpu/plan"
+	"github.com/doob-diffusion/doob/cpu/internal/plan"
 )
 
 // This file records the operations with attributes. What package plan knows gets its attributes in a form of plan's;

@@ -6,8 +6,8 @@ import (
 
 	"github.com/gomlx/compute"
 
-	"github.com/doob-diffusion/doob/cpu/exec"
-	"github.com/doob-diffusion/doob/cpu/plan"
+	"github.com/doob-diffusion/doob/cpu/internal/exec"
+	"github.com/doob-diffusion/doob/cpu/internal/plan"
 )
 
 // clone copies a flat slice.

@@ -9,7 +9,7 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/doob-diffusion/doob/cpu/kern"
+	"github.com/doob-diffusion/doob/cpu"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
@@ -90,8 +90,8 @@ func TestTrainingOnEveryBackend(t *testing.T) {
 			t.Errorf("%s: the loss went from %g to %g: nothing was learned", c.name, want[0], want[49])
 		}
 		backends := []string{"cpu:direct"}
-		for _, table := range kern.Tables() {
-			backends = append(backends, "cpu:"+table.Name+",workers=2")
+		for _, isa := range cpu.InstructionSets() {
+			backends = append(backends, "cpu:"+isa+",workers=2")
 		}
 		for _, backend := range backends {
 			got, state := train(t, c, backend)
@@ -179,8 +179,8 @@ func TestOperationsOnEveryBackend(t *testing.T) {
 			return flats
 		}
 		want := run("go")
-		for _, table := range kern.Tables() {
-			got := run("cpu:" + table.Name + ",workers=2")
+		for _, isa := range cpu.InstructionSets() {
+			got := run("cpu:" + isa + ",workers=2")
 			for k := range want {
 				norm, distance := 0.0, 0.0
 				for i, w := range want[k] {
@@ -188,7 +188,7 @@ func TestOperationsOnEveryBackend(t *testing.T) {
 					distance += float64(got[k][i]-w) * float64(got[k][i]-w)
 				}
 				if !(math.Sqrt(distance) <= 1e-5*math.Sqrt(norm)) {
-					t.Errorf("%s on %s: result %d is off by %.1e of its norm", o.name, table.Name, k, math.Sqrt(distance/norm))
+					t.Errorf("%s on %s: result %d is off by %.1e of its norm", o.name, isa, k, math.Sqrt(distance/norm))
 				}
 			}
 		}

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/doob-diffusion/doob/bench"
-	"github.com/doob-diffusion/doob/cpu/kern"
+	"github.com/doob-diffusion/doob/cpu"
 )
 
 // request asks a worker for one batch of a work; see pytorch/peer.py for the protocol.
@@ -64,8 +64,8 @@ func serve(in io.Reader, out io.Writer, backend string) error {
 func perform(r request, steps map[string]func() error, backend string) (answer, error) {
 	if r.Work == "about" {
 		about := map[string]any{"go": runtime.Version(), "threads": runtime.GOMAXPROCS(0), "backend": backend}
-		if table, err := kern.Default(); err == nil {
-			about["isa"] = table.Name
+		if isa, err := cpu.InstructionSet(); err == nil {
+			about["isa"] = isa
 		}
 		rss, err := peakRSS()
 		return answer{About: about, PeakRSS: rss}, err

@@ -26,10 +26,10 @@ def gemm(variant, m, n, k, trans_a=0, trans_b=0):
     return inference(lambda a, b: torch.mm(a, b, out=c), a, b)
 
 
-def conv(variant, batch, inputs, outputs, size, kernel=3, stride=1, gradients=0, method=0):
+def conv(variant, batch, inputs, outputs, size, kernel=3, stride=1, gradients=0, direct=0):
     """A convolution [batch, inputs, size, size] → outputs with padding kernel // 2, and with gradients set also its
-    gradients with respect to image and kernel, without the overhead of autograd. The method is oneDNN's own choice."""
-    del method
+    gradients with respect to image and kernel, without the overhead of autograd. oneDNN chooses the method."""
+    del direct
     layout = next(f for name, f in FORMATS.items() if name in variant)
     x = torch.randn(batch, inputs, size, size).contiguous(memory_format=layout)
     w = torch.randn(outputs, inputs, kernel, kernel).contiguous(memory_format=layout)

@@ -1,0 +1,87 @@
+package conv
+
+import "github.com/doob-diffusion/doob/cpu/internal/kern"
+
+// Conv is a prepared convolution, for one goroutine at a time.
+type Conv struct {
+	spec       Spec
+	outH, outW int
+	direct     *direct
+	winograd   *winograd
+}
+
+// Prepare returns the convolution of the given shape. It returns an error if the spec makes no sense.
+func Prepare(spec Spec) (*Conv, error) {
+	if err := spec.check(); err != nil {
+		return nil, err
+	}
+	c := &Conv{spec: spec}
+	c.outH, c.outW = spec.Out()
+	if c.empty() {
+		return c, nil
+	}
+	if spec.Method == Winograd || spec.Method == Auto && winogradPays(spec) {
+		c.winograd = newWinograd(spec)
+		return c, nil
+	}
+	var err error
+	c.direct, err = newDirect(spec)
+	return c, err
+}
+
+// empty reports whether no sum has a term.
+func (c *Conv) empty() bool {
+	s := &c.spec
+	return s.Batch == 0 || s.H*s.W*s.Ci == 0 || c.outH*c.outW*s.Co == 0
+}
+
+// Forward computes y = x∗w + bias + residual: y is Batch × OutH × OutW × Co, x is Batch × H × W × Ci, w is Kh × Kw × Ci ×
+// Co, bias has Co floats and residual the shape of y. bias and residual may be nil; residual may be y.
+func (c *Conv) Forward(ctx *kern.Context, y, x, w, bias, residual []float32) {
+	switch {
+	case c.empty():
+		fill(y[:c.spec.Batch*c.outH*c.outW*c.spec.Co], bias, residual)
+	case c.winograd != nil:
+		c.winograd.forward(ctx, y, x, w, bias, residual)
+	default:
+		c.direct.forward(ctx, y, x, w, bias, residual)
+	}
+}
+
+// InputGrad computes dx, the gradient of Σ y·dy with respect to x.
+func (c *Conv) InputGrad(ctx *kern.Context, dx, dy, w []float32) {
+	switch {
+	case c.empty():
+		clear(dx[:c.spec.Batch*c.spec.H*c.spec.W*c.spec.Ci])
+	case c.winograd != nil:
+		c.winograd.inputGrad(ctx, dx, dy, w)
+	default:
+		c.direct.inputGrad(ctx, dx, dy, w)
+	}
+}
+
+// KernelGrad computes dw, the gradient of Σ y·dy with respect to w.
+func (c *Conv) KernelGrad(ctx *kern.Context, dw, x, dy []float32) {
+	switch {
+	case c.empty():
+		clear(dw[:c.spec.Kh*c.spec.Kw*c.spec.Ci*c.spec.Co])
+	case c.winograd != nil:
+		c.winograd.kernelGrad(ctx, dw, x, dy)
+	default:
+		c.direct.kernelGrad(ctx, dw, x, dy)
+	}
+}
+
+// fill sets y to what a sum without terms leaves.
+func fill(y, bias, residual []float32) {
+	for i := range y {
+		v := float32(0)
+		if bias != nil {
+			v = bias[i%len(bias)]
+		}
+		if residual != nil {
+			v += residual[i]
+		}
+		y[i] = v
+	}
+}

@@ -1,0 +1,49 @@
+package conv
+
+import "github.com/doob-diffusion/doob/cpu/internal/kern"
+
+// winograd computes a convolution of 3×3 taps by Winograd's method F(4×4, 3×3), see [kern.Wino]: 36 products per tile of
+// 16 outputs and pair of channels instead of 144. The root mean square of its rounding errors, relative to that of the
+// results, is about 1.6e-6 with 64 channels and 3e-6 with 256, some four times that of the direct sum.
+type winograd struct {
+	y, dx *winogradPass
+	dw    *winogradGrad
+}
+
+// winogradPays reports whether the method is faster than the direct sum. It is, by a factor of 1.4 to 4, unless there are
+// hardly any channels to fill a vector, or so few tiles to share the weights that transforming these, from 9 floats to 36,
+// takes most of the time.
+func winogradPays(s Spec) bool {
+	const fewestChannels, fewestTiles, weightsPerTile = 8, 12, 8192
+	oh, ow := s.Out()
+	fits := s.Kh == 3 && s.Kw == 3 && max(s.StrideH, s.StrideW, s.DilationH, s.DilationW) <= 1
+	return fits && min(s.Ci, s.Co) >= fewestChannels &&
+		newTiling(s.Batch, oh, ow).count() >= max(fewestTiles, s.Ci*s.Co/weightsPerTile)
+}
+
+// newWinograd returns the convolution, which must have the shape that the method is for.
+func newWinograd(s Spec) *winograd {
+	oh, ow := s.Out()
+	zero := kern.Aligned(max(s.W*s.Ci, ow*s.Co))
+	x := picture{h: s.H, w: s.W, c: s.Ci, top: s.PadTop, left: s.PadLeft, side: inputSide, zero: zero}
+	dy := picture{h: oh, w: ow, c: s.Co, side: tileSide, zero: zero}
+	padded := dy
+	padded.top, padded.left, padded.side = 2-s.PadTop, 2-s.PadLeft, inputSide
+	return &winograd{
+		y:  newWinogradPass(s.Batch, x, oh, ow, s.Co, false),
+		dx: newWinogradPass(s.Batch, padded, s.H, s.W, s.Ci, true),
+		dw: newWinogradGrad(s.Batch, x, dy),
+	}
+}
+
+func (c *winograd) forward(ctx *kern.Context, y, x, w, bias, residual []float32) {
+	c.y.run(ctx, y, x, w, bias, residual)
+}
+
+func (c *winograd) inputGrad(ctx *kern.Context, dx, dy, w []float32) {
+	c.dx.run(ctx, dx, dy, w, nil, nil)
+}
+
+func (c *winograd) kernelGrad(ctx *kern.Context, dw, x, dy []float32) {
+	c.dw.run(ctx, dw, x, dy)
+}
