@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/floats"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 )
 
@@ -46,19 +47,12 @@ func integrate(f func(x []float64) float64) float64 {
 	return sum
 }
 
-func near(t *testing.T, name string, got, want, tolerance float64) {
-	t.Helper()
-	if !(math.Abs(got-want) <= tolerance) {
-		t.Errorf("%s = %.10g, want %.10g ± %g", name, got, want, tolerance)
-	}
-}
-
 func TestDensityIntegratesToOne(t *testing.T) {
 	m := skewed(t)
-	near(t, "∫p", integrate(func(x []float64) float64 { return math.Exp(m.LogDensity(x)) }), 1, 1e-8)
+	oracle.Near(t, "∫p", integrate(func(x []float64) float64 { return math.Exp(m.LogDensity(x)) }), 1, 1e-8)
 	mean := m.Mean()
 	for a := range 2 {
-		near(t, "mean", integrate(func(x []float64) float64 { return x[a] * math.Exp(m.LogDensity(x)) }), mean[a], 1e-8)
+		oracle.Near(t, "mean", integrate(func(x []float64) float64 { return x[a] * math.Exp(m.LogDensity(x)) }), mean[a], 1e-8)
 	}
 }
 
@@ -69,9 +63,34 @@ func TestProductAgainstNumericalIntegration(t *testing.T) {
 		t.Fatal(err)
 	}
 	z := integrate(func(x []float64) float64 { return math.Exp(p.LogDensity(x) + q.LogDensity(x)) })
-	near(t, "log Z", logZ, math.Log(z), 1e-8)
+	oracle.Near(t, "log Z", logZ, math.Log(z), 1e-8)
 	for _, x := range [][]float64{{0, 0}, {1, -2}, {-0.7, 0.3}, {4, 4}} {
-		near(t, "log density of the product", tilted.LogDensity(x), p.LogDensity(x)+q.LogDensity(x)-logZ, 1e-9)
+		oracle.Near(t, "log density of the product", tilted.LogDensity(x), p.LogDensity(x)+q.LogDensity(x)-logZ, 1e-9)
+	}
+}
+
+// In one dimension there is a closed form that fits on a line.
+func TestGaussians(t *testing.T) {
+	normal := func(g oracle.Gaussian) *Mixture {
+		m, err := Isotropic([]float64{1}, [][]float64{{g.Mean}}, g.SD)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	density := oracle.Reward.Density()
+	tilted, logZ, err := normal(oracle.Prior).Times(normal(density))
+	if err != nil {
+		t.Fatal(err)
+	}
+	oracle.Near(t, "log Z", logZ, oracle.Reward.LogZ(oracle.Prior)+density.LogDensity(density.Mean), 1e-12)
+	oracle.Near(t, "mean", tilted.Mean()[0], oracle.Tilted.Mean, 1e-12)
+	const gamma, nu = 0.6, 0.8
+	got, want := tilted.Diffuse(gamma, nu), oracle.Tilted.Diffuse(gamma, nu)
+	for _, x := range []float64{-3, 0.2, 1} {
+		oracle.Near(t, "log density", tilted.LogDensity([]float64{x}), oracle.Tilted.LogDensity(x), 1e-12)
+		oracle.Near(t, "log p_t", got.LogDensity([]float64{x}), want.LogDensity(x), 1e-12)
+		oracle.Near(t, "score", got.Score([]float64{x})[0], want.Score(x), 1e-12)
 	}
 }
 
@@ -84,7 +103,7 @@ func TestDiffuseAgainstNumericalConvolution(t *testing.T) {
 			r2 := square(y[0]-gamma*x[0]) + square(y[1]-gamma*x[1])
 			return math.Exp(m.LogDensity(x)-r2/(2*nu*nu)) / (2 * math.Pi * nu * nu)
 		})
-		near(t, "log p_t", d.LogDensity(y), math.Log(want), 1e-8)
+		oracle.Near(t, "log p_t", d.LogDensity(y), math.Log(want), 1e-8)
 	}
 }
 
@@ -97,7 +116,7 @@ func TestScoreAgainstFiniteDifferences(t *testing.T) {
 			up, down := append([]float64(nil), x...), append([]float64(nil), x...)
 			up[a] += 1e-5
 			down[a] -= 1e-5
-			near(t, "score", got, (m.LogDensity(up)-m.LogDensity(down))/2e-5, 1e-6)
+			oracle.Near(t, "score", got, (m.LogDensity(up)-m.LogDensity(down))/2e-5, 1e-6)
 		}
 	}
 }
@@ -113,18 +132,15 @@ func TestSampleMoments(t *testing.T) {
 		mean[0], mean[1], xx, xy = mean[0]+a/n, mean[1]+b/n, xx+a*a/n, xy+a*b/n
 	}
 	want := m.Mean()
-	near(t, "sample mean 0", mean[0], want[0], 0.007)
-	near(t, "sample mean 1", mean[1], want[1], 0.007)
-	near(t, "E x²", xx, 0.25*(0.3+0.25)+0.75*(0.1+0.49), 0.01)
-	near(t, "E xy", xy, 0.25*(0.1-0.5*0.2)+0.75*(-0.05-0.07), 0.01)
+	oracle.Near(t, "sample mean 0", mean[0], want[0], 0.007)
+	oracle.Near(t, "sample mean 1", mean[1], want[1], 0.007)
+	oracle.Near(t, "E x²", xx, 0.25*(0.3+0.25)+0.75*(0.1+0.49), 0.01)
+	oracle.Near(t, "E xy", xy, 0.25*(0.1-0.5*0.2)+0.75*(-0.05-0.07), 0.01)
 }
 
 func TestGraphsAgainstHost(t *testing.T) {
 	m := skewed(t)
-	e, err := engine.Open("go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := oracle.OpenOn(t, "go")
 	x := []float32{0, 0, 0.5, -1.5, -2, 1, 3, 3}
 	gammas, nus := []float32{1, 0.9, 0.5, 0.1}, []float32{0, 0.43, 0.86, 0.995}
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
@@ -146,12 +162,12 @@ func TestGraphsAgainstHost(t *testing.T) {
 	}
 	for i := range 4 {
 		point := []float64{float64(x[2*i]), float64(x[2*i+1])}
-		near(t, "log density", float64(density[i]), m.LogDensity(point), 2e-5*(1+math.Abs(m.LogDensity(point))))
+		oracle.Near(t, "log density", float64(density[i]), m.LogDensity(point), 2e-5*(1+math.Abs(m.LogDensity(point))))
 		want := m.Diffuse(float64(gammas[i]), float64(nus[i])).Score(point)
 		exact := m.Score(point)
 		for a := range 2 {
-			near(t, "diffused score", float64(score[2*i+a]), want[a], 1e-4*(1+math.Abs(want[a])))
-			near(t, "gradient of the density", float64(gradient[2*i+a]), exact[a], 1e-4*(1+math.Abs(exact[a])))
+			oracle.Near(t, "diffused score", float64(score[2*i+a]), want[a], 1e-4*(1+math.Abs(want[a])))
+			oracle.Near(t, "gradient of the density", float64(gradient[2*i+a]), exact[a], 1e-4*(1+math.Abs(exact[a])))
 		}
 	}
 }
@@ -169,7 +185,7 @@ func TestFarComponentsKeepAPositiveWeight(t *testing.T) {
 	if err != nil {
 		t.Fatalf("product with a component out of reach: %v", err)
 	}
-	near(t, "weights sum to", floats.Sum(tilted.Weights()), 1, 1e-12)
+	oracle.Near(t, "weights sum to", floats.Sum(tilted.Weights()), 1, 1e-12)
 }
 
 func TestInvalid(t *testing.T) {

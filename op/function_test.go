@@ -8,17 +8,14 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/op"
 )
 
 // build returns the error of building and running a graph function of one input [2, 4, 4, 8].
 func build(t *testing.T, fn func(x *graph.Node) *graph.Node) error {
 	t.Helper()
-	e, err := engine.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{fn(in[0])} })
+	program, err := oracle.Open(t).Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{fn(in[0])} })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/op"
 )
 
@@ -127,10 +128,7 @@ func TestValuesAndGradients(t *testing.T) {
 }
 
 func checkGradients(t *testing.T, backend string, checkpoint bool) {
-	e, err := engine.Open(backend)
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := oracle.OpenOn(t, backend)
 	r := rand.New(rand.NewPCG(1, 2))
 	precisions := []dtypes.DType{dtypes.Float64, dtypes.Float32}
 	cases := examples()

@@ -8,17 +8,14 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/op"
 )
 
 // run evaluates a graph function and returns its outputs as flat float32 slices.
 func run(t *testing.T, fn func(in []*graph.Node) []*graph.Node, inputs ...any) [][]float32 {
 	t.Helper()
-	e, err := engine.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := e.Compile(fn)
+	program, err := oracle.Open(t).Compile(fn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,13 +31,6 @@ func run(t *testing.T, fn func(in []*graph.Node) []*graph.Node, inputs ...any) [
 		}
 	}
 	return out
-}
-
-func near(t *testing.T, name string, got float32, want, tolerance float64) {
-	t.Helper()
-	if !(math.Abs(float64(got)-want) <= tolerance) {
-		t.Errorf("%s = %.8g, want %.8g ± %.2g", name, got, want, tolerance)
-	}
 }
 
 // Five steps against the textbook formulas in float64.
@@ -63,9 +53,9 @@ func TestAdamW(t *testing.T) {
 				wantM[i] = beta1*wantM[i] + (1-beta1)*g
 				wantV[i] = beta2*wantV[i] + (1-beta2)*g*g
 				wantP[i] -= rate * (wantM[i]*fix1/(math.Sqrt(wantV[i]*fix2)+epsilon) + decay*wantP[i])
-				near(t, "p", p[i], wantP[i], 1e-5)
-				near(t, "m", m[i], wantM[i], 1e-6)
-				near(t, "v", v[i], wantV[i], 1e-6*(wantV[i]+1e-3))
+				oracle.Near(t, "p", p[i], wantP[i], 1e-5)
+				oracle.Near(t, "m", m[i], wantM[i], 1e-6)
+				oracle.Near(t, "v", v[i], wantV[i], 1e-6*(wantV[i]+1e-3))
 			}
 		}
 	}
@@ -90,15 +80,15 @@ func TestAdamWVoidStep(t *testing.T) {
 
 func TestGlobalNorm(t *testing.T) {
 	norm := func(in []*graph.Node) []*graph.Node { return []*graph.Node{op.GlobalNorm(in)} }
-	near(t, "norm", run(t, norm, []float32{3, -4}, [][]float32{{12}}, float32(84))[0][0], 85, 1e-5)
-	near(t, "norm of zero", run(t, norm, []float32{0, 0})[0][0], 0, 0)
+	oracle.Near(t, "norm", run(t, norm, []float32{3, -4}, [][]float32{{12}}, float32(84))[0][0], 85, 1e-5)
+	oracle.Near(t, "norm of zero", run(t, norm, []float32{0, 0})[0][0], 0, 0)
 }
 
 func TestEMA(t *testing.T) {
 	out := run(t, func(in []*graph.Node) []*graph.Node { return []*graph.Node{op.EMA(in[0], in[1], in[2])} },
 		[]float32{1, -2}, []float32{5, 2}, float32(0.75))
-	near(t, "average", out[0][0], 2, 1e-6)
-	near(t, "average", out[0][1], -1, 1e-6)
+	oracle.Near(t, "average", out[0][0], 2, 1e-6)
+	oracle.Near(t, "average", out[0][1], -1, 1e-6)
 }
 
 func TestSinusoids(t *testing.T) {
@@ -113,8 +103,8 @@ func TestSinusoids(t *testing.T) {
 			for j := range half {
 				frequency := math.Pow(1e-4, float64(j)/float64(max(half-1, 1)))
 				phase := 1000 * float64(at) * frequency
-				near(t, "sine", out[0][i*dim+j], math.Sin(phase), 2e-4) // a phase of 1000 in float32 is good to 6e-5
-				near(t, "cosine", out[0][i*dim+half+j], math.Cos(phase), 2e-4)
+				oracle.Near(t, "sine", out[0][i*dim+j], math.Sin(phase), 2e-4) // a phase of 1000 in float32 is good to 6e-5
+				oracle.Near(t, "cosine", out[0][i*dim+half+j], math.Cos(phase), 2e-4)
 			}
 		}
 	}
