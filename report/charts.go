@@ -2,21 +2,42 @@ package report
 
 import (
 	"fmt"
-	"image/color"
 	"math"
+	"slices"
 
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 )
 
+// Chart is one chart of [Charts]: lines over a common x axis.
+type Chart struct {
+	Title, XLabel, YLabel string
+	LogY                  bool // values ≤ 0 are gaps
+	Series                []Series
+	HLines                []HLine
+	YMin, YMax            float64 // the view, if YMin < YMax; else all data are in view
+}
+
+// Series is one line of a Chart. Series of the same name have the same colour in all charts of a figure.
+type Series struct {
+	Name      string
+	X, Y, Err []float64 // equally long; a Y that is not finite is a gap; Err is the half-width of a band, or nil
+}
+
+// HLine is a reference value, such as the exact log Z.
+type HLine struct {
+	Y     float64
+	Label string
+}
+
 // The measures of a figure of charts, in CSS pixels.
 const (
-	margin      = 16
 	plotWidth   = 290
 	plotHeight  = 170
-	chartFooter = 36
+	chartFooter = 43
 	chartGap    = 22
-	legendLine  = 20
 	fewPoints   = 15 // up to this many points of a line are marked, so that it shows how much it rests on
 )
 
@@ -25,155 +46,163 @@ func Charts(path string, columns int, charts []Chart) error {
 	if len(charts) == 0 || columns < 1 {
 		return fmt.Errorf("report: figure %s: %d charts in %d columns, want at least 1 of each", path, len(charts), columns)
 	}
-	for _, c := range charts {
+	var names nameList
+	l := layout{columns: columns, width: plotWidth, height: plotHeight, footer: chartFooter}
+	tiles := make([]chartTile, len(charts))
+	for i, c := range charts {
 		if err := c.check(); err != nil {
 			return fmt.Errorf("report: figure %s: %w", path, err)
 		}
+		for _, s := range c.Series {
+			names.index(s.Name)
+		}
+		t := chartTile{Chart: c}
+		if t.view, t.whole, t.ok = c.extent(); t.ok {
+			t.yTicks = ticks(t.view.YMin, t.view.YMax, 6, c.LogY)
+		}
+		for _, k := range t.yTicks {
+			l.left = max(l.left, ceil(tickText.Width(k.Label))+8)
+		}
+		l.notes = l.notes || c.YLabel != "" || len(c.HLines) > 0
+		tiles[i] = t
 	}
-	columns = min(columns, len(charts))
-	rows := (len(charts) + columns - 1) / columns
-	tiles := make([]tile, len(charts))
-	gutter, header := 0.0, 24.0 // a title, or a title and a line of labels
-	for i, c := range charts {
-		view, whole, ok := c.extent()
-		if !ok {
-			view = Rect{0, 1, 0, 1}
-		}
-		tiles[i] = tile{c, frame{width: plotWidth, height: plotHeight, view: view, logY: c.LogY}, whole, !ok}
-		for _, t := range tiles[i].yTicks(6) {
-			gutter = max(gutter, math.Ceil(tickText.width(t.label))+8)
-		}
-		if c.YLabel != "" || len(c.HLines) > 0 {
-			header = 40
+	for i, n := range names {
+		if len(names) > 1 { // one series needs no legend
+			l.legend = append(l.legend, lineEntry(n, line(i, 2.25)))
 		}
 	}
-	width := 2*margin + float64(columns)*(gutter+plotWidth) + float64(columns-1)*chartGap
-	keys := legend(charts)
-	places, legendHeight := keys.layout(width - 2*margin)
-	top := margin + legendHeight
-	height := header + plotHeight + chartFooter
-	c := newCanvas(width, top+float64(rows)*height+float64(rows-1)*chartGap/2+margin/2)
-	keys.draw(c, places)
+	l.gap = l.left + chartGap
+	f := l.figure(len(charts))
 	for i, t := range tiles {
-		t.left = margin + gutter + float64(i%columns)*(gutter+plotWidth+chartGap)
-		t.top = top + header + float64(i/columns)*(height+chartGap/2)
-		c.text(t.left, t.top-header+15, fit(t.Title, titleText, t.width), titleText, 0)
-		t.draw(c, keys)
+		t.frame = f.place(i, t.Title, t.view, false, t.LogY && t.ok)
+		t.draw(names)
 	}
-	return c.write(path)
+	return f.write(path)
 }
 
-// tile is a chart in its place.
-type tile struct {
+func (c Chart) check() error {
+	for _, s := range c.Series {
+		if len(s.X) != len(s.Y) || s.Err != nil && len(s.Err) != len(s.Y) {
+			return fmt.Errorf("chart %q, series %q: %d x, %d y and %d err values, want as many of each (or no err)", c.Title, s.Name,
+				len(s.X), len(s.Y), len(s.Err))
+		}
+		if i := slices.IndexFunc(s.X, func(x float64) bool { return !finite(x) }); i >= 0 {
+			return fmt.Errorf("chart %q, series %q: x[%d] is %g, want a finite number", c.Title, s.Name, i, s.X[i])
+		}
+	}
+	return nil
+}
+
+// extent returns the range of the data, with room above and below, whether all x are whole numbers, and whether there are
+// any.
+func (c Chart) extent() (view Rect, whole, ok bool) {
+	x, y := newSpan(false), newSpan(c.LogY)
+	whole = true
+	for _, s := range c.Series {
+		for i, v := range s.Y {
+			if y.shows(v) {
+				x.add(s.X[i])
+				y.add(v, v-at(s.Err, i), v+at(s.Err, i))
+				whole = whole && s.X[i] == math.Trunc(s.X[i])
+			}
+		}
+	}
+	switch {
+	case x.lo > x.hi:
+		return Rect{0, 1, 0, 1}, false, false
+	case x.lo == x.hi:
+		x.add(x.lo-1, x.lo+1)
+	}
+	for _, h := range c.HLines {
+		y.add(h.Y)
+	}
+	if y.lo, y.hi = y.room(); c.YMin < c.YMax && y.shows(c.YMin) {
+		y.lo, y.hi = c.YMin, c.YMax
+	}
+	return Rect{x.lo, x.hi, y.lo, y.hi}, whole, true
+}
+
+// chartTile is a chart in its place.
+type chartTile struct {
 	Chart
 	frame
-	whole, empty bool // all x are whole numbers; there are no data
+	view      Rect
+	whole, ok bool // all x are whole numbers; there are data
+	yTicks    []plot.Tick
 }
 
-func (t tile) draw(c canvas, keys keys) {
-	ticks := t.yTicks(6)
-	if !t.empty {
-		t.gridLines(c, ticks)
-	}
-	label := t.references(c) - t.left
-	c.text(t.left, t.top-9, fit(t.YLabel, noteText, label), noteText, 0)
-	if t.empty {
-		t.baseline(c)
-		c.text(t.left+t.width/2, t.top+t.height/2, "no data", noteText, 0.5)
+func (t chartTile) draw(names nameList) {
+	t.plot.Y.Tick.Marker = plot.ConstantTicks(t.yTicks)
+	t.grid()
+	t.above(noteText, 9, t.YLabel, t.references())
+	t.baseline()
+	if !t.ok {
+		t.none("no data")
 		return
 	}
-	least := 0.0
+	xTicks := ticks(t.view.XMin, t.view.XMax, 5, false)
 	if t.whole {
-		least = 1
+		xTicks = linearTicks(t.view.XMin, t.view.XMax, 5, 1)
 	}
-	t.yLabels(c, ticks)
-	t.xLabels(c, linearTicks(t.view.XMin, t.view.XMax, 5, least))
-	t.baseline(c)
-	c.text(t.left+t.width/2, t.bottom()+30, t.XLabel, noteText, 0.5)
+	t.yLabels(t.yTicks)
+	t.xLabels(xTicks)
+	t.text(noteText, t.Center().X, t.Min.Y-30, t.XLabel, draw.XCenter)
 	for _, s := range t.Series {
-		t.band(c, s, keys[s.Name].colour)
+		_, bands := t.runs(s)
+		for _, b := range bands {
+			t.plotters(&plotter.Polygon{XYs: []plotter.XYs{b}, Color: faded(colour(names.index(s.Name)), 0.16)})
+		}
 	}
 	for _, s := range t.Series {
-		t.curve(c, s, keys[s.Name])
+		lines, _ := t.runs(s)
+		for _, l := range lines {
+			i := names.index(s.Name)
+			t.plotters(&plotter.Line{XYs: l, LineStyle: line(i, 1.75)})
+			if len(s.Y) <= fewPoints || len(l) == 1 {
+				t.plotters(&plotter.Scatter{XYs: l, GlyphStyle: dot(colour(i), 2.4)})
+			}
+		}
 	}
 }
 
-// references draws the horizontal lines and, above the frame where no data are, what they stand for. It returns where the
-// room that these leave there ends.
-func (t tile) references(c canvas) (end float64) {
-	right := t.right()
-	for i := len(t.HLines) - 1; i >= 0; i-- {
-		h, dash := t.HLines[i], dashes[1+i%(len(dashes)-1)]
-		if y := t.y(h.Y); !t.empty && t.shows(h.Y) && y >= t.top-0.5 && y <= t.bottom()+0.5 {
-			c.segment(t.left, crisp(y), t.right(), crisp(y), ink, 1, dash)
+// runs returns the parts of a line between its gaps, and the outlines of their bands.
+func (t chartTile) runs(s Series) (lines, bands []plotter.XYs) {
+	least := math.Inf(-1)
+	if t.LogY {
+		least = t.view.YMin * 1e-3
+	}
+	shown := false
+	for i, y := range s.Y {
+		gap := !shown
+		if shown = (span{log: t.LogY}).shows(y); !shown {
+			continue
 		}
-		c.text(right, t.top-9, h.Label, noteText, 1)
-		right -= noteText.width(h.Label) + 6
-		c.segment(right-18, t.top-13, right, t.top-13, ink, 1, dash)
+		if gap {
+			lines, bands = append(lines, nil), append(bands, nil)
+		}
+		k := len(lines) - 1
+		lines[k] = append(lines[k], plotter.XY{X: s.X[i], Y: y})
+		if s.Err != nil {
+			e := at(s.Err, i)
+			bands[k] = append(slices.Insert(bands[k], 0, plotter.XY{X: s.X[i], Y: max(y-e, least)}), plotter.XY{X: s.X[i], Y: y + e})
+		}
+	}
+	return lines, bands
+}
+
+// references draws the horizontal lines and, above the frame where no data are, what they stand for. It returns the width
+// that these leave there.
+func (t chartTile) references() vg.Length {
+	right := t.Max.X
+	for i := len(t.HLines) - 1; i >= 0; i-- {
+		h, sty := t.HLines[i], reference(i)
+		if t.ok && (span{log: t.LogY}).shows(h.Y) {
+			t.plotters(&plotter.Line{XYs: plotter.XYs{{X: t.view.XMin, Y: h.Y}, {X: t.view.XMax, Y: h.Y}}, LineStyle: sty})
+		}
+		t.text(noteText, right, t.Max.Y+9, h.Label, draw.XRight)
+		right -= noteText.Width(h.Label) + 6
+		t.StrokeLine2(sty, right-18, t.Max.Y+13, right, t.Max.Y+13)
 		right -= 18 + 14
 	}
-	return right
-}
-
-func (t tile) band(c canvas, s Series, colour color.RGBA) {
-	if s.Err == nil {
-		return
-	}
-	for _, r := range t.runs(s) {
-		var outline []vg.Point
-		edge := func(i int, sign float64) {
-			v := s.Y[i]
-			if e := s.Err[i]; finite(e) {
-				v += sign * e
-			}
-			if t.LogY {
-				v = max(v, t.view.YMin*1e-3)
-			}
-			outline = append(outline, vg.Point{X: vg.Length(t.x(s.X[i])), Y: vg.Length(t.y(v))})
-		}
-		for i := r[0]; i < r[1]; i++ {
-			edge(i, 1)
-		}
-		for i := r[1] - 1; i >= r[0]; i-- {
-			edge(i, -1)
-		}
-		clip := t.clip()
-		x, y := split(clip.ClipPolygonXY(outline))
-		c.fill(x, y, faded(colour, 0.16))
-	}
-}
-
-func (t tile) curve(c canvas, s Series, k key) {
-	marked := len(s.Y) <= fewPoints
-	for _, r := range t.runs(s) {
-		var points []vg.Point
-		for i := r[0]; i < r[1]; i++ {
-			points = append(points, vg.Point{X: vg.Length(t.x(s.X[i])), Y: vg.Length(t.y(s.Y[i]))})
-		}
-		clip := t.clip()
-		for _, part := range clip.ClipLinesXY(points) {
-			x, y := split(part)
-			c.line(x, y, k.colour, 1.75, k.dash)
-		}
-		for _, p := range points {
-			if (marked || len(points) == 1) && clip.Contains(p) {
-				c.dot(float64(p.X), float64(p.Y), 2.4, k.colour)
-			}
-		}
-	}
-}
-
-// clip is the frame's rectangle for gonum's clipping, which does not mind which way y points.
-func (f frame) clip() draw.Canvas {
-	return draw.Canvas{Rectangle: vg.Rectangle{
-		Min: vg.Point{X: vg.Length(f.left), Y: vg.Length(f.top)},
-		Max: vg.Point{X: vg.Length(f.right()), Y: vg.Length(f.bottom())},
-	}}
-}
-
-func split(p []vg.Point) (x, y []float64) {
-	for _, v := range p {
-		x, y = append(x, float64(v.X)), append(y, float64(v.Y))
-	}
-	return x, y
+	return right - t.Min.X
 }

@@ -27,7 +27,7 @@ func near(img image.Image, x, y float64, reach int, want color.RGBA) bool {
 }
 
 // drawn draws one chart and returns it with the frame that the layout must have given it.
-func drawn(t *testing.T, c Chart) (image.Image, frame) {
+func drawn(t *testing.T, c Chart) (image.Image, place) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "c.png")
 	if err := Charts(path, 1, []Chart{c}); err != nil {
@@ -37,14 +37,31 @@ func drawn(t *testing.T, c Chart) (image.Image, frame) {
 	if img.Bounds().Dx() != pixelRatio*css {
 		t.Errorf("%d pixels wide, shown at %d", img.Bounds().Dx(), css)
 	}
-	f := frame{width: plotWidth, height: plotHeight, logY: c.LogY}
+	f := place{left: float64(css) - margin - plotWidth, top: margin + 24, width: plotWidth, height: plotHeight, logY: c.LogY}
 	f.view, _, _ = c.extent()
-	f.left = float64(css) - margin - plotWidth
-	f.top = margin + 24
-	if len(legend([]Chart{c})) > 1 {
+	if len(c.Series) > 1 {
 		f.top += legendLine + 8
 	}
 	return img, f
+}
+
+// place is where a frame must be in a figure, in CSS pixels from the top left.
+type place struct {
+	left, top, width, height float64
+	view                     Rect
+	logY                     bool
+}
+
+func (p place) x(v float64) float64 {
+	return p.left + p.width*(v-p.view.XMin)/(p.view.XMax-p.view.XMin)
+}
+
+func (p place) y(v float64) float64 {
+	share := (v - p.view.YMin) / (p.view.YMax - p.view.YMin)
+	if p.logY {
+		share = math.Log(v/p.view.YMin) / math.Log(p.view.YMax/p.view.YMin)
+	}
+	return p.top + p.height*(1-share)
 }
 
 func TestChartDrawsLineWhereTheDataAre(t *testing.T) {
@@ -59,12 +76,7 @@ func TestChartDrawsLineWhereTheDataAre(t *testing.T) {
 		}
 		img, f := drawn(t, Chart{LogY: logY, Series: []Series{{Name: "a", X: x, Y: y}}})
 		for i := range x {
-			share := (y[i] - f.view.YMin) / (f.view.YMax - f.view.YMin)
-			if logY {
-				share = math.Log(y[i]/f.view.YMin) / math.Log(f.view.YMax/f.view.YMin)
-			}
-			at := [2]float64{f.left + plotWidth*x[i]/40, f.top + plotHeight*(1-share)}
-			if !math.IsNaN(y[i]) && !near(img, at[0], at[1], 2, series[0]) {
+			if !math.IsNaN(y[i]) && !near(img, f.x(x[i]), f.y(y[i]), 2, series[0]) {
 				t.Errorf("log %v: no line at (%g, %g)", logY, x[i], y[i])
 			}
 		}

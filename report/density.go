@@ -1,28 +1,30 @@
 package report
 
 import (
-	"image"
 	"image/color"
 	"math"
 	"slices"
+
+	"gonum.org/v1/gonum/stat"
 )
 
 // field is a density on a grid of points over a frame, one every CSS pixel; between them its logarithm is interpolated,
-// which is smooth even where a narrow mode falls off.
+// which is smooth even where a narrow mode falls off. It is painted pixel by pixel: gonum's heat maps do not interpolate,
+// and its contours come in the order of a map, so that where two of them touch a figure would differ from run to run.
 type field struct {
-	w, h  int
-	logs  []float64 // [h, w], top row first
-	peak  float64   // the largest log density
-	frame frame
+	w, h int
+	logs []float64 // [h, w], top row first
+	peak float64   // the largest log density
 }
 
 // sampled evaluates a density over a frame.
 func sampled(density func(x, y float64) float64, f frame) field {
-	g := field{w: int(f.width) + 1, h: int(f.height) + 1, peak: math.Inf(-1), frame: f}
+	width, height := f.Size().X, f.Size().Y
+	g := field{w: int(width) + 1, h: int(height) + 1, peak: math.Inf(-1)}
 	for j := range g.h {
-		y := f.view.YMax - (f.view.YMax-f.view.YMin)*float64(j)/f.height
+		y := f.plot.Y.Max - (f.plot.Y.Max-f.plot.Y.Min)*float64(j)/float64(height)
 		for i := range g.w {
-			x := f.view.XMin + (f.view.XMax-f.view.XMin)*float64(i)/f.width
+			x := f.plot.X.Min + (f.plot.X.Max-f.plot.X.Min)*float64(i)/float64(width)
 			l := math.Log(density(x, y))
 			if math.IsNaN(l) {
 				l = math.Inf(-1)
@@ -38,23 +40,14 @@ func sampled(density func(x, y float64) float64, f frame) field {
 }
 
 // levels returns, for each mass, the log density above which that share of the mass in view lies.
-func (g field) levels(masses []float64) []float64 {
-	sorted := slices.Clone(g.logs)
-	slices.Sort(sorted)
-	slices.Reverse(sorted)
-	var total float64
-	for _, l := range sorted {
-		total += math.Exp(l - g.peak)
+func (g field) levels(masses []float64) (levels []float64) {
+	sorted := slices.Sorted(slices.Values(g.logs))
+	weights := make([]float64, len(sorted))
+	for i, l := range sorted {
+		weights[i] = math.Exp(l - g.peak)
 	}
-	levels := make([]float64, len(masses))
-	for k, m := range masses {
-		var sum float64
-		for _, l := range sorted {
-			if sum += math.Exp(l - g.peak); sum >= m*total {
-				levels[k] = l
-				break
-			}
-		}
+	for _, m := range masses {
+		levels = append(levels, stat.Quantile(1-m, stat.Empirical, sorted, weights))
 	}
 	return levels
 }
@@ -72,33 +65,35 @@ func (g field) at(i, j int) (log, slope float64) {
 }
 
 // heat fills the frame: the colour is the root of the density relative to its peak, so that light modes stay visible.
-func (g field) heat(img *image.RGBA) {
-	g.frame.eachPixel(func(i, j, x, y int) {
+func (g field) heat(f frame) {
+	f.eachPixel(func(i, j, x, y int) {
 		l, _ := g.at(i, j)
-		img.SetRGBA(x, y, exactRamp.at(math.Exp((l-g.peak)/2)))
+		f.img.SetRGBA(x, y, exactRamp.at(math.Exp((l-g.peak)/2)))
 	})
 }
 
 // contours draws the lines of the given log densities, all of one width: a pixel is covered as far as its distance to
 // the line, the difference over the slope, allows.
-func (g field) contours(img *image.RGBA, levels []float64, colour color.RGBA, width, opacity float64) {
-	g.frame.eachPixel(func(i, j, x, y int) {
+func (g field) contours(f frame, levels []float64, colour color.RGBA, width, opacity float64) {
+	f.eachPixel(func(i, j, x, y int) {
 		l, slope := g.at(i, j)
 		nearest := math.Inf(1)
 		for _, level := range levels {
 			nearest = min(nearest, math.Abs(l-level)/max(slope, 1e-9))
 		}
 		if cover := min(1, width*pixelRatio/2+0.5-nearest); cover > 0 {
-			img.SetRGBA(x, y, mix(img.RGBAAt(x, y), colour, cover*opacity))
+			f.img.SetRGBA(x, y, mix(f.img.RGBAAt(x, y), colour, cover*opacity))
 		}
 	})
 }
 
-// eachPixel calls paint with every image pixel of the frame: (i, j) counts from its corner, (x, y) from the image's.
+// eachPixel calls paint with every image pixel of the frame: (i, j) counts from its top left corner, (x, y) from the
+// image's.
 func (f frame) eachPixel(paint func(i, j, x, y int)) {
-	for j := range int(f.height) * pixelRatio {
-		for i := range int(f.width) * pixelRatio {
-			paint(i, j, int(f.left)*pixelRatio+i, int(f.top)*pixelRatio+j)
+	left, top := int(f.Min.X)*pixelRatio, f.img.Rect.Max.Y-int(f.Max.Y)*pixelRatio
+	for j := range int(f.Size().Y) * pixelRatio {
+		for i := range int(f.Size().X) * pixelRatio {
+			paint(i, j, left+i, top+j)
 		}
 	}
 }

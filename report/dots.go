@@ -5,6 +5,11 @@ import (
 	"image/color"
 	"math"
 	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
 // DotPanel is one panel of [Dots]: one quantity, a dot for each series in every row.
@@ -47,49 +52,38 @@ func Dots(path string, columns int, rows []string, panels []DotPanel) error {
 	if len(panels) == 0 || len(rows) == 0 || columns < 1 {
 		return fmt.Errorf("report: figure %s: %d panels of %d rows in %d columns, want at least 1 of each", path, len(panels), len(rows), columns)
 	}
-	key := dotKey{colours: map[string]color.RGBA{}}
-	var tiles []dotTile
-	header, most := 24.0, 1
-	for _, p := range panels {
+	l := layout{columns: columns, width: dotPanelWidth, gap: dotPanelGap, footer: dotPanelFooter}
+	tiles, most := make([]dotTile, len(panels)), 1
+	for i, p := range panels {
 		if err := p.check(len(rows)); err != nil {
 			return fmt.Errorf("report: figure %s: %w", path, err)
 		}
-		t := newDotTile(p)
-		tiles = append(tiles, t)
-		key.add(t)
+		tiles[i] = newDotTile(p)
 		most = max(most, len(p.Series))
-		if p.Note != "" {
-			header = 40
-		}
+		l.notes = l.notes || p.Note != ""
 	}
-	gutter := 0.0
 	for _, r := range rows {
-		gutter = max(gutter, math.Ceil(rowText.width(fit(r, rowText, widestLabel)))+10)
+		l.left = max(l.left, ceil(rowText.Width(fit(r, rowText, widestLabel)))+10)
 	}
-	columns = min(columns, len(panels))
-	rowHeight := float64(max(18, dotStep*most+9))
-	frameHeight := rowHeight * float64(len(rows))
-	width := gutter + float64(columns)*(dotPanelWidth+dotPanelGap) - dotPanelGap
-	places, keyHeight := key.layout(width)
-	bands := (len(panels) + columns - 1) / columns
-	height := header + frameHeight + dotPanelFooter
-	c := newCanvas(2*margin+width, margin+keyHeight+float64(bands)*height+margin/2)
-	key.draw(c, places)
+	key := keyOf(tiles)
+	l.legend = key.legend()
+	l.height = vg.Length(len(rows) * max(18, dotStep*most+9))
+	f := l.figure(len(panels))
 	for i, t := range tiles {
-		t.left = margin + gutter + float64(i%columns)*(dotPanelWidth+dotPanelGap)
-		t.top = margin + keyHeight + float64(i/columns)*height + header
-		t.width, t.height = dotPanelWidth, frameHeight
-		if i%columns == 0 {
-			for j, r := range rows {
-				y := t.top + (float64(j)+0.5)*rowHeight
-				c.text(t.left-10, y+0.36*rowText.size, fit(r, rowText, widestLabel), rowText, 1)
+		t.view.YMin = float64(len(rows)) // each of height 1, the first on top
+		t.frame = f.place(i, t.Title, t.view, t.log, false)
+		t.above(noteText, 9, t.Note, l.width)
+		for j, r := range rows {
+			if i%f.columns == 0 {
+				t.text(rowText, t.Min.X-10, t.y(float64(j)+0.5)-0.36*rowText.Font.Size, fit(r, rowText, widestLabel), draw.XRight)
+			}
+			if low, high := t.y(float64(j)+1), t.y(float64(j)); j%2 == 0 {
+				t.FillPolygon(rowBand, []vg.Point{{X: t.Min.X, Y: low}, {X: t.Max.X, Y: low}, {X: t.Max.X, Y: high}, {X: t.Min.X, Y: high}})
 			}
 		}
-		c.text(t.left, t.top-header+15, fit(t.Title, titleText, t.width), titleText, 0)
-		c.text(t.left, t.top-9, fit(t.Note, noteText, t.width), noteText, 0)
-		t.draw(c, key, len(rows))
+		t.draw(key)
 	}
-	return c.write(path)
+	return f.write(path)
 }
 
 func (p DotPanel) check(rows int) error {
@@ -102,15 +96,16 @@ func (p DotPanel) check(rows int) error {
 	return nil
 }
 
-// dotTile is a panel in its place. Its view is in the units of its axis: values, or their logarithms.
+// dotTile is a panel in its place.
 type dotTile struct {
 	DotPanel
 	frame
-	log, empty  bool
+	view        Rect
+	log, ok     bool // there are data
 	cut, barred bool // a value lies outside; there are standard errors
 }
 
-// newDotTile finds the view of a panel.
+// newDotTile finds the view of a panel of rows.
 func newDotTile(p DotPanel) dotTile {
 	t := dotTile{DotPanel: p, log: p.Log}
 	var values []float64
@@ -122,142 +117,157 @@ func newDotTile(p DotPanel) dotTile {
 			}
 		}
 	}
-	if t.empty = len(values) == 0; t.empty {
-		t.view = Rect{0, 1, 0, 1}
+	if t.ok = len(values) > 0; !t.ok {
+		t.view, t.log = Rect{0, 1, 1, 0}, false
 		return t
 	}
-	for i, v := range values {
-		values[i] = t.at(v)
-	}
-	low, high := fences(values)
-	lo, hi := math.Inf(1), math.Inf(-1)
+	low, high := fences(values, t.log)
+	x := newSpan(t.log)
 	for _, s := range p.Series {
-		for i, x := range s.X {
-			u := t.at(x)
-			switch {
-			case !finite(x):
-			case u < low || u > high:
+		for i, v := range s.X {
+			switch e := at(s.Err, i); {
+			case !finite(v):
+			case v < low || v > high:
 				t.cut = true
 			default:
-				e := s.err(i)
 				t.barred = t.barred || e > 0
-				left := t.at(x - e)
-				if !finite(left) { // the bar reaches to 0 on a logarithmic axis
-					left = u
+				x.add(v, min(high, v+e))
+				if x.shows(v - e) { // else the bar reaches to 0 on a logarithmic axis
+					x.add(max(low, v-e))
 				}
-				lo, hi = min(lo, max(low, left)), max(hi, min(high, t.at(x+e)))
 			}
 		}
 	}
 	for _, l := range p.Lines {
-		if u := t.at(l.X); finite(u) {
-			lo, hi = min(lo, u), max(hi, u)
-		}
+		x.add(l.X)
 	}
-	if t.log {
-		lo, hi = math.Exp(lo), math.Exp(hi)
-	}
-	lo, hi = Chart{LogY: t.log}.room(lo, hi)
-	t.view = Rect{t.at(lo), t.at(hi), 0, 1}
+	lo, hi := x.room()
+	t.view = Rect{lo, hi, 1, 0}
 	return t
 }
 
-// err returns a standard error, 0 where there is none.
-func (s DotSeries) err(i int) float64 {
-	if s.Err == nil || !finite(s.Err[i]) {
-		return 0
-	}
-	return s.Err[i]
-}
-
-// at returns a value in the units of the axis; on a logarithmic one what is not positive is −Inf.
-func (t dotTile) at(v float64) float64 {
-	if !t.log {
-		return v
-	}
-	return math.Log(max(v, 0))
-}
+// shows reports whether v has a place on the axis.
+func (t dotTile) shows(v float64) bool { return span{log: t.log}.shows(v) }
 
 // fences returns the bounds outside of which a value is far from all others: more than five times the distance between
-// the quartiles away from them.
-func fences(values []float64) (low, high float64) {
+// the quartiles away from them, on the axis' own scale.
+func fences(values []float64, log bool) (low, high float64) {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	q1, q3 := sorted[n/4], sorted[n-1-n/4]
-	if n < fewValues || q1 == q3 {
+	switch {
+	case n < fewValues || q1 == q3:
 		return math.Inf(-1), math.Inf(1)
+	case log:
+		return q1 * math.Pow(q1/q3, 5), q3 * math.Pow(q3/q1, 5)
 	}
 	return q1 - 5*(q3-q1), q3 + 5*(q3-q1)
 }
 
-// ticks returns the ticks at the places that x takes, with labels that do not touch.
-func (t dotTile) ticks() (ticks []tick) {
-	all := linearTicks(t.view.XMin, t.view.XMax, 6, 0)
-	if t.log {
-		all = logTicks(math.Exp(t.view.XMin), math.Exp(t.view.XMax))
-	}
-	end := math.Inf(-1)
-	for _, k := range all {
-		if unit, suffix := unitOf(k.at); t.log && unit > 1 && unit < 1e15 {
-			k.label = number(k.at/unit, 0) + suffix // counts: 10k, 100k, 1M
-		}
-		k.at = t.at(k.at)
-		half := tickText.width(k.label) / 2
-		if x := t.x(k.at); x-half > end {
-			ticks, end = append(ticks, k), x+half+6
+// xTicks returns ticks with labels that do not touch.
+func (t dotTile) xTicks() (apart []plot.Tick) {
+	end := vg.Length(math.Inf(-1))
+	for _, k := range ticks(t.view.XMin, t.view.XMax, 6, t.log) {
+		half := tickText.Width(k.Label) / 2
+		if x := t.x(k.Value); x-half > end {
+			apart, end = append(apart, k), x+half+6
 		}
 	}
-	return ticks
+	return apart
 }
 
-func (t dotTile) draw(c canvas, key dotKey, rows int) {
-	rowHeight := t.height / float64(rows)
-	for j := 0; j < rows; j += 2 {
-		x, y := []float64{t.left, t.right(), t.right(), t.left}, t.top+float64(j)*rowHeight
-		c.fill(x, []float64{y, y, y + rowHeight, y + rowHeight}, rowBand)
-	}
-	if t.empty {
-		t.baseline(c)
-		c.text(t.left+t.width/2, t.top+t.height/2, "no data", noteText, 0.5)
+func (t dotTile) draw(key dotKey) {
+	if !t.ok {
+		t.baseline()
+		t.none("no data")
 		return
 	}
-	ticks := t.ticks()
-	for _, k := range ticks {
-		x := crisp(t.x(k.at))
-		c.segment(x, t.top, x, t.bottom(), grid, 1, nil)
-	}
+	ticks := t.xTicks()
+	t.plot.X.Tick.Marker = plot.ConstantTicks(ticks)
+	t.grid()
+	t.xLabels(ticks)
+	t.baseline()
 	for _, l := range t.Lines {
-		if u := t.at(l.X); finite(u) {
-			x := crisp(t.x(u))
-			c.segment(x, t.top, x, t.bottom(), ink, 1, key.dash(l.Label))
+		if t.shows(l.X) {
+			t.plotters(&plotter.Line{XYs: plotter.XYs{{X: l.X, Y: t.view.YMin}, {X: l.X, Y: t.view.YMax}}, LineStyle: reference(key.lines.index(l.Label))})
 		}
 	}
-	t.xLabels(c, ticks)
-	t.baseline(c)
+	step := dotStep / float64(t.y(0)-t.y(1))
 	for k, s := range t.Series {
-		colour := key.colours[s.Name]
+		colour := colour(key.series.index(s.Name))
+		bars := plotter.XErrorBars{LineStyle: draw.LineStyle{Color: faded(colour, 0.5), Width: barWidth}}
+		dots := plotter.Scatter{}
+		var styles []draw.GlyphStyle
+		dots.GlyphStyleFunc = func(i int) draw.GlyphStyle { return styles[i] }
 		for j, x := range s.X {
 			if !finite(x) {
 				continue
 			}
-			y := t.top + (float64(j)+0.5)*rowHeight + dotStep*(float64(k)-float64(len(t.Series)-1)/2)
-			switch u := t.at(x); {
-			case u < t.view.XMin:
-				c.arrow(t.left+1, y, -1, colour)
-			case u > t.view.XMax:
-				c.arrow(t.right()-1, y, 1, colour)
-			default:
-				if e := s.err(j); e > 0 {
-					from, to := t.x(max(t.at(x-e), t.view.XMin)), t.x(min(t.at(x+e), t.view.XMax))
-					c.segment(from, y, to, y, faded(colour, 0.5), barWidth, nil)
-				}
-				c.dot(t.x(u), y, dotSize, colour)
+			p := plotter.XY{X: min(max(x, t.view.XMin), t.view.XMax), Y: float64(j) + 0.5 + step*(float64(k)-float64(len(t.Series)-1)/2)}
+			sty := dot(colour, dotSize)
+			switch e := at(s.Err, j); {
+			case x < p.X:
+				sty.Shape = arrow(-1)
+			case x > p.X:
+				sty.Shape = arrow(1)
+			case e > 0:
+				bars.XYs = append(bars.XYs, p)
+				bars.XErrors = append(bars.XErrors, struct{ Low, High float64 }{x - max(x-e, t.view.XMin), min(x+e, t.view.XMax) - x})
 			}
+			dots.XYs, styles = append(dots.XYs, p), append(styles, sty)
 		}
+		t.plotters(&bars, &dots)
 	}
 }
 
-// arrow fills a small triangle whose tip, at x, points to the right (1) or left (−1).
-func (c canvas) arrow(x, y, direction float64, colour color.Color) {
-	c.fill([]float64{x, x - direction*6, x - direction*6}, []float64{y, y - 3.2, y + 3.2}, colour)
+// arrow is a small triangle that points to the right (1) or left (−1), to something beyond its place.
+type arrow vg.Length
+
+func (a arrow) DrawGlyph(c *draw.Canvas, sty draw.GlyphStyle, p vg.Point) {
+	tip, back := p.X-vg.Length(a), p.X-vg.Length(a)*7
+	c.FillPolygon(sty.Color, []vg.Point{{X: tip, Y: p.Y}, {X: back, Y: p.Y - 3.2}, {X: back, Y: p.Y + 3.2}})
+}
+
+func (a arrow) Thumbnail(c *draw.Canvas) {
+	a.DrawGlyph(c, draw.GlyphStyle{Color: soft}, vg.Point{X: c.Max.X, Y: c.Center().Y})
+}
+
+// dotKey is what the legend of a figure of dots explains.
+type dotKey struct {
+	series, lines nameList
+	cut, barred   bool
+}
+
+func keyOf(tiles []dotTile) (k dotKey) {
+	for _, t := range tiles {
+		for _, s := range t.Series {
+			k.series.index(s.Name)
+		}
+		for _, l := range t.Lines {
+			if t.shows(l.X) {
+				k.lines.index(l.Label)
+			}
+		}
+		k.cut, k.barred = k.cut || t.cut, k.barred || t.barred
+	}
+	return k
+}
+
+// legend lists the series, the lines, and what bars and arrows mean.
+func (k dotKey) legend() (l legend) {
+	for i, n := range k.series {
+		l = append(l, entry{n, 8, []plot.Thumbnailer{&plotter.Scatter{GlyphStyle: dot(colour(i), dotSize+0.4)}}})
+	}
+	for i, label := range k.lines {
+		l = append(l, lineEntry(label, reference(i)))
+	}
+	if k.barred {
+		e := lineEntry("± standard error", draw.LineStyle{Color: faded(soft, 0.5), Width: barWidth})
+		e.marks = append(e.marks, &plotter.Scatter{GlyphStyle: dot(soft, dotSize)})
+		l = append(l, e)
+	}
+	if k.cut {
+		l = append(l, entry{"beyond the axis", 8, []plot.Thumbnailer{arrow(1)}})
+	}
+	return l
 }

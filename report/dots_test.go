@@ -3,17 +3,17 @@ package report
 import (
 	"fmt"
 	"image"
-	"image/color"
 	"math"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"gonum.org/v1/plot/vg"
 )
 
 // dotted draws one panel of two rows, "a" and "b", and returns it with the tile that the layout must have given it.
-func dotted(t *testing.T, p DotPanel) (image.Image, dotTile) {
+func dotted(t *testing.T, p DotPanel) (image.Image, dotPlace) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "dots.png")
 	if err := Dots(path, 3, []string{"a", "b"}, []DotPanel{p}); err != nil {
@@ -23,18 +23,27 @@ func dotted(t *testing.T, p DotPanel) (image.Image, dotTile) {
 	if img.Bounds().Dx() != pixelRatio*css {
 		t.Errorf("%d pixels wide, shown at %d", img.Bounds().Dx(), css)
 	}
-	tile := newDotTile(p)
+	tile := dotPlace{dotTile: newDotTile(p)}
 	tile.width, tile.height = dotPanelWidth, 2*max(18, dotStep*float64(len(p.Series))+9)
 	tile.left = float64(css) - margin - dotPanelWidth
 	tile.top = float64(img.Bounds().Dy())/pixelRatio - margin/2 - dotPanelFooter - tile.height
 	return img, tile
 }
 
+// dotPlace is where a tile must be in a figure, in CSS pixels from the top left.
+type dotPlace struct {
+	dotTile
+	left, top, width, height float64
+}
+
+func (t dotPlace) right() float64  { return t.left + t.width }
+func (t dotPlace) bottom() float64 { return t.top + t.height }
+
 // place returns where series k of n has its dot in a row, from the view alone.
-func (t dotTile) place(v float64, row, k, n int) (x, y float64) {
+func (t dotPlace) place(v float64, row, k, n int) (x, y float64) {
 	lo, hi := t.view.XMin, t.view.XMax
 	if t.log {
-		v = math.Log(v)
+		v, lo, hi = math.Log(v), math.Log(lo), math.Log(hi)
 	}
 	return t.left + t.width*(v-lo)/(hi-lo), t.top + t.height/4*float64(1+2*row) + dotStep*(float64(k)-float64(n-1)/2)
 }
@@ -159,14 +168,11 @@ func TestDotViews(t *testing.T) {
 	} {
 		tile := newDotTile(c.panel)
 		lo, hi := tile.view.XMin, tile.view.XMax
-		if tile.log {
-			lo, hi = math.Exp(lo), math.Exp(hi)
-		}
-		if tile.empty || math.Abs(lo-c.min) > 1e-9*(1+math.Abs(c.min)) || math.Abs(hi-c.max) > 1e-9*math.Abs(c.max) {
-			t.Errorf("%s: view [%g, %g], empty %v, want [%g, %g]", name, lo, hi, tile.empty, c.min, c.max)
+		if !tile.ok || math.Abs(lo-c.min) > 1e-9*(1+math.Abs(c.min)) || math.Abs(hi-c.max) > 1e-9*math.Abs(c.max) {
+			t.Errorf("%s: view [%g, %g], ok %v, want [%g, %g]", name, lo, hi, tile.ok, c.min, c.max)
 		}
 	}
-	if tile := newDotTile(panel([]float64{nan, inf}, nil, true)); !tile.empty {
+	if tile := newDotTile(panel([]float64{nan, inf}, nil, true)); tile.ok {
 		t.Error("a panel without numbers is not empty")
 	}
 	dotted(t, panel([]float64{nan, inf}, nil, true)) // is drawn all the same
@@ -183,35 +189,26 @@ func TestDotTicks(t *testing.T) {
 		{0.4, 7, true, "0.5 1 2 5"}, {100.1, 102.6, false, "100.5 101.5 102.5"},
 		{-12.36, -12.24, false, "−12.36 −12.32 −12.28 −12.24"}, // labels that would touch are left out
 	} {
-		tile := newDotTile(DotPanel{})
-		tile.width, tile.log = dotPanelWidth, c.log
-		tile.view = Rect{tile.at(c.lo), tile.at(c.hi), 0, 1}
-		var got []string
-		end := math.Inf(-1)
-		for _, k := range tile.ticks() {
-			got = append(got, k.label)
-			if half := tickText.width(k.label) / 2; tile.x(k.at)-half < end {
-				t.Errorf("[%g, %g]: the label %s touches the one before", c.lo, c.hi, k.label)
+		tile := dotTile{log: c.log, view: Rect{c.lo, c.hi, 1, 0}}
+		tile.frame = newFrame(newCanvas(dotPanelWidth, 20), tile.view, c.log, false)
+		got := tile.xTicks()
+		end := vg.Length(-100)
+		for _, k := range got {
+			if half := tickText.Width(k.Label) / 2; tile.x(k.Value)-half < end {
+				t.Errorf("[%g, %g]: the label %s touches the one before", c.lo, c.hi, k.Label)
 			} else {
-				end = tile.x(k.at) + half + 5
+				end = tile.x(k.Value) + half + 5
 			}
 		}
-		if d := cmp.Diff(c.want, strings.Join(got, " ")); d != "" {
+		if d := cmp.Diff(c.want, labels(got)); d != "" {
 			t.Errorf("[%g, %g]: %s", c.lo, c.hi, d)
 		}
 	}
 }
 
-// The legend explains what is drawn and nothing else; a name has one colour in all panels.
+// The legend explains what is drawn and nothing else.
 func TestDotKey(t *testing.T) {
-	key := dotKey{colours: map[string]color.RGBA{}}
-	labels := func() string {
-		var l []string
-		for _, e := range key.entries() {
-			l = append(l, e.label)
-		}
-		return strings.Join(l, ", ")
-	}
+	var tiles []dotTile
 	for _, c := range []struct {
 		panel DotPanel
 		want  string
@@ -221,14 +218,13 @@ func TestDotKey(t *testing.T) {
 		{DotPanel{Series: []DotSeries{{Name: "c", X: []float64{1, 2, 3, 4, 1e9}}}}, "b, a, c, exact, beyond the axis"},
 		{DotPanel{Series: []DotSeries{{Name: "a", X: []float64{1}, Err: []float64{1}}}}, "b, a, c, exact, ± standard error, beyond the axis"},
 	} {
-		key.add(newDotTile(c.panel))
-		if got := labels(); got != c.want {
-			t.Errorf("the legend has %q, want %q", got, c.want)
+		tiles = append(tiles, newDotTile(c.panel))
+		var got []string
+		for _, e := range keyOf(tiles).legend() {
+			got = append(got, e.label)
 		}
-	}
-	for i, name := range []string{"b", "a", "c"} {
-		if key.colours[name] != series[i] {
-			t.Errorf("%s has colour %v, want %v", name, key.colours[name], series[i])
+		if d := cmp.Diff(c.want, strings.Join(got, ", ")); d != "" {
+			t.Error(d)
 		}
 	}
 }

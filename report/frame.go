@@ -1,74 +1,85 @@
 package report
 
-import "math"
-
-// frame maps a view of the data to a rectangle of a canvas and draws its axes.
-type frame struct {
-	left, top, width, height float64 // CSS pixels
-	view                     Rect
-	logY                     bool
-}
+import (
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
 
 // Rect is a view of the data. The zero Rect stands for one that holds all of it.
 type Rect struct{ XMin, XMax, YMin, YMax float64 }
 
-func (f frame) right() float64  { return f.left + f.width }
-func (f frame) bottom() float64 { return f.top + f.height }
-
-// x and y return the place of a value, kept within reach of the canvas.
-func (f frame) x(v float64) float64 {
-	return f.left + f.width*(v-f.view.XMin)/(f.view.XMax-f.view.XMin)
+// holds reports whether the point is in view; a NaN never is.
+func (r Rect) holds(x, y float64) bool {
+	return x >= r.XMin && x <= r.XMax && y >= r.YMin && y <= r.YMax
 }
 
-func (f frame) y(v float64) float64 {
-	lo, hi := f.view.YMin, f.view.YMax
-	if f.logY {
-		v, lo, hi = math.Log(v), math.Log(lo), math.Log(hi)
+// frame is a plot whose data fill a rectangle of a figure. Its axes are drawn here, because plot.Draw takes the room for
+// them from the rectangle: the frames of a figure would not be of one size.
+type frame struct {
+	canvas
+	plot *plot.Plot
+}
+
+func newFrame(c canvas, view Rect, logX, logY bool) frame {
+	p := plot.New()
+	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = view.XMin, view.XMax, view.YMin, view.YMax
+	p.X.Tick.Marker, p.Y.Tick.Marker = plot.ConstantTicks(nil), plot.ConstantTicks(nil)
+	if logX {
+		p.X.Scale = plot.LogScale{}
 	}
-	return f.bottom() - f.height*(v-lo)/(hi-lo)
-}
-
-func (f frame) yTicks(n int) []tick {
-	if f.logY {
-		return logTicks(f.view.YMin, f.view.YMax)
+	if logY {
+		p.Y.Scale = plot.LogScale{}
 	}
-	return linearTicks(f.view.YMin, f.view.YMax, n, 0)
+	return frame{c, p}
 }
 
-// gridLines draws a light line at every y tick.
-func (f frame) gridLines(c canvas, ticks []tick) {
+// x and y return the place of a value, which may lie outside.
+func (f frame) x(v float64) vg.Length { return f.X(f.plot.X.Norm(v)) }
+func (f frame) y(v float64) vg.Length { return f.Y(f.plot.Y.Norm(v)) }
+
+func (f frame) plotters(p ...plot.Plotter) {
+	for _, p := range p {
+		p.Plot(f.Canvas, f.plot)
+	}
+}
+
+// grid draws a light line at every tick.
+func (f frame) grid() {
+	sty := draw.LineStyle{Color: grid, Width: 1}
+	f.plotters(&plotter.Grid{Horizontal: sty, Vertical: sty})
+}
+
+// yLabels writes ticks left of the frame, xLabels below it with a short mark each.
+func (f frame) yLabels(ticks []plot.Tick) {
 	for _, t := range ticks {
-		y := crisp(f.y(t.at))
-		c.segment(f.left, y, f.right(), y, grid, 1, nil)
+		f.text(tickText, f.Min.X-6, f.y(t.Value)-0.36*tickText.Font.Size, t.Label, draw.XRight)
 	}
 }
 
-// yLabels writes the ticks left of the frame, xLabels below it with a short mark each.
-func (f frame) yLabels(c canvas, ticks []tick) {
+func (f frame) xLabels(ticks []plot.Tick) {
 	for _, t := range ticks {
-		c.text(f.left-6, f.y(t.at)+0.36*tickText.size, t.label, tickText, 1)
+		x := f.x(t.Value)
+		f.StrokeLine2(axisLine, x, f.Min.Y, x, f.Min.Y-3.5)
+		f.text(tickText, x, f.Min.Y-15, t.Label, draw.XCenter)
 	}
 }
 
-func (f frame) xLabels(c canvas, ticks []tick) {
-	for _, t := range ticks {
-		x := crisp(f.x(t.at))
-		c.segment(x, f.bottom(), x, f.bottom()+3.5, axis, 0.75, nil)
-		c.text(x, f.bottom()+15, t.label, tickText, 0.5)
-	}
+// box draws the four sides, baseline the bottom one alone.
+func (f frame) box() {
+	f.SetLineStyle(axisLine)
+	f.Stroke(f.Path())
 }
 
-// box draws the four sides.
-func (f frame) box(c canvas) {
-	l, r, t, b := crisp(f.left), crisp(f.right()), crisp(f.top), crisp(f.bottom())
-	c.line([]float64{l, r, r, l, l}, []float64{t, t, b, b, t}, axis, 0.75, nil)
+func (f frame) baseline() { f.StrokeLine2(axisLine, f.Min.X, f.Min.Y, f.Max.X, f.Min.Y) }
+
+// above writes a line of text above the frame: a note, or the title over it.
+func (f frame) above(sty text.Style, y vg.Length, s string, width vg.Length) {
+	f.text(sty, f.Min.X, f.Max.Y+y, fit(s, sty, width), draw.XLeft)
 }
 
-// baseline draws the bottom side alone.
-func (f frame) baseline(c canvas) {
-	y := crisp(f.bottom())
-	c.segment(f.left, y, f.right(), y, axis, 0.75, nil)
+func (f frame) none(what string) {
+	f.text(noteText, f.Center().X, f.Center().Y, what, draw.XCenter)
 }
-
-// crisp moves a coordinate to the middle of an image pixel, where a thin line is not smeared over two.
-func crisp(v float64) float64 { return (math.Floor(v*pixelRatio) + 0.5) / pixelRatio }

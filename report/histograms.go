@@ -1,95 +1,79 @@
 package report
 
-import "math"
+import (
+	"math"
+
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg/draw"
+)
 
 const bins = 64
 
-// histogram returns the density of the points in each bin of the view; points outside count in the total.
-func histogram(points []float32, view Rect) []float64 {
-	density := make([]float64, bins)
+// histogram returns the density of the points in each bin of the view, at its left end, and ends with the view; points
+// outside count in the total.
+func histogram(points []float32, view Rect) plotter.XYs {
+	density := make(plotter.XYs, bins+1)
 	width := (view.XMax - view.XMin) / bins
+	for i := range density {
+		density[i].X = view.XMin + width*float64(i)
+	}
 	for _, p := range points {
 		if i := int(math.Floor((float64(p) - view.XMin) / width)); i >= 0 && i < bins {
-			density[i]++
+			density[i].Y += 1 / (float64(len(points)) * width)
 		}
-	}
-	for i := range density {
-		density[i] /= float64(len(points)) * width
 	}
 	return density
 }
 
-// drawHistograms fills panels of one dimension and gives their frames a common y axis. A spike far above the exact
-// density is cut off, so that the rest keeps its shape.
-func drawHistograms(c canvas, frames []frame, panels []Panel, opt PanelOptions) {
-	curve := func(f func(x, y float64) float64) (x, y []float64) {
-		const n = 2 * panelWidth
-		for i := range n + 1 {
-			at := opt.View.XMin + (opt.View.XMax-opt.View.XMin)*float64(i)/n
-			x, y = append(x, at), append(y, f(at, 0))
-		}
-		return x, y
+func (o PanelOptions) curve(density func(x, y float64) float64) (points plotter.XYs) {
+	if density == nil {
+		return nil
 	}
-	counts, top, exactTop := make([][]float64, len(panels)), 0.0, 0.0
-	highest := func(v []float64, top *float64) {
-		for _, d := range v {
-			*top = max(*top, d)
-		}
+	const n = 2 * panelWidth
+	for i := range n + 1 {
+		x := o.View.XMin + (o.View.XMax-o.View.XMin)*float64(i)/n
+		points = append(points, plotter.XY{X: x, Y: density(x, 0)})
 	}
+	return points
+}
+
+// highest returns where the common y axis of panels of one dimension ends. A spike far above the exact density is cut off,
+// so that the rest keeps its shape.
+func (o PanelOptions) highest(panels []Panel) float64 {
+	top := func(points plotter.XYs) (top float64) {
+		for _, p := range points {
+			top = max(top, p.Y)
+		}
+		return top
+	}
+	bars, curves := 0.0, top(o.curve(o.Contour))
+	for _, p := range panels {
+		bars, curves = max(bars, top(histogram(p.Points, o.View))), max(curves, top(o.curve(p.Density)))
+	}
+	switch {
+	case curves > 0:
+		return min(max(bars, curves), 1.8*curves)
+	case bars > 0:
+		return bars
+	}
+	return 1
+}
+
+// histograms fills panels of one dimension.
+func (o PanelOptions) histograms(frames []frame, panels []Panel) {
+	line := draw.LineStyle{Color: exact, Width: 1.5}
 	for i, p := range panels {
-		counts[i] = histogram(p.Points, opt.View)
-		highest(counts[i], &top)
-		if p.Density != nil {
-			_, y := curve(p.Density)
-			highest(y, &exactTop)
-		}
-	}
-	if opt.Contour != nil {
-		_, y := curve(opt.Contour)
-		highest(y, &exactTop)
-	}
-	if exactTop > 0 {
-		top = min(max(top, exactTop), 1.8*exactTop)
-	}
-	if !(top > 0) {
-		top = 1
-	}
-	for i, p := range panels {
-		frames[i].view.YMin, frames[i].view.YMax = 0, 1.08*top
-		f := frames[i]
+		curve := plotter.Line{XYs: o.curve(p.Density), LineStyle: line}
 		if len(p.Points) > 0 {
-			f.bars(c, counts[i])
+			bars := histogram(p.Points, o.View)
+			for k := range bars { // gonum draws the steps after it has clipped the points
+				bars[k].Y = min(bars[k].Y, o.View.YMax)
+			}
+			frames[i].plotters(&plotter.Line{XYs: bars, StepStyle: plotter.PostStep, FillColor: barFill, LineStyle: draw.LineStyle{Color: barEdge, Width: 0.75}},
+				&plotter.Line{XYs: o.curve(o.Contour), LineStyle: line})
+		} else {
+			curve.FillColor = faded(exact, 0.25)
 		}
-		if p.Density != nil {
-			x, y := curve(p.Density)
-			f.curve(c, x, y, len(p.Points) == 0)
-		}
-		if opt.Contour != nil && len(p.Points) > 0 {
-			x, y := curve(opt.Contour)
-			f.curve(c, x, y, false)
-		}
+		frames[i].plotters(&curve)
 	}
-}
-
-func (f frame) bars(c canvas, density []float64) {
-	x, y := []float64{f.left}, []float64{f.bottom()}
-	for i, d := range density {
-		h := max(f.top, f.y(d))
-		x = append(x, f.left+f.width*float64(i)/bins, f.left+f.width*float64(i+1)/bins)
-		y = append(y, h, h)
-	}
-	x, y = append(x, f.right()), append(y, f.bottom())
-	c.fill(x, y, barFill)
-	c.line(x, y, barEdge, 0.75, nil)
-}
-
-func (f frame) curve(c canvas, x, y []float64, filled bool) {
-	px, py := make([]float64, len(x)), make([]float64, len(y))
-	for i := range x {
-		px[i], py[i] = f.x(x[i]), max(f.top, f.y(y[i]))
-	}
-	if filled {
-		c.fill(append([]float64{f.left}, append(px, f.right())...), append([]float64{f.bottom()}, append(py, f.bottom())...), faded(exact, 0.25))
-	}
-	c.line(px, py, exact, 1.5, nil)
 }

@@ -34,12 +34,7 @@ func ImageGrid(path string, images []float32, n, height, width, channels, column
 	draw.Draw(img, img.Rect, image.White, image.Point{}, draw.Src)
 	for i := range n {
 		left, top := i%columns*cellW+gutter, i/columns*cellH+gutter
-		for p := range height * width {
-			at := (i*height*width + p) * channels
-			x, y := left+p%width*scale, top+p/width*scale
-			square := image.Rect(x, y, x+scale, y+scale)
-			draw.Draw(img, square, image.NewUniform(pixel(images[at:at+channels])), image.Point{}, draw.Src)
-		}
+		stamp(img, left, top, images[i*height*width*channels:][:height*width*channels], width, channels, scale)
 	}
 	return writePNG(path, img, 1)
 }

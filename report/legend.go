@@ -1,89 +1,83 @@
 package report
 
 import (
-	"image/color"
-	"strings"
+	"image"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
-// key is how a series is drawn.
-type key struct {
-	order  int
-	colour color.RGBA
-	dash   []float64
+const (
+	legendLine = 20
+	keyWidth   = 22 // of a line before a label
+)
+
+// entry is one part of a legend: marks of a width before a label.
+type entry struct {
+	label string
+	width vg.Length
+	marks []plot.Thumbnailer
 }
 
-// keys gives every series name of a figure its key, in order of appearance.
-type keys map[string]key
+// legend lies above a figure. Its entries follow one another in as many lines as they need; those of plot.Legend stand in
+// one column, which a figure of many methods has no room for.
+type legend []entry
 
-func legend(charts []Chart) keys {
-	k := keys{}
-	for _, c := range charts {
-		for _, s := range c.Series {
-			if _, ok := k[s.Name]; !ok {
-				i := len(k)
-				k[s.Name] = key{i, series[i%len(series)], dashes[i/len(series)%len(dashes)]}
-			}
-		}
-	}
-	return k
-}
-
-func (k keys) names() []string {
-	names := make([]string, len(k))
-	for n, v := range k {
-		names[v.order] = n
-	}
-	return names
-}
-
-const keyWidth = 22 // of the line before a name
-
-// layout places the names in as many lines as they need and returns the height of all. A figure of one series needs no
-// legend.
-func (k keys) layout(width float64) (places [][2]float64, height float64) {
-	if len(k) < 2 {
+func (l legend) layout(width vg.Length) (places []vg.Point, height vg.Length) {
+	if len(l) == 0 {
 		return nil, 0
 	}
-	var widths []float64
-	for _, n := range k.names() {
-		widths = append(widths, keyWidth+6+noteText.width(n))
-	}
-	places, height = flow(widths, width)
-	return places, height + 8
-}
-
-// flow places things of the given widths one after another, in as many lines as they need.
-func flow(widths []float64, width float64) (places [][2]float64, height float64) {
-	x, y := 0.0, 0.0
-	for _, w := range widths {
+	var x vg.Length
+	for _, e := range l {
+		w := e.width + 6 + noteText.Width(e.label)
 		if x > 0 && x+w > width {
-			x, y = 0, y+legendLine
+			x, height = 0, height+legendLine
 		}
-		places = append(places, [2]float64{x, y})
+		places = append(places, vg.Point{X: x, Y: height})
 		x += w + 18
 	}
-	return places, y + legendLine
+	return places, height + legendLine + 8
 }
 
-func (k keys) draw(c canvas, places [][2]float64) {
-	if places == nil {
-		return
-	}
-	for i, n := range k.names() {
-		x, y := margin+places[i][0], margin+places[i][1]+6
-		c.segment(x, y, x+keyWidth, y, k[n].colour, 2.25, k[n].dash)
-		c.text(x+keyWidth+6, y+4, n, noteText, 0)
+func (l legend) draw(c canvas, places []vg.Point) {
+	for i, e := range l {
+		at := vg.Point{X: margin + places[i].X, Y: c.Max.Y - margin - 6 - places[i].Y}
+		box := draw.Canvas{Canvas: c.Canvas, Rectangle: vg.Rectangle{Min: at, Max: at}}
+		box.Min.Y, box.Max.Y, box.Max.X = at.Y-4, at.Y+4, at.X+e.width
+		for _, m := range e.marks {
+			m.Thumbnail(&box)
+		}
+		c.text(noteText, box.Max.X+6, box.Min.Y, e.label, draw.XLeft)
 	}
 }
 
-// fit shortens s with an ellipsis to a width.
-func fit(s string, style textStyle, width float64) string {
-	if style.width(s) <= width {
-		return s
+// nameList numbers what stands under one name in a figure, in order of appearance.
+type nameList []string
+
+func (n *nameList) index(name string) int {
+	if i := slices.Index(*n, name); i >= 0 {
+		return i
 	}
-	r := []rune(s)
-	for len(r) > 0 && style.width(string(r)+"…") > width {
-		r = r[:len(r)-1]
+	*n = append(*n, name)
+	return len(*n) - 1
+}
+
+func lineEntry(label string, sty draw.LineStyle) entry {
+	return entry{label, keyWidth, []plot.Thumbnailer{&plotter.Line{LineStyle: sty}}}
+}
+
+func rampEntry(label string, r ramp) entry { return entry{label, 36, []plot.Thumbnailer{r}} }
+
+// Thumbnail paints the scale from left to right.
+func (r ramp) Thumbnail(c *draw.Canvas) {
+	img := image.NewRGBA(image.Rect(0, 0, 36*pixelRatio, 8*pixelRatio))
+	for i := range img.Rect.Max.X {
+		for j := range img.Rect.Max.Y {
+			img.SetRGBA(i, j, r.at(float64(i)/float64(img.Rect.Max.X-1)))
+		}
 	}
-	return strings.TrimRight(string(r), " ,;·") + "…"
+	c.DrawImage(c.Rectangle, img)
 }

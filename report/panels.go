@@ -3,6 +3,9 @@ package report
 import (
 	"fmt"
 	"math"
+
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
 // Panel is one picture of [Panels]: samples, an exact density, or both.
@@ -26,7 +29,7 @@ const (
 	panelWidth  = 212
 	panelGap    = 20
 	panelLeft   = 34
-	panelFooter = 24
+	panelFooter = 10
 )
 
 // contourMasses are the shares of the exact density's mass that its contours enclose.
@@ -39,54 +42,73 @@ func Panels(path string, panels []Panel, opt PanelOptions) error {
 	if err != nil {
 		return fmt.Errorf("report: figure %s: %w", path, err)
 	}
-	height := float64(150)
-	if opt.Dim == 2 {
+	l := layout{columns: opt.Columns, width: panelWidth, height: 150, left: panelLeft, gap: panelGap, footer: panelFooter, legend: opt.key(panels)}
+	fill := opt.scatters
+	if opt.Dim == 1 {
+		fill = opt.histograms
+		opt.View.YMin, opt.View.YMax = 0, 1.08*opt.highest(panels)
+	} else {
 		aspect := (opt.View.YMax - opt.View.YMin) / (opt.View.XMax - opt.View.XMin)
-		height = math.Round(panelWidth * min(2, max(0.4, aspect)))
+		l.height = vg.Length(math.Round(panelWidth * min(2, max(0.4, aspect))))
 	}
-	header, notes := 25.0, make([]string, len(panels)) // a title, or a title and a note
+	notes := make([]string, len(panels))
 	for i, p := range panels {
 		notes[i] = p.Note
 		if out := opt.outside(p.Points); out > 0 {
 			notes[i] = join(p.Note, thousands(out)+" outside the view")
 		}
-		if notes[i] != "" {
-			header = 40
-		}
+		l.notes = l.notes || notes[i] != ""
 	}
-	columns := min(opt.Columns, len(panels))
-	rows := (len(panels) + columns - 1) / columns
+	fig := l.figure(len(panels))
 	frames := make([]frame, len(panels))
-	for i := range frames {
-		frames[i] = frame{
-			left:  margin + panelLeft + float64(i%columns)*(panelWidth+panelGap),
-			top:   margin/2 + header + float64(i/columns)*(header+height+panelGap/2),
-			width: panelWidth, height: height, view: opt.View,
-		}
+	for i, p := range panels {
+		frames[i] = fig.place(i, p.Title, opt.View, false, false)
+		frames[i].above(noteText, 9, notes[i], panelWidth)
 	}
-	width := float64(columns)*(panelWidth+panelGap) - panelGap
-	key := opt.key(panels)
-	places, keyHeight := layoutKey(key, width)
-	keyTop := margin + float64(rows)*(header+height+panelGap/2) + panelFooter
-	c := newCanvas(2*margin+panelLeft+width, keyTop+keyHeight)
-	drawKey(c, key, places, frames[0].left, keyTop)
-	if opt.Dim == 1 {
-		drawHistograms(c, frames, panels, opt)
-	} else {
-		drawScatters(c, frames, panels, opt)
-	}
+	fill(frames, panels)
 	for i, f := range frames {
-		c.text(f.left, f.top-header+17, fit(panels[i].Title, titleText, f.width), titleText, 0)
-		c.text(f.left, f.top-8, fit(notes[i], noteText, f.width), noteText, 0)
-		if i%columns == 0 {
-			f.yLabels(c, f.yTicks(4))
+		if i%fig.columns == 0 {
+			f.yLabels(linearTicks(opt.View.YMin, opt.View.YMax, 4, 0))
 		}
-		if i+columns >= len(panels) {
-			f.xLabels(c, linearTicks(f.view.XMin, f.view.XMax, 5, 0))
+		if i+fig.columns >= len(panels) {
+			f.xLabels(linearTicks(opt.View.XMin, opt.View.XMax, 5, 0))
 		}
-		f.box(c)
+		f.box()
 	}
-	return c.write(path)
+	return fig.write(path)
+}
+
+// key returns what the panels show.
+func (o PanelOptions) key(panels []Panel) (key legend) {
+	most, densities := 0, false
+	for _, p := range panels {
+		most = max(most, len(p.Points)/o.Dim)
+		densities = densities || p.Density != nil
+	}
+	curve, target := draw.LineStyle{Color: exact, Width: 1.5}, most > 0 && o.Contour != nil
+	if o.Dim == 1 {
+		if most > 0 {
+			key = append(key, rampEntry("samples", ramp{barFill, barFill}))
+		}
+		if densities || target {
+			key = append(key, lineEntry("exact density", curve))
+		}
+		return key
+	}
+	if most > 0 {
+		label := "samples, darker where dense"
+		if most > o.Limit {
+			label += fmt.Sprintf(" (%s of %s drawn)", thousands(o.Limit), thousands(most))
+		}
+		key = append(key, rampEntry(label, sampleRamp))
+	}
+	if densities {
+		key = append(key, rampEntry("exact density", exactRamp))
+	}
+	if target {
+		key = append(key, lineEntry("exact target: contours hold 50, 90 and 99 % of it", curve))
+	}
+	return key
 }
 
 func join(a, b string) string {
@@ -152,7 +174,7 @@ func (o PanelOptions) outside(points []float32) (n int) {
 		if o.Dim == 2 {
 			y = float64(points[i+1])
 		}
-		if !(frame{view: o.View}).inside(float64(points[i]), y) {
+		if !o.View.holds(float64(points[i]), y) {
 			n++
 		}
 	}

@@ -19,7 +19,7 @@ var square = Rect{-5, 5, -5, 5}
 // A two-dimensional Gaussian has mass m where the log density is above that of its peak plus log(1−m). One grid cell
 // is 10/212 = 0.05 standard deviations; at the 99 % contour, radius 3, half a cell is 0.07 in the log density.
 func TestContourLevelsOfAGaussian(t *testing.T) {
-	g := sampled(gaussian, frame{width: panelWidth, height: panelWidth, view: square})
+	g := sampled(gaussian, newFrame(newCanvas(panelWidth, panelWidth), square, false, false))
 	for k, l := range g.levels(contourMasses) {
 		if want := math.Log(1 - contourMasses[k]); math.Abs(l-g.peak-want) > 0.07 {
 			t.Errorf("mass %g: log density %.3f below the peak, want %.3f ± 0.07", contourMasses[k], l-g.peak, want)
@@ -28,13 +28,12 @@ func TestContourLevelsOfAGaussian(t *testing.T) {
 }
 
 func TestContoursLieOnTheirLevel(t *testing.T) {
-	f := frame{width: panelWidth, height: panelWidth, view: square}
-	c := newCanvas(panelWidth, panelWidth)
+	f := newFrame(newCanvas(panelWidth, panelWidth), square, false, false)
 	g := sampled(gaussian, f)
-	g.contours(c.pixels(), []float64{-2}, exact, 0.9, 1) // the circle of radius 2
+	g.contours(f, []float64{-2}, exact, 0.9, 1) // the circle of radius 2
 	var sum, n float64
 	f.eachPixel(func(i, j, x, y int) {
-		if rgb(c.pixels().At(x, y)) == [3]uint8{255, 255, 255} {
+		if rgb(f.img.At(x, y)) == [3]uint8{255, 255, 255} {
 			return
 		}
 		dx, dy := (float64(i)+0.5)/2/panelWidth*10-5, (float64(j)+0.5)/2/panelWidth*10-5
@@ -50,12 +49,11 @@ func TestContoursLieOnTheirLevel(t *testing.T) {
 }
 
 func TestHeatIsDarkestAtTheMode(t *testing.T) {
-	f := frame{width: 100, height: 100, view: square}
-	c := newCanvas(100, 100)
-	sampled(func(x, y float64) float64 { return gaussian(x-2, y-3) }, f).heat(c.pixels())
+	f := newFrame(newCanvas(100, 100), square, false, false)
+	sampled(func(x, y float64) float64 { return gaussian(x-2, y-3) }, f).heat(f)
 	least, at := 256.0, [2]float64{}
 	f.eachPixel(func(i, j, x, y int) {
-		p := rgb(c.pixels().At(x, y))
+		p := rgb(f.img.At(x, y))
 		if v := float64(p[0]) + float64(p[1])/1e3; v < least {
 			least, at = v, [2]float64{float64(i)/20 - 5, 5 - float64(j)/20}
 		}
@@ -63,16 +61,16 @@ func TestHeatIsDarkestAtTheMode(t *testing.T) {
 	if math.Abs(at[0]-2) > 0.2 || math.Abs(at[1]-3) > 0.2 {
 		t.Errorf("darkest at %v, want (2, 3)", at)
 	}
-	if corner := rgb(c.pixels().At(2, 197)); corner != [3]uint8{255, 255, 255} {
+	if corner := rgb(f.img.At(2, 197)); corner != [3]uint8{255, 255, 255} {
 		t.Errorf("without mass the colour is %v, want white", corner)
 	}
 }
 
 func TestScatterDrawsPointsInPlace(t *testing.T) {
-	f := frame{width: 100, height: 100, view: square}
+	f := newFrame(newCanvas(100, 100), square, false, false)
 	nan := float32(math.NaN())
 	s := scattered([]float32{2, 3, 99, 0, nan, 0, -5, -5, -4, 0, -4, 0}, 100, f)
-	at := func(x, y float64) float64 { return s.depth[int(f.y(y)*2)*s.w+int(f.x(x)*2)] }
+	at := func(x, y float64) float64 { return s.depth[int((100-f.y(y))*2)*s.w+int(f.x(x)*2)] }
 	if at(2, 3) != 1 || at(-4, 0) != 2 || at(0, 0) != 0 {
 		t.Errorf("depths %g, %g, %g, want 1, 2, 0", at(2, 3), at(-4, 0), at(0, 0))
 	}
@@ -108,9 +106,9 @@ func TestHistogramIsADensity(t *testing.T) {
 	view := Rect{XMin: -2, XMax: 3}
 	width := 5.0 / bins
 	var mass float64
-	for i, d := range histogram(x, view) {
+	for i, p := range histogram(x, view)[:bins] {
+		d, at := p.Y, -2+(float64(i)+0.5)*width
 		mass += d * width
-		at := -2 + (float64(i)+0.5)*width
 		want := math.Exp(-at*at/2) / math.Sqrt(2*math.Pi)
 		if band := 4*math.Sqrt(want/(n*width)) + 0.001; math.Abs(d-want) > band { // four standard errors; curvature in a bin
 			t.Errorf("density at %.3f is %.4f, want %.4f ± %.4f", at, d, want, band)
@@ -138,7 +136,7 @@ func TestPanelsFigure(t *testing.T) {
 	}
 	img, _ := decode(t, filepath.Join(dir, "p.png"))
 	at := func(panel int, x, y float64) [3]uint8 {
-		f := frame{left: margin + panelLeft + float64(panel)*(panelWidth+panelGap), top: margin/2 + 25, width: panelWidth, height: panelWidth, view: square}
+		f := place{left: margin + panelLeft + float64(panel)*(panelWidth+panelGap), top: margin + legendLine + 8 + 24, width: panelWidth, height: panelWidth, view: square}
 		return rgb(img.At(int(f.x(x)*2), int(f.y(y)*2)))
 	}
 	white := [3]uint8{255, 255, 255}
@@ -171,7 +169,7 @@ func TestPanelsOfOneDimension(t *testing.T) {
 	}
 	img, _ := decode(t, path)
 	top := 1.8 * normal(0, 0) // the second panel is a spike, which is cut off there
-	f := frame{left: margin + panelLeft, top: margin/2 + 25, width: panelWidth, height: 150, view: Rect{-5, 5, 0, 1.08 * top}}
+	f := place{left: margin + panelLeft, top: margin + legendLine + 8 + 24, width: panelWidth, height: 150, view: Rect{-5, 5, 0, 1.08 * top}}
 	for _, v := range []float64{-3, -1, 0, 0.5, 2} {
 		if !near(img, f.x(v), f.y(normal(v, 0)), 2, exact) {
 			t.Errorf("no exact curve at %g", v)

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"image"
 	"image/draw"
-	"math"
+
+	"gonum.org/v1/plot/vg"
+	vgdraw "gonum.org/v1/plot/vg/draw"
 )
 
 // GridRow is one row of [SampleGrid]: a label and images, [n, height, width, channels] in [−1, 1].
@@ -23,8 +25,6 @@ const (
 	widestLabel = 180 // CSS pixels
 )
 
-var rowText = textStyle{11.5, false, ink}
-
 // SampleGrid writes rows of images with their labels at the left, such as one row for the prior and one for each class,
 // whose columns share their noise. Every row has the same number of images; see [ImageGrid] for their values and
 // channels. Small images are enlarged by a whole number of image pixels, so that they stay sharp.
@@ -33,12 +33,12 @@ func SampleGrid(path string, rows []GridRow, height, width, channels int) error 
 	if err != nil {
 		return fmt.Errorf("report: sample grid %s: %w", path, err)
 	}
-	label := 0.0
+	var label vg.Length
 	for _, r := range rows {
-		label = max(label, rowText.width(fit(r.Label, rowText, widestLabel)))
+		label = max(label, rowText.Width(fit(r.Label, rowText, widestLabel)))
 	}
 	if label > 0 {
-		label = math.Ceil(label) + labelGap
+		label = ceil(label) + labelGap
 	}
 	scale := (leastSide + max(height, width) - 1) / max(height, width)
 	if max(height, width) < largeSide {
@@ -46,14 +46,13 @@ func SampleGrid(path string, rows []GridRow, height, width, channels int) error 
 	}
 	left, top := int(margin+label)*pixelRatio, margin*pixelRatio
 	stepX, stepY := width*scale+imageGap, height*scale+rowGap
-	c := newCanvas(2*margin+label+float64(n*stepX-imageGap)/pixelRatio, 2*margin+float64(len(rows)*stepY-rowGap)/pixelRatio)
+	c := newCanvas(2*margin+label+vg.Length(n*stepX-imageGap)/pixelRatio, 2*margin+vg.Length(len(rows)*stepY-rowGap)/pixelRatio)
 	size := height * width * channels
 	for j, r := range rows {
-		middle := float64(top+j*stepY) / pixelRatio
-		middle += float64(height*scale) / pixelRatio / 2
-		c.text(margin+label-labelGap, middle+0.36*rowText.size, fit(r.Label, rowText, widestLabel), rowText, 1)
+		middle := c.Max.Y - vg.Length(top+j*stepY)/pixelRatio - vg.Length(height*scale)/pixelRatio/2
+		c.text(rowText, margin+label-labelGap, middle-0.36*rowText.Font.Size, fit(r.Label, rowText, widestLabel), vgdraw.XRight)
 		for i := range n {
-			stamp(c.pixels(), left+i*stepX, top+j*stepY, r.Images[i*size:(i+1)*size], width, channels, scale)
+			stamp(c.img, left+i*stepX, top+j*stepY, r.Images[i*size:(i+1)*size], width, channels, scale)
 		}
 	}
 	return c.write(path)

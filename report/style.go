@@ -4,12 +4,13 @@ import (
 	"image/color"
 	"strings"
 
-	"codeberg.org/go-fonts/liberation/liberationsansbold"
-	"codeberg.org/go-fonts/liberation/liberationsansregular"
-	"golang.org/x/image/font/opentype"
+	xfont "golang.org/x/image/font"
 	"golang.org/x/image/font/sfnt"
 	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/font/liberation"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
 // The colours of all figures. Series use the colour-blind safe palette of Okabe and Ito (2008) in an order that keeps
@@ -27,11 +28,29 @@ var (
 		{0x00, 0x72, 0xb2, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0x00, 0x9e, 0x73, 0xff},
 		{0xcc, 0x79, 0xa7, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x56, 0xb4, 0xe9, 0xff},
 	}
-	dashes = [][]float64{nil, {5, 3}, {1.5, 2.5}, {7, 2.5, 1.5, 2.5}} // one for each pass through the palette
+	dashes = [][]vg.Length{nil, {5, 3}, {1.5, 2.5}, {7, 2.5, 1.5, 2.5}} // one for each pass through the palette
 
 	sampleRamp = ramp{{0xb5, 0xd4, 0xec, 0xff}, {0x5b, 0xa3, 0xd4, 0xff}, {0x1f, 0x6f, 0xb4, 0xff}, {0x08, 0x30, 0x6b, 0xff}}
 	exactRamp  = ramp{{0xff, 0xff, 0xff, 0xff}, {0xfd, 0xdc, 0xb8, 0xff}, {0xf5, 0x9b, 0x4b, 0xff}, {0xc8, 0x52, 0x06, 0xff}, {0x7a, 0x2b, 0x04, 0xff}}
 )
+
+var axisLine = draw.LineStyle{Color: axis, Width: 0.75}
+
+// colour and line are those of the series i of a figure, reference is its reference line i.
+func colour(i int) color.RGBA { return series[i%len(series)] }
+
+func line(i int, width vg.Length) draw.LineStyle {
+	return draw.LineStyle{Color: colour(i), Width: width, Dashes: dashes[i/len(series)%len(dashes)]}
+}
+
+func reference(i int) draw.LineStyle {
+	return draw.LineStyle{Color: ink, Width: 1, Dashes: dashes[1+i%(len(dashes)-1)]}
+}
+
+// dot is the style of a filled circle.
+func dot(colour color.Color, radius vg.Length) draw.GlyphStyle {
+	return draw.GlyphStyle{Color: colour, Radius: radius, Shape: draw.CircleGlyph{}}
+}
 
 // ramp is a sequential colour scale.
 type ramp []color.RGBA
@@ -49,52 +68,53 @@ func mix(a, b color.RGBA, u float64) color.RGBA {
 	return color.RGBA{f(a.R, b.R), f(a.G, b.G), f(a.B, b.B), 0xff}
 }
 
-// textStyle is a font size in CSS pixels, a weight and a colour.
-type textStyle struct {
-	size  float64
-	bold  bool
-	color color.RGBA
-}
-
 var (
-	titleText = textStyle{13, true, ink}
-	noteText  = textStyle{11.5, false, soft}
-	tickText  = textStyle{11, false, soft}
-
-	regular, bold = mustParse(liberationsansregular.TTF), mustParse(liberationsansbold.TTF)
+	titleText = textOf(13, xfont.WeightBold, ink)
+	noteText  = textOf(11.5, xfont.WeightNormal, soft)
+	rowText   = textOf(11.5, xfont.WeightNormal, ink)
+	tickText  = textOf(11, xfont.WeightNormal, soft)
 )
 
-func mustParse(ttf []byte) *sfnt.Font {
-	f, err := opentype.Parse(ttf)
-	if err != nil {
-		panic(err) // the fonts are embedded
-	}
-	return f
+func textOf(size vg.Length, weight xfont.Weight, colour color.Color) text.Style {
+	f := font.Font{Typeface: "Liberation", Variant: "Sans", Weight: weight, Size: size}
+	return text.Style{Color: colour, Font: f, Handler: boxes{text.Plain{Fonts: font.NewCache(liberation.Collection())}}}
 }
 
-func (s textStyle) font() *sfnt.Font {
-	if s.bold {
-		return bold
-	}
-	return regular
+// boxes writes a box for what the font lacks, which is seen to be missing: gonum's own handler would leave it out.
+type boxes struct{ text.Plain }
+
+func (b boxes) Box(s string, f font.Font) (width, height, depth vg.Length) {
+	return b.Plain.Box(b.drawable(s, f), f)
 }
 
-func (s textStyle) face() font.Face {
-	return font.Face{Font: font.Font{Size: vg.Length(s.size)}, Face: s.font()}
+func (b boxes) Draw(c vg.Canvas, s string, sty text.Style, p vg.Point) {
+	b.Plain.Draw(c, b.drawable(s, sty.Font), sty, p)
 }
 
-// drawable replaces what the font lacks by a box, which is seen to be missing: the font itself would leave it out.
-func (s textStyle) drawable(text string) string {
-	var b sfnt.Buffer
+func (b boxes) drawable(s string, f font.Font) string {
+	var buffer sfnt.Buffer
+	face := b.Fonts.Lookup(f, f.Size).Face
 	return strings.Map(func(r rune) rune {
-		if i, err := s.font().GlyphIndex(&b, r); err != nil || i == 0 {
+		if i, err := face.GlyphIndex(&buffer, r); err != nil || i == 0 {
 			return '□'
 		}
 		return r
-	}, text)
+	}, s)
 }
 
-func (s textStyle) width(text string) float64 {
-	face := s.face()
-	return float64(face.Width(text))
+// fit shortens s with an ellipsis to a width.
+func fit(s string, sty text.Style, width vg.Length) string {
+	if sty.Width(s) <= width {
+		return s
+	}
+	r := []rune(s)
+	for len(r) > 0 && sty.Width(string(r)+"…") > width {
+		r = r[:len(r)-1]
+	}
+	return strings.TrimRight(string(r), " ,;·") + "…"
+}
+
+// faded returns the colour with the given opacity.
+func faded(c color.RGBA, opacity float64) color.NRGBA {
+	return color.NRGBA{c.R, c.G, c.B, uint8(255*opacity + 0.5)}
 }

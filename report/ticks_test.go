@@ -6,20 +6,22 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/text"
 	"pgregory.net/rapid"
 )
 
-func labels(ticks []tick) string {
+func labels(ticks []plot.Tick) string {
 	var l []string
 	for _, t := range ticks {
-		l = append(l, t.label)
+		l = append(l, t.Label)
 	}
 	return strings.Join(l, " ")
 }
 
 func TestTickLabels(t *testing.T) {
 	for _, c := range []struct {
-		got  []tick
+		got  []plot.Tick
 		want string
 	}{
 		{linearTicks(0, 1, 5, 0), "0 0.2 0.4 0.6 0.8 1.0"},
@@ -34,7 +36,10 @@ func TestTickLabels(t *testing.T) {
 		{logTicks(0.002, 4), "0.01 0.1 1"},
 		{logTicks(0.01, 1), "0.01 0.1 1"},
 		{logTicks(1.5, 30), "2 5 10 20"},
-		{logTicks(1e-9, 1e6), "1e−9 1e−6 0.001 1 1000 1e6"},
+		{logTicks(2e-7, 6e-6), "2e−7 5e−7 1e−6 2e−6 5e−6"},
+		{logTicks(2e14, 4e15), "200T 500T 1e15 2e15"},
+		{logTicks(5e-4, 0.04), "5e−4 0.001 0.002 0.005 0.01 0.02"},
+		{logTicks(1e-9, 1e6), "1e−9 1e−6 0.001 1 1000 1M"},
 	} {
 		if d := cmp.Diff(c.want, labels(c.got)); d != "" {
 			t.Error(d)
@@ -53,7 +58,7 @@ func TestLinearTicksStayInView(t *testing.T) {
 		}
 		eps := 1e-6 * (hi - lo)
 		for i, k := range ticks {
-			if k.at < lo-eps || k.at > hi+eps || i > 0 && k.at <= ticks[i-1].at || i > 0 && k.label == ticks[i-1].label {
+			if k.Value < lo-eps || k.Value > hi+eps || i > 0 && k.Value <= ticks[i-1].Value || i > 0 && k.Label == ticks[i-1].Label {
 				t.Fatalf("ticks of [%g, %g]: %v", lo, hi, ticks)
 			}
 		}
@@ -63,11 +68,12 @@ func TestLinearTicksStayInView(t *testing.T) {
 // The fonts must have every character that this package writes itself; a missing one would be left out silently.
 func TestFontsHaveOurCharacters(t *testing.T) {
 	const ours = "0123456789−.,ekMGT·…□()%abcdefghijklmnopqrstuvwxyz"
-	for _, s := range []textStyle{titleText, noteText} {
-		if got := s.drawable(ours); got != ours {
+	for _, s := range []text.Style{titleText, noteText} {
+		drawable := func(text string) string { return s.Handler.(boxes).drawable(text, s.Font) }
+		if got := drawable(ours); got != ours {
 			t.Errorf("drawn as %q, want %q", got, ours)
 		}
-		if got := s.drawable("10⁻⁶"); !strings.Contains(got, "□") {
+		if got := drawable("10⁻⁶"); !strings.Contains(got, "□") {
 			t.Errorf("a raised minus, which the fonts lack, is drawn as %q", got)
 		}
 	}
