@@ -7,17 +7,16 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 )
 
 // Chart is one chart of [Charts]: lines over a common x axis.
 type Chart struct {
-	Title, XLabel, YLabel string
-	LogY                  bool // values ≤ 0 are gaps
-	Series                []Series
-	HLines                []HLine
-	YMin, YMax            float64 // the view, if YMin < YMax; else all data are in view
+	Title, XLabel string
+	LogY          bool // values ≤ 0 are gaps
+	Series        []Series
+	HLines        []HLine
+	YMin, YMax    float64 // the view, if YMin < YMax; else all data are in view
 }
 
 // Series is one line of a Chart. Series of the same name have the same colour in all charts of a figure.
@@ -63,7 +62,7 @@ func Charts(path string, columns int, charts []Chart) error {
 		for _, k := range t.yTicks {
 			l.left = max(l.left, ceil(tickText.Width(k.Label))+8)
 		}
-		l.notes = l.notes || c.YLabel != "" || len(c.HLines) > 0
+		l.notes = l.notes || len(c.HLines) > 0
 		tiles[i] = t
 	}
 	for i, n := range names {
@@ -126,7 +125,6 @@ func (c Chart) extent() (view Rect, whole, ok bool) {
 type chartTile struct {
 	Chart
 	frame
-	view      Rect
 	whole, ok bool // all x are whole numbers; there are data
 	yTicks    []plot.Tick
 }
@@ -134,7 +132,7 @@ type chartTile struct {
 func (t chartTile) draw(names nameList) {
 	t.plot.Y.Tick.Marker = plot.ConstantTicks(t.yTicks)
 	t.grid()
-	t.above(noteText, 9, t.YLabel, t.references())
+	t.references()
 	t.baseline()
 	if !t.ok {
 		t.none("no data")
@@ -190,9 +188,8 @@ func (t chartTile) runs(s Series) (lines, bands []plotter.XYs) {
 	return lines, bands
 }
 
-// references draws the horizontal lines and, above the frame where no data are, what they stand for. It returns the width
-// that these leave there.
-func (t chartTile) references() vg.Length {
+// references draws the horizontal lines and, above the frame where no data are, what they stand for.
+func (t chartTile) references() {
 	right := t.Max.X
 	for i := len(t.HLines) - 1; i >= 0; i-- {
 		h, sty := t.HLines[i], reference(i)
@@ -204,5 +201,4 @@ func (t chartTile) references() vg.Length {
 		t.StrokeLine2(sty, right-18, t.Max.Y+13, right, t.Max.Y+13)
 		right -= 18 + 14
 	}
-	return right - t.Min.X
 }

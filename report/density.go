@@ -22,9 +22,9 @@ func sampled(density func(x, y float64) float64, f frame) field {
 	width, height := f.Size().X, f.Size().Y
 	g := field{w: int(width) + 1, h: int(height) + 1, peak: math.Inf(-1)}
 	for j := range g.h {
-		y := f.plot.Y.Max - (f.plot.Y.Max-f.plot.Y.Min)*float64(j)/float64(height)
+		y := f.view.YMax - (f.view.YMax-f.view.YMin)*float64(j)/float64(height)
 		for i := range g.w {
-			x := f.plot.X.Min + (f.plot.X.Max-f.plot.X.Min)*float64(i)/float64(width)
+			x := f.view.XMin + (f.view.XMax-f.view.XMin)*float64(i)/float64(width)
 			l := math.Log(density(x, y))
 			if math.IsNaN(l) {
 				l = math.Inf(-1)

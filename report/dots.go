@@ -100,7 +100,6 @@ func (p DotPanel) check(rows int) error {
 type dotTile struct {
 	DotPanel
 	frame
-	view        Rect
 	log, ok     bool // there are data
 	cut, barred bool // a value lies outside; there are standard errors
 }

@@ -189,8 +189,7 @@ func TestDotTicks(t *testing.T) {
 		{0.4, 7, true, "0.5 1 2 5"}, {100.1, 102.6, false, "100.5 101.5 102.5"},
 		{-12.36, -12.24, false, "−12.36 −12.32 −12.28 −12.24"}, // labels that would touch are left out
 	} {
-		tile := dotTile{log: c.log, view: Rect{c.lo, c.hi, 1, 0}}
-		tile.frame = newFrame(newCanvas(dotPanelWidth, 20), tile.view, c.log, false)
+		tile := dotTile{log: c.log, frame: newFrame(newCanvas(dotPanelWidth, 20), Rect{c.lo, c.hi, 1, 0}, c.log, false)}
 		got := tile.xTicks()
 		end := vg.Length(-100)
 		for _, k := range got {

@@ -8,7 +8,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Rect is a view of the data. The zero Rect stands for one that holds all of it.
+// Rect is a view of the data.
 type Rect struct{ XMin, XMax, YMin, YMax float64 }
 
 // holds reports whether the point is in view; a NaN never is.
@@ -21,6 +21,7 @@ func (r Rect) holds(x, y float64) bool {
 type frame struct {
 	canvas
 	plot *plot.Plot
+	view Rect
 }
 
 func newFrame(c canvas, view Rect, logX, logY bool) frame {
@@ -33,7 +34,7 @@ func newFrame(c canvas, view Rect, logX, logY bool) frame {
 	if logY {
 		p.Y.Scale = plot.LogScale{}
 	}
-	return frame{c, p}
+	return frame{c, p, view}
 }
 
 // x and y return the place of a value, which may lie outside.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"html/template"
 	"os"
-	"strings"
 
 	"github.com/doob-diffusion/doob/internal/atomicfile"
 )
@@ -18,12 +17,12 @@ type Document struct {
 	Sections        []Section
 }
 
-// Section is a heading and, in this order and where given, text, a table, images and preformatted text.
+// Section is a heading and, in this order and where given, a table, images and preformatted text.
 type Section struct {
-	Heading, Text string // blank lines part the text into paragraphs
-	Table         *Table
-	Images        []Image
-	Pre           string
+	Heading string
+	Table   *Table
+	Images  []Image
+	Pre     string
 }
 
 // Image is a PNG file with a caption.
@@ -37,20 +36,11 @@ var page = template.Must(template.New("page").Parse(pageSource))
 // HTML writes the document as one file that needs nothing else: images are inlined, there are no scripts and nothing is
 // loaded from a network. It follows the reader's light or dark setting.
 func HTML(path string, doc Document) error {
-	view := pageView{Title: doc.Title, Subtitle: doc.Subtitle}
+	view := pageView{Document: doc}
 	for _, s := range doc.Sections {
-		v := sectionView{Heading: s.Heading, Paragraphs: paragraphs(s.Text), Pre: s.Pre, Table: s.Table}
-		if s.Table != nil {
-			if err := s.Table.check(); err != nil {
-				return fmt.Errorf("report: cannot write %s: section %q: %w", path, s.Heading, err)
-			}
-		}
-		for _, i := range s.Images {
-			inlined, err := i.inline()
-			if err != nil {
-				return fmt.Errorf("report: cannot write %s: section %q: %w", path, s.Heading, err)
-			}
-			v.Images = append(v.Images, inlined)
+		v, err := s.view()
+		if err != nil {
+			return fmt.Errorf("report: cannot write %s: section %q: %w", path, s.Heading, err)
 		}
 		view.Sections = append(view.Sections, v)
 	}
@@ -62,16 +52,30 @@ func HTML(path string, doc Document) error {
 }
 
 type pageView struct {
-	Title, Subtitle string
-	Sections        []sectionView
+	Document
+	Sections []sectionView
 }
 
 type sectionView struct {
-	Heading    string
-	Paragraphs []string
-	Table      *Table
-	Images     []imageView
-	Pre        string
+	Section
+	Images []imageView
+}
+
+func (s Section) view() (sectionView, error) {
+	v := sectionView{Section: s}
+	if s.Table != nil {
+		if err := s.Table.check(); err != nil {
+			return v, err
+		}
+	}
+	for _, i := range s.Images {
+		inlined, err := i.inline()
+		if err != nil {
+			return v, err
+		}
+		v.Images = append(v.Images, inlined)
+	}
+	return v, nil
 }
 
 type imageView struct {
@@ -91,13 +95,4 @@ func (i Image) inline() (imageView, error) {
 	}
 	source := "data:image/png;base64," + base64.StdEncoding.EncodeToString(data)
 	return imageView{template.URL(source), i.Caption, width}, nil
-}
-
-func paragraphs(text string) (p []string) {
-	for _, s := range strings.Split(text, "\n\n") {
-		if s = strings.TrimSpace(s); s != "" {
-			p = append(p, s)
-		}
-	}
-	return p
 }

@@ -33,9 +33,9 @@ func (l layout) figure(n int) figure {
 	l.columns = min(l.columns, n)
 	rows := (n + l.columns - 1) / l.columns
 	width := l.left + vg.Length(l.columns)*(l.width+l.gap) - l.gap
-	places, key := l.legend.layout(width)
+	key := l.legend.layout(width, func(entry, vg.Length, vg.Length) {})
 	c := newCanvas(2*margin+width, margin+key+vg.Length(rows)*(l.header()+l.height+l.footer)+margin/2)
-	l.legend.draw(c, places)
+	l.legend.layout(width, func(e entry, x, y vg.Length) { e.draw(c, margin+x, c.Max.Y-margin-6-y) })
 	return figure{c, l, margin + key}
 }
 

@@ -26,9 +26,9 @@ type entry struct {
 // one column, which a figure of many methods has no room for.
 type legend []entry
 
-func (l legend) layout(width vg.Length) (places []vg.Point, height vg.Length) {
+func (l legend) layout(width vg.Length, place func(e entry, x, y vg.Length)) (height vg.Length) {
 	if len(l) == 0 {
-		return nil, 0
+		return 0
 	}
 	var x vg.Length
 	for _, e := range l {
@@ -36,22 +36,18 @@ func (l legend) layout(width vg.Length) (places []vg.Point, height vg.Length) {
 		if x > 0 && x+w > width {
 			x, height = 0, height+legendLine
 		}
-		places = append(places, vg.Point{X: x, Y: height})
+		place(e, x, height)
 		x += w + 18
 	}
-	return places, height + legendLine + 8
+	return height + legendLine + 8
 }
 
-func (l legend) draw(c canvas, places []vg.Point) {
-	for i, e := range l {
-		at := vg.Point{X: margin + places[i].X, Y: c.Max.Y - margin - 6 - places[i].Y}
-		box := draw.Canvas{Canvas: c.Canvas, Rectangle: vg.Rectangle{Min: at, Max: at}}
-		box.Min.Y, box.Max.Y, box.Max.X = at.Y-4, at.Y+4, at.X+e.width
-		for _, m := range e.marks {
-			m.Thumbnail(&box)
-		}
-		c.text(noteText, box.Max.X+6, box.Min.Y, e.label, draw.XLeft)
+func (e entry) draw(c canvas, x, y vg.Length) {
+	c.Rectangle = vg.Rectangle{Min: vg.Point{X: x, Y: y - 4}, Max: vg.Point{X: x + e.width, Y: y + 4}}
+	for _, m := range e.marks {
+		m.Thumbnail(&c.Canvas)
 	}
+	c.text(noteText, x+e.width+6, y-4, e.label, draw.XLeft)
 }
 
 // nameList numbers what stands under one name in a figure, in order of appearance.

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -15,14 +16,16 @@ type Panel struct {
 	Density     func(x, y float64) float64 // exact density, up to a factor in two dimensions; y is 0 in one dimension
 }
 
-// PanelOptions says how a figure of panels is laid out.
+// PanelOptions says how a figure of panels is laid out. All but Contour are required.
 type PanelOptions struct {
-	Dim     int                        // 1 or 2; 0 means 2
-	View    Rect                       // common to all panels; the zero Rect holds all points; in one dimension y is unused
-	Columns int                        // 0 means 4
-	Contour func(x, y float64) float64 // the exact target, drawn over every panel of samples; in one dimension as a curve
-	Limit   int                        // points drawn in a panel of two dimensions, evenly chosen; 0 means 4,000
+	Dim     int                        // 1 or 2
+	View    Rect                       // common to all panels; in one dimension y is unused
+	Columns int                        // at least 1
+	Contour func(x, y float64) float64 // the exact target, drawn over every panel of samples, or nil; in one dimension as a curve
 }
+
+// pointLimit is how many points are drawn in a panel of two dimensions, evenly chosen.
+const pointLimit = 4000
 
 // The measures of a figure of panels, in whole CSS pixels.
 const (
@@ -38,8 +41,10 @@ var contourMasses = []float64{0.5, 0.9, 0.99}
 // Panels writes a grid of panels of one common view: the exact densities filled, the samples over the contours of the
 // exact target. In one dimension samples are histograms and densities are curves.
 func Panels(path string, panels []Panel, opt PanelOptions) error {
-	opt, err := opt.resolve(panels)
-	if err != nil {
+	if opt.Dim == 1 {
+		opt.View.YMin, opt.View.YMax = 0, 1 // until the histograms are counted
+	}
+	if err := opt.check(panels); err != nil {
 		return fmt.Errorf("report: figure %s: %w", path, err)
 	}
 	l := layout{columns: opt.Columns, width: panelWidth, height: 150, left: panelLeft, gap: panelGap, footer: panelFooter, legend: opt.key(panels)}
@@ -55,7 +60,7 @@ func Panels(path string, panels []Panel, opt PanelOptions) error {
 	for i, p := range panels {
 		notes[i] = p.Note
 		if out := opt.outside(p.Points); out > 0 {
-			notes[i] = join(p.Note, thousands(out)+" outside the view")
+			notes[i] = strings.TrimPrefix(p.Note+" · "+thousands(out)+" outside the view", " · ")
 		}
 		l.notes = l.notes || notes[i] != ""
 	}
@@ -97,8 +102,8 @@ func (o PanelOptions) key(panels []Panel) (key legend) {
 	}
 	if most > 0 {
 		label := "samples, darker where dense"
-		if most > o.Limit {
-			label += fmt.Sprintf(" (%s of %s drawn)", thousands(o.Limit), thousands(most))
+		if most > pointLimit {
+			label += fmt.Sprintf(" (%s of %s drawn)", thousands(pointLimit), thousands(most))
 		}
 		key = append(key, rampEntry(label, sampleRamp))
 	}
@@ -111,60 +116,19 @@ func (o PanelOptions) key(panels []Panel) (key legend) {
 	return key
 }
 
-func join(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a + " · " + b
-}
-
-// resolve checks the panels and fills in the defaults.
-func (o PanelOptions) resolve(panels []Panel) (PanelOptions, error) {
-	if o.Dim == 0 {
-		o.Dim = 2
-	}
-	if o.Columns == 0 {
-		o.Columns = 4
-	}
-	if o.Limit == 0 {
-		o.Limit = 4000
-	}
-	if len(panels) == 0 || o.Columns < 0 || o.Limit < 0 || o.Dim != 1 && o.Dim != 2 {
-		return o, fmt.Errorf("%d panels of dimension %d in %d columns with at most %d points, want panels of dimension 1 or 2",
-			len(panels), o.Dim, o.Columns, o.Limit)
+func (o PanelOptions) check(panels []Panel) error {
+	if len(panels) == 0 || o.Columns < 1 || o.Dim != 1 && o.Dim != 2 {
+		return fmt.Errorf("%d panels of dimension %d in %d columns, want at least 1 of dimension 1 or 2", len(panels), o.Dim, o.Columns)
 	}
 	for _, p := range panels {
 		if len(p.Points)%o.Dim != 0 {
-			return o, fmt.Errorf("panel %q: %d values are no whole number of points of dimension %d", p.Title, len(p.Points), o.Dim)
+			return fmt.Errorf("panel %q: %d values are no whole number of points of dimension %d", p.Title, len(p.Points), o.Dim)
 		}
-	}
-	if o.View == (Rect{}) {
-		o.View = o.hull(panels)
-	}
-	if o.Dim == 1 {
-		o.View.YMin, o.View.YMax = 0, 1 // until the histograms are counted
 	}
 	if v := o.View; !(v.XMin < v.XMax && v.YMin < v.YMax) {
-		return o, fmt.Errorf("the view [%g, %g] × [%g, %g] is empty; give one where the panels hold no points", v.XMin, v.XMax, v.YMin, v.YMax)
+		return fmt.Errorf("the view [%g, %g] × [%g, %g] is empty", v.XMin, v.XMax, v.YMin, v.YMax)
 	}
-	return o, nil
-}
-
-// hull returns the smallest view of all finite points, a twentieth wider.
-func (o PanelOptions) hull(panels []Panel) Rect {
-	lo, hi := [2]float64{math.Inf(1), math.Inf(1)}, [2]float64{math.Inf(-1), math.Inf(-1)}
-	for _, p := range panels {
-		for i, v := range p.Points {
-			if v := float64(v); finite(v) {
-				lo[i%o.Dim], hi[i%o.Dim] = min(lo[i%o.Dim], v), max(hi[i%o.Dim], v)
-			}
-		}
-	}
-	for k := range lo {
-		by := max(0.05*(hi[k]-lo[k]), 1e-6)
-		lo[k], hi[k] = lo[k]-by, hi[k]+by
-	}
-	return Rect{lo[0], hi[0], lo[1], hi[1]}
+	return nil
 }
 
 // outside counts the points that are not in view, those that are not finite among them.

@@ -126,7 +126,7 @@ func TestPanelsFigure(t *testing.T) {
 	var files [2][]byte
 	for i := range files {
 		path := filepath.Join(dir, "p.png")
-		if err := Panels(path, panels, PanelOptions{View: square, Columns: 3, Contour: gaussian}); err != nil {
+		if err := Panels(path, panels, PanelOptions{Dim: 2, View: square, Columns: 3, Contour: gaussian}); err != nil {
 			t.Fatal(err)
 		}
 		files[i], _ = os.ReadFile(path)
@@ -164,7 +164,7 @@ func TestPanelsOfOneDimension(t *testing.T) {
 	}
 	normal := func(x, _ float64) float64 { return math.Exp(-x*x/2) / math.Sqrt(2*math.Pi) }
 	view := Rect{XMin: -5, XMax: 5}
-	if err := Panels(path, []Panel{{Points: x}, {Points: make([]float32, 100)}}, PanelOptions{Dim: 1, View: view, Contour: normal}); err != nil {
+	if err := Panels(path, []Panel{{Points: x}, {Points: make([]float32, 100)}}, PanelOptions{Dim: 1, View: view, Columns: 4, Contour: normal}); err != nil {
 		t.Fatal(err)
 	}
 	img, _ := decode(t, path)
@@ -180,24 +180,20 @@ func TestPanelsOfOneDimension(t *testing.T) {
 	}
 }
 
-func TestPanelViewsAndCounts(t *testing.T) {
+func TestPanelCountsAndErrors(t *testing.T) {
 	inf := float32(math.Inf(1))
-	p := []Panel{{Points: []float32{-1, 0, 3, 10}}, {Points: []float32{inf, 0, 0, 5}}}
-	o, err := PanelOptions{}.resolve(p)
-	if want := (Rect{-1.2, 3.2, -0.5, 10.5}); err != nil || math.Abs(o.View.XMin-want.XMin)+math.Abs(o.View.XMax-want.XMax)+
-		math.Abs(o.View.YMin-want.YMin)+math.Abs(o.View.YMax-want.YMax) > 1e-6 {
-		t.Errorf("view %v, want %v; error %v", o.View, want, err)
-	}
+	o := PanelOptions{Dim: 2, View: Rect{-1.2, 3.2, -0.5, 10.5}, Columns: 4}
 	if n := o.outside([]float32{0, 0, 4, 0, 0, 11, inf, 0, 0, float32(math.NaN())}); n != 4 {
 		t.Errorf("%d points outside, want 4", n)
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "p.png")
 	for want, err := range map[string]error{
-		"no whole number": Panels(path, []Panel{{Title: "a", Points: make([]float32, 3)}}, PanelOptions{}),
-		"is empty":        Panels(path, []Panel{{Density: gaussian}}, PanelOptions{}),
-		"dimension 3":     Panels(path, p, PanelOptions{Dim: 3}),
-		"0 panels":        Panels(path, nil, PanelOptions{}),
+		"no whole number": Panels(path, []Panel{{Title: "a", Points: make([]float32, 3)}}, o),
+		"is empty":        Panels(path, []Panel{{Density: gaussian}}, PanelOptions{Dim: 2, Columns: 1}),
+		"dimension 3":     Panels(path, make([]Panel, 1), PanelOptions{Dim: 3, Columns: 1}),
+		"in 0 columns":    Panels(path, make([]Panel, 1), PanelOptions{Dim: 2, View: square}),
+		"0 panels":        Panels(path, nil, o),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("error %v, want one with %q", err, want)
@@ -228,7 +224,7 @@ func BenchmarkPanels(b *testing.B) {
 	}
 	path := filepath.Join(b.TempDir(), "p.png")
 	for b.Loop() {
-		if err := Panels(path, panels, PanelOptions{View: square, Contour: gaussian}); err != nil {
+		if err := Panels(path, panels, PanelOptions{Dim: 2, View: square, Columns: 4, Contour: gaussian}); err != nil {
 			b.Fatal(err)
 		}
 	}

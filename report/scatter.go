@@ -22,12 +22,11 @@ func scattered(points []float32, limit int, f frame) scatter {
 	s.depth = make([]float64, s.w*s.h)
 	n := len(points) / 2
 	s.drawn = min(n, limit)
-	view := Rect{f.plot.X.Min, f.plot.X.Max, f.plot.Y.Min, f.plot.Y.Max}
 	const r = dotRadius * pixelRatio
 	for k := range s.drawn {
 		i := k * n / s.drawn
 		px, py := float64(points[2*i]), float64(points[2*i+1])
-		if !view.holds(px, py) {
+		if !f.view.holds(px, py) {
 			continue
 		}
 		cx, cy := f.plot.X.Norm(px)*float64(s.w)-0.5, (1-f.plot.Y.Norm(py))*float64(s.h)-0.5
@@ -73,7 +72,7 @@ func (o PanelOptions) scatters(frames []frame, panels []Panel) {
 	}
 	dots, peak := make([]scatter, len(panels)), 0.0
 	for i, p := range panels {
-		dots[i] = scattered(p.Points, o.Limit, frames[i])
+		dots[i] = scattered(p.Points, pointLimit, frames[i])
 		peak = max(peak, dots[i].peak())
 	}
 	for i, p := range panels {
