@@ -74,7 +74,7 @@ func Dots(path string, columns int, rows []string, panels []DotPanel) error {
 		t.frame = f.place(i, t.Title, t.view, t.log, false)
 		t.above(noteText, 9, t.Note, l.width)
 		for j, r := range rows {
-			if i%f.columns == 0 {
+			if i%f.Cols == 0 {
 				t.text(rowText, t.Min.X-10, t.y(float64(j)+0.5)-0.36*rowText.Font.Size, fit(r, rowText, widestLabel), draw.XRight)
 			}
 			if low, high := t.y(float64(j)+1), t.y(float64(j)); j%2 == 0 {

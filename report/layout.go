@@ -1,6 +1,9 @@
 package report
 
-import "gonum.org/v1/plot/vg"
+import (
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
 
 const margin = 16
 
@@ -17,35 +20,31 @@ type layout struct {
 // figure is a layout on its canvas.
 type figure struct {
 	canvas
-	layout
-	top vg.Length // from the top of the canvas to that of the first row
+	draw.Tiles
+	header vg.Length // above a frame
 }
 
-func (l layout) header() vg.Length {
-	if l.notes {
-		return 40
-	}
-	return 24
-}
-
-// figure returns the figure of n frames.
+// figure returns the figure of n frames, with its legend.
 func (l layout) figure(n int) figure {
-	l.columns = min(l.columns, n)
-	rows := (n + l.columns - 1) / l.columns
-	width := l.left + vg.Length(l.columns)*(l.width+l.gap) - l.gap
+	header, cols := vg.Length(24), min(l.columns, n)
+	if l.notes {
+		header = 40
+	}
+	width := l.left + vg.Length(cols)*(l.width+l.gap) - l.gap
 	key := l.legend.layout(width, func(entry, vg.Length, vg.Length) {})
-	c := newCanvas(2*margin+width, margin+key+vg.Length(rows)*(l.header()+l.height+l.footer)+margin/2)
+	t := draw.Tiles{
+		Cols: cols, PadLeft: margin + l.left, PadX: l.gap, PadRight: margin,
+		Rows: (n + cols - 1) / cols, PadTop: margin + key + header, PadY: l.footer + header, PadBottom: l.footer + margin/2,
+	}
+	c := newCanvas(2*margin+width, margin+key+vg.Length(t.Rows)*(l.height+t.PadY)+margin/2)
 	l.legend.layout(width, func(e entry, x, y vg.Length) { e.draw(c, margin+x, c.Max.Y-margin-6-y) })
-	return figure{c, l, margin + key}
+	return figure{c, t, header}
 }
 
 // place returns frame i, with its title.
 func (f figure) place(i int, title string, view Rect, logX, logY bool) frame {
-	c := f.canvas
-	c.Min.X = margin + f.left + vg.Length(i%f.columns)*(f.width+f.gap)
-	c.Max.Y -= f.top + f.header() + vg.Length(i/f.columns)*(f.header()+f.height+f.footer)
-	c.Max.X, c.Min.Y = c.Min.X+f.width, c.Max.Y-f.height
+	c := canvas{f.At(f.Canvas, i%f.Cols, i/f.Cols), f.img}
 	r := newFrame(c, view, logX, logY)
-	r.above(titleText, f.header()-15, title, f.width)
+	r.above(titleText, f.header-15, title, c.Size().X)
 	return r
 }

@@ -72,10 +72,10 @@ func Panels(path string, panels []Panel, opt PanelOptions) error {
 	}
 	fill(frames, panels)
 	for i, f := range frames {
-		if i%fig.columns == 0 {
+		if i%fig.Cols == 0 {
 			f.yLabels(linearTicks(opt.View.YMin, opt.View.YMax, 4, 0))
 		}
-		if i+fig.columns >= len(panels) {
+		if i+fig.Cols >= len(panels) {
 			f.xLabels(linearTicks(opt.View.XMin, opt.View.XMax, 5, 0))
 		}
 		f.box()

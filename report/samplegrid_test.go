@@ -114,15 +114,15 @@ func TestSampleGridErrors(t *testing.T) {
 		return rows
 	}
 	for want, err := range map[string]error{
-		"0 rows":                                 SampleGrid(path, nil, 2, 2, 1),
-		"images of 0×2":                          SampleGrid(path, rows(4), 0, 2, 1),
-		"images of 2×-1":                         SampleGrid(path, rows(4), 2, -1, 1),
-		"2 channels, want 1 (grey) or 3":         SampleGrid(path, rows(8), 2, 2, 2),
-		`row 1 ("b") has 7 values`:               SampleGrid(path, rows(4, 7), 2, 2, 1),
-		"2 × 2 × 3 = 12 values":                  SampleGrid(path, rows(8), 2, 2, 3),
-		`row 0 ("a") has 0 values`:               SampleGrid(path, rows(0, 0), 2, 2, 1),
-		`row 2 ("c") has 1 images, want 2 as in`: SampleGrid(path, rows(8, 8, 4), 2, 2, 1),
-		"no such file":                           SampleGrid(filepath.Join(dir, "missing", "grid.png"), rows(4), 2, 2, 1),
+		"0 rows":                                   SampleGrid(path, nil, 2, 2, 1),
+		"images of 0×2":                            SampleGrid(path, rows(4), 0, 2, 1),
+		"images of 2×-1":                           SampleGrid(path, rows(4), 2, -1, 1),
+		"2 channels, want 1 (grey) or 3":           SampleGrid(path, rows(8), 2, 2, 2),
+		`row 1 ("b"): 7 values, want 4`:            SampleGrid(path, rows(4, 7), 2, 2, 1),
+		"8 values, want 12 = 1 images × 2 × 2 × 3": SampleGrid(path, rows(12, 8), 2, 2, 3),
+		`row 0 ("a"): 0 images`:                    SampleGrid(path, rows(0, 0), 2, 2, 1),
+		`row 2 ("c"): 4 values, want 8 = 2 images`: SampleGrid(path, rows(8, 8, 4), 2, 2, 1),
+		"no such file":                             SampleGrid(filepath.Join(dir, "missing", "grid.png"), rows(4), 2, 2, 1),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one with %q", err, want)
