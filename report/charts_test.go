@@ -123,6 +123,21 @@ func TestChartBandLinesAndLegend(t *testing.T) {
 	}
 }
 
+// A name has one colour in all charts.
+func TestChartColours(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.png")
+	a, b := Series{Name: "a", X: []float64{0, 1}, Y: []float64{1, 2}}, Series{Name: "b", X: []float64{0, 1}, Y: []float64{2, 1}}
+	if err := Charts(path, 2, []Chart{{Series: []Series{a, b}}, {Series: []Series{b}}}); err != nil {
+		t.Fatal(err)
+	}
+	img, css := decode(t, path)
+	f := place{left: float64(css) - margin - plotWidth, top: margin + 24 + legendLine + 8, width: plotWidth, height: plotHeight}
+	f.view, _, _ = Chart{Series: []Series{b}}.extent()
+	if !near(img, f.x(0.5), f.y(1.5), 2, series[1]) {
+		t.Error("the line of the second chart has not the colour that it has in the first")
+	}
+}
+
 func TestChartReferenceIsInView(t *testing.T) {
 	c := Chart{Series: []Series{{X: []float64{0, 1}, Y: []float64{0, 1}}}, HLines: []HLine{{Y: 5, Label: "exact"}, {Y: math.NaN(), Label: "none"}}}
 	if v, _, _ := c.extent(); v.YMax < 5 {

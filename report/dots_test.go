@@ -228,6 +228,24 @@ func TestDotKey(t *testing.T) {
 	}
 }
 
+// A name has one colour in all panels, in whatever order it comes there.
+func TestDotsColours(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "dots.png")
+	one, two := DotSeries{Name: "one", X: []float64{1}}, DotSeries{Name: "two", X: []float64{2}}
+	if err := Dots(path, 2, []string{"a"}, []DotPanel{{Series: []DotSeries{one, two}}, {Series: []DotSeries{two, one}}}); err != nil {
+		t.Fatal(err)
+	}
+	img, css := decode(t, path)
+	tile := dotPlace{dotTile: newDotTile(DotPanel{Series: []DotSeries{two, one}}), width: dotPanelWidth, height: 2 * (2*dotStep + 9)} // place counts on two rows
+	tile.left = float64(css) - margin - dotPanelWidth
+	tile.top = float64(img.Bounds().Dy())/pixelRatio - margin/2 - dotPanelFooter - tile.height/2
+	for k, want := range []int{1, 0} {
+		if x, y := tile.place(float64(2-k), 0, k, 2); !near(img, x, y, 0, series[want]) {
+			t.Errorf("series %d of the second panel has not the colour that it has in the first", k)
+		}
+	}
+}
+
 // Six panels in four columns are two lines of panels, as high as their rows need.
 func TestDotsLayout(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "dots.png")

@@ -178,6 +178,15 @@ func TestPanelsOfOneDimension(t *testing.T) {
 	if !near(img, f.x(0.3), f.y(0.2), 0, barFill) || near(img, f.x(4.5), f.y(0.2), 0, barFill) {
 		t.Error("no bars where the samples are, or bars where they are not")
 	}
+	f.left += panelWidth + panelGap
+	for x := -0.4; x < 0.5; x += 0.04 { // the spike fills one bin, from bottom to top
+		for _, v := range []float64{0.1, 1, 1.9} {
+			want := x > 0 && x < 10.0/bins
+			if edge := math.Min(math.Abs(x), math.Abs(x-10.0/bins)); edge > 0.03 && near(img, f.x(x), f.y(v*top/2), 0, barFill) != want {
+				t.Errorf("at (%g, %g): bar %v, want %v", x, v*top/2, !want, want)
+			}
+		}
+	}
 }
 
 func TestPanelCountsAndErrors(t *testing.T) {
