@@ -58,7 +58,7 @@ func mnistPretraining(backend string, args map[string]int) (func() error, error)
 	if err := checkParameters(e, args); err != nil {
 		return nil, err
 	}
-	pretraining := diffusion.Pretraining{Batch: args["batch"], Velocity: true, Times: times, Optimizer: nn.Optimizer{LearningRate: 1.5e-3, EMA: 0.999}}
+	pretraining := diffusion.Pretraining{Denoising: diffusion.Denoising{Velocity: true, Times: times}, Training: nn.Training{Batch: args["batch"], Optimizer: nn.Optimizer{LearningRate: 1.5e-3, EMA: 0.999}}}
 	trainer, err := pretraining.Trainer(e, diffusion.VP{}, prior)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func mnistFineTuning(backend string, args map[string]int) (func() error, error) 
 	if err != nil {
 		return nil, err
 	}
-	training := finetune.Training{Updates: 1, Batch: args["batch"], Velocity: true, Times: times, Optimizer: nn.Optimizer{LearningRate: 1e-3, EMA: 0.99}}
+	training := finetune.Training{Updates: 1, Batch: args["batch"], Denoising: diffusion.Denoising{Velocity: true, Times: times}, Optimizer: nn.Optimizer{LearningRate: 1e-3, EMA: 0.99}}
 	objective, err := finetune.NewSupervised(sampler, h, training, weightKL)
 	if err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func importance(backend string, args map[string]int) (func() error, error) {
 	var process diffusion.VP
 	base := diffusion.Network{Velocity: nn.MLP{Scope: e.Scope("/base"), In: 2, Out: 2, Width: width, Depth: depth, Octaves: octaves,
 		Timed: true}.Init(key, 0, 0)}
-	pretraining := diffusion.Pretraining{Times: diffusion.TimeLaw{Power: power}, Steps: args["pretraining"], Batch: rows, Optimizer: nn.Optimizer{LearningRate: 3e-3, EMA: 0.999}}
+	pretraining := diffusion.Pretraining{Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: power}}, Training: nn.Training{Steps: args["pretraining"], Batch: rows, Optimizer: nn.Optimizer{LearningRate: 3e-3, EMA: 0.999}}}
 	trainer, err := pretraining.Trainer(e, process, base)
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func importance(backend string, args map[string]int) (func() error, error) {
 			NN1: nn.MLP{Scope: e.Scope("/h/nn1"), In: 6, Out: 2, Width: width, Depth: depth, Octaves: octaves, Timed: true}.Init(key, 0, 0)}
 		sampler := &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(process, diffusion.Times(steps, power)),
 			Shape: shape, Base: base, Control: h, Batch: rows}
-		training := finetune.Training{Updates: args["updates"], Batch: args["batch"], Times: diffusion.TimeLaw{Power: power},
+		training := finetune.Training{Updates: args["updates"], Batch: args["batch"], Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: power}},
 			Optimizer: nn.Optimizer{LearningRate: 6e-3, EMA: 0.995}}
 		objective, err := finetune.NewSupervised(sampler, h, training, 1e-4)
 		if err != nil {

@@ -66,3 +66,19 @@ func (b *Batches) Seek(p Position) error {
 	b.at = p
 	return nil
 }
+
+// StepBatches returns the indices of a step's batch of n examples, in shuffled epochs, as a function of the step alone. The slice that it
+// returns is valid until the next call.
+func StepBatches(key noise.Key, n, size int) func(step int) []int {
+	b, index := NewBatches(key, n), make([]int, size)
+	return func(step int) []int {
+		if err := b.Seek(Position{Epoch: step * size / n, Offset: step * size % n}); err != nil {
+			panic(err) // it is a position by construction
+		}
+		b.Next(index)
+		return index
+	}
+}
+
+// Source says what networks are trained on.
+type Source struct{ Name, SHA256 string }

@@ -10,10 +10,11 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 )
 
-// condition is six numbers: the second is the measurement y = x + width·ξ, which is −1 for every third path and 1.6 for the
+// condition is six numbers: the second is the measurement y = x + 0.6·ξ, which is −1 for every third path and 1.6 for the
 // others, and nothing depends on the rest.
 func condition() *diffusion.Condition {
 	return &diffusion.Condition{Shape: []int{2, 3}, Draw: func(key noise.Key, path int, y []float32) {
@@ -30,11 +31,11 @@ func column(given *graph.Node, i int) *graph.Node {
 	return graph.Reshape(graph.Slice(given, graph.AxisRange(), graph.AxisElem(i/3), graph.AxisElem(i%3)), -1, 1)
 }
 
-// posterior is the law of X_0 given y, by the product rule.
-func posterior(y float64) gaussian {
-	v := 1 / (1/square(prior.sd) + 1/square(width))
-	return gaussian{v * (prior.mean/square(prior.sd) + y/square(width)), math.Sqrt(v)}
-}
+// likelihood is log p(y|x) but for a constant.
+func likelihood(y float64) oracle.Quadratic { return oracle.Quadratic{Goal: y, Width: 0.6} }
+
+// posterior is the law of X_0 given y.
+func posterior(y float64) gaussian { return gaussian(likelihood(y).Tilt(oracle.Prior)) }
 
 // amortised is h*_t(x, y) = ∇log p_t(x|y) − ∇log p_t(x), which looks at the measurement of its row.
 type amortised struct{}
@@ -42,14 +43,14 @@ type amortised struct{}
 // Noise implements [diffusion.Control].
 func (amortised) Noise(s diffusion.State) *graph.Node {
 	alpha, sigma := s.AlphaSigma()
-	zero := posterior(0)
-	slope := graph.Div(sigma, graph.Add(graph.MulScalar(graph.Square(alpha), square(zero.sd)), graph.Square(sigma)))
-	m := graph.AddScalar(graph.MulScalar(column(s.Given, 1), square(zero.sd)/square(width)), zero.mean)
+	zero, one := posterior(0), posterior(1)
+	slope := graph.Div(sigma, graph.Add(graph.MulScalar(graph.Square(alpha), square(zero.SD)), graph.Square(sigma)))
+	m := graph.AddScalar(graph.MulScalar(column(s.Given, 1), one.Mean-zero.Mean), zero.Mean)
 	return graph.Sub(graph.Mul(slope, graph.Sub(s.X, graph.Mul(alpha, m))), prior.Noise(s))
 }
 
 func conditional(t *testing.T, batch int) *diffusion.Sampler {
-	return &diffusion.Sampler{Engine: open(t), Steps: grid(diffusion.DDPM{}, 12), Shape: []int{1}, Base: prior, Control: amortised{},
+	return &diffusion.Sampler{Engine: oracle.Open(t), Steps: grid(diffusion.DDPM{}, 12), Shape: []int{1}, Base: prior, Control: amortised{},
 		Given: condition(), Batch: batch}
 }
 
@@ -120,7 +121,7 @@ func TestEveryPathHasTheLawOfItsCondition(t *testing.T) {
 		for i := range n {
 			if paths.Given[6*i+1] == float32(y) {
 				x = append(x, paths.X[i])
-				logW = append(logW, -square(float64(paths.X[i])-y)/(2*square(width))+paths.LogRatio[i])
+				logW = append(logW, likelihood(y).At(float64(paths.X[i]))+paths.LogRatio[i])
 			}
 		}
 		var m, v float64 = 0, 1
@@ -130,9 +131,8 @@ func TestEveryPathHasTheLawOfItsCondition(t *testing.T) {
 		}
 		gaussian{m, math.Sqrt(v)}.law(t, "given the measurement", x, nil)
 		// log w = log p(y) but for its constant and for the discretisation, which costs log Z 0.02 at most.
-		all := square(prior.sd) + square(width)
-		want := 0.5*math.Log(square(width)/all) - square(prior.mean-y)/(2*all)
-		near(t, "mean of log w", mean(len(x), nil, func(i int) float64 { return logW[i] }).value, want, 0.05)
+		want := likelihood(y).LogZ(oracle.Prior)
+		oracle.Near(t, "mean of log w", mean(len(x), nil, func(i int) float64 { return logW[i] }).value, want, 0.05)
 	}
 }
 
@@ -155,8 +155,8 @@ func TestResampleMovesTheConditions(t *testing.T) {
 		for i := range n {
 			slope, offset := posterior(float64(want[6*i+1])).line(p.Step.T)
 			a, b := prior.line(p.Step.T)
-			near(t, "ε_h", float64(p.EpsH[i]), (slope-a)*float64(p.X[i])+offset-b, 1e-4)
-			near(t, "twist", p.LogTwist[i], float64(want[6*i+2]), 0)
+			oracle.Near(t, "ε_h", p.EpsH[i], (slope-a)*float64(p.X[i])+offset-b, 1e-4)
+			oracle.Near(t, "twist", p.LogTwist[i], float64(want[6*i+2]), 0)
 		}
 		if p.Index == 5 {
 			p.Resample(ancestors)

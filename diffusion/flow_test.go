@@ -11,6 +11,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 )
 
@@ -57,14 +58,14 @@ func TestProcessesAreConsistent(t *testing.T) {
 			name, at := fmt.Sprintf("%#v at t = %g: ", p, single), float64(single)
 			slope := func(f func(float64) float64) float64 { return (f(at+1e-5) - f(at-1e-5)) / 2e-5 }
 			drift := slope(func(t float64) float64 { return math.Log(p.Alpha(t)) })
-			near(t, name+"f", p.Drift(at), drift, 1e-6*(1-drift))
-			near(t, name+"g²", p.Diffusion(at), slope(func(t float64) float64 { return square(p.Sigma(t)) })-2*drift*square(p.Sigma(at)), 1e-5*(1+p.Diffusion(at)))
+			oracle.Near(t, name+"f", p.Drift(at), drift, 1e-6*(1-drift))
+			oracle.Near(t, name+"g²", p.Diffusion(at), slope(func(t float64) float64 { return square(p.Sigma(t)) })-2*drift*square(p.Sigma(at)), 1e-5*(1+p.Diffusion(at)))
 			scale, variance := p.Transition(at/3, at)
-			near(t, name+"scale", scale, p.Alpha(at)/p.Alpha(at/3), 1e-12)
-			near(t, name+"variance", variance, square(p.Sigma(at))-square(scale*p.Sigma(at/3)), 1e-12)
-			near(t, name+"time of the SNR", p.Time(2*math.Log(p.Alpha(at)/p.Sigma(at))), at, 1e-9)
+			oracle.Near(t, name+"scale", scale, p.Alpha(at)/p.Alpha(at/3), 1e-12)
+			oracle.Near(t, name+"variance", variance, square(p.Sigma(at))-square(scale*p.Sigma(at/3)), 1e-12)
+			oracle.Near(t, name+"time of the SNR", p.Time(2*math.Log(p.Alpha(at)/p.Sigma(at))), at, 1e-9)
 			for k, want := range []float64{p.Alpha(at), p.Sigma(at), p.Diffusion(at)} {
-				near(t, fmt.Sprintf("%sgraph %d", name, k), float64(out[k][i]), want, 2e-6*(1+want))
+				oracle.Near(t, fmt.Sprintf("%sgraph %d", name, k), out[k][i], want, 2e-6*(1+want))
 			}
 		}
 	}
@@ -79,11 +80,11 @@ func TestAnotherProcess(t *testing.T) {
 		fine := kernel.Steps(flow{}, diffusion.Times(1600, 1))
 		for scale, want := range map[float64]gaussian{0: prior, 1: tilted} {
 			got := chainOf(flow{}, fine, scale)
-			near(t, name+": mean at 1600 steps", got.mean, want.mean, 0.002)
-			near(t, name+": sd at 1600 steps", got.sd, want.sd, 0.003)
+			oracle.Near(t, name+": mean at 1600 steps", got.Mean, want.Mean, 0.002)
+			oracle.Near(t, name+": sd at 1600 steps", got.SD, want.SD, 0.003)
 		}
 		steps := kernel.Steps(flow{}, diffusion.Times(50, 1))
-		s := &diffusion.Sampler{Engine: open(t), Process: flow{}, Steps: steps, Shape: []int{1}, Base: prior, Control: pull{scale}, Batch: 4096}
+		s := &diffusion.Sampler{Engine: oracle.Open(t), Process: flow{}, Steps: steps, Shape: []int{1}, Base: prior, Control: pull{scale}, Batch: 4096}
 		paths, err := s.Run(context.Background(), noise.New(17), 0, n, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -104,11 +105,11 @@ func TestAnotherProcess(t *testing.T) {
 	var loss, mse float64
 	for _, single := range times {
 		alpha, sigma := flow{}.Alpha(float64(single)), flow{}.Sigma(float64(single))
-		left := square(prior.sd) * square(sigma) / (square(alpha*prior.sd) + square(sigma)) // var(X_0|X_t)
+		left := square(prior.SD) * square(sigma) / (square(alpha*prior.SD) + square(sigma)) // var(X_0|X_t)
 		loss, mse = loss+square(alpha/sigma)*left/float64(len(times)), mse+left/float64(len(times))
 	}
-	near(t, "loss of the exact model", float64(out[0][0]), loss, 0.01)
-	near(t, "mean squared error of Tweedie's estimate", float64(out[1][0]), mse, 0.01)
+	oracle.Near(t, "loss of the exact model", out[0][0], loss, 0.01)
+	oracle.Near(t, "mean squared error of Tweedie's estimate", out[1][0], mse, 0.01)
 }
 
 // onlooker is a base model of N(0.3, 0.9²) moved by the condition of the row.
@@ -129,7 +130,7 @@ func TestPathsInParts(t *testing.T) {
 	simulate := func(kernel diffusion.Kernel, base diffusion.Model, from, n int) (diffusion.Paths, []seen) {
 		t.Helper()
 		var visits []seen
-		s := &diffusion.Sampler{Engine: open(t), Steps: grid(kernel, 9), Shape: []int{1}, Base: base, Control: amortised{}, Given: condition(), Batch: 7}
+		s := &diffusion.Sampler{Engine: oracle.Open(t), Steps: grid(kernel, 9), Shape: []int{1}, Base: base, Control: amortised{}, Given: condition(), Batch: 7}
 		paths, err := s.Run(context.Background(), noise.New(3), from, n, func(p *diffusion.Population) error {
 			if p.From != from {
 				t.Errorf("the population is from %d, want %d", p.From, from)

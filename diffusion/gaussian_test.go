@@ -8,32 +8,26 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/diffusion"
-	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 )
 
-// gaussian is the law N(mean, sd²) in one dimension and, as a model, the exact prediction of its noise:
+// gaussian is a law in one dimension and, as a model, the exact prediction of its noise:
 //
 //	ε(x,t) = −σ·∇log p_t(x) = σ(x − α·mean)/(α²sd² + σ²)
 //
 // It is linear in x, so the law of every simulated chain is known exactly, discretisation included: see [chain].
-type gaussian struct{ mean, sd float64 }
+type gaussian oracle.Gaussian
 
-var (
-	prior = gaussian{0.3, 0.9}
-	// goal and width make the reward r(x) = −(x−goal)²/(2·width²).
-	goal, width = 1.2, 0.6
-	// tilted ∝ prior·exp(r), by the product rule of Gaussians: N(0.923, 0.499²).
-	tilted = gaussian{(0.3/0.81 + 1.2/0.36) / (1/0.81 + 1/0.36), math.Sqrt(1 / (1/0.81 + 1/0.36))}
-)
+var prior, tilted = gaussian(oracle.Prior), gaussian(oracle.Tilted)
 
 // Noise implements [diffusion.Model].
 func (g gaussian) Noise(s diffusion.State) *graph.Node {
 	alpha, sigma := s.Process.AlphaSigmaGraph(s.T)
-	variance := graph.Add(graph.MulScalar(graph.Square(alpha), g.sd*g.sd), graph.Square(sigma))
+	variance := graph.Add(graph.MulScalar(graph.Square(alpha), g.SD*g.SD), graph.Square(sigma))
 	slope := graph.Div(sigma, variance)
 	return graph.Sub(graph.Mul(diffusion.Column(slope, s.X), s.X),
-		diffusion.Column(graph.MulScalar(graph.Mul(slope, alpha), g.mean), s.X))
+		diffusion.Column(graph.MulScalar(graph.Mul(slope, alpha), g.Mean), s.X))
 }
 
 // line is the same in float64, in VP{}: ε(x,t) = slope·x + offset.
@@ -41,18 +35,14 @@ func (g gaussian) line(t float64) (slope, offset float64) { return g.lineOf(diff
 
 // lineOf is the same in any process.
 func (g gaussian) lineOf(p diffusion.Process, t float64) (slope, offset float64) {
-	alpha, sigma := p.Alpha(t), p.Sigma(t)
-	slope = sigma / (alpha*alpha*g.sd*g.sd + sigma*sigma)
-	return slope, -slope * alpha * g.mean
+	at := oracle.Gaussian(g).Diffuse(p.Alpha(t), p.Sigma(t))
+	return p.Sigma(t) / square(at.SD), -p.Sigma(t) * at.Score(0)
 }
 
 // logZ is log E exp(r) for X of the law g.
-func (g gaussian) logZ() float64 {
-	v := g.sd*g.sd + width*width
-	return 0.5*math.Log(width*width/v) - (g.mean-goal)*(g.mean-goal)/(2*v)
-}
+func (g gaussian) logZ() float64 { return oracle.Reward.LogZ(oracle.Gaussian(g)) }
 
-func reward(x float32) float64 { return -square(float64(x)-goal) / (2 * width * width) }
+func reward(x float32) float64 { return oracle.Reward.At(float64(x)) }
 
 func square(x float64) float64 { return x * x }
 
@@ -87,21 +77,12 @@ func chainOf(p diffusion.Process, steps []diffusion.Step, scale float64) gaussia
 // simulate runs n paths of the prior under a control, driven by another if drive is not nil.
 func simulate(t *testing.T, steps []diffusion.Step, n int, control, drive diffusion.Control) diffusion.Paths {
 	t.Helper()
-	s := &diffusion.Sampler{Engine: open(t), Steps: steps, Shape: []int{1}, Base: prior, Control: control, Drive: drive, Batch: 4096}
+	s := &diffusion.Sampler{Engine: oracle.Open(t), Steps: steps, Shape: []int{1}, Base: prior, Control: control, Drive: drive, Batch: 4096}
 	paths, err := s.Run(context.Background(), noise.New(17), 0, n, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return paths
-}
-
-func open(t *testing.T) *engine.Engine {
-	t.Helper()
-	e, err := engine.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
 }
 
 // estimate is a weighted mean with its standard error.
@@ -135,8 +116,8 @@ func (g gaussian) law(t *testing.T, name string, x []float32, logW func(i int) f
 	m := mean(len(x), logW, func(i int) float64 { return float64(x[i]) })
 	v := mean(len(x), logW, func(i int) float64 { return square(float64(x[i]) - m.value) })
 	sd := estimate{math.Sqrt(v.value), v.se / (2 * math.Sqrt(v.value))}
-	m.near(t, name+": mean", g.mean, 0.02)
-	sd.near(t, name+": sd", g.sd, 0.02)
+	m.near(t, name+": mean", g.Mean, 0.02)
+	sd.near(t, name+": sd", g.SD, 0.02)
 }
 
 // near wants the value within four standard errors, none of which may be above limit.
@@ -144,13 +125,6 @@ func (e estimate) near(t *testing.T, name string, want, limit float64) {
 	t.Helper()
 	if !(math.Abs(e.value-want) <= 4*e.se) || !(e.se < limit) {
 		t.Errorf("%s = %.4f ± %.4f, want %.4f (standard error below %g)", name, e.value, e.se, want, limit)
-	}
-}
-
-func near(t *testing.T, name string, got, want, tolerance float64) {
-	t.Helper()
-	if !(math.Abs(got-want) <= tolerance) {
-		t.Errorf("%s = %.7g, want %.7g ± %g", name, got, want, tolerance)
 	}
 }
 
@@ -176,7 +150,8 @@ func logWeight(steps []diffusion.Step, scale float64) gaussian {
 		drifts, shifts = append(drifts, m), append(shifts, d)
 		laws = append(laws, law{m.slope*laws[i].mean + m.offset, square(m.slope)*laws[i].variance + square(st.S)})
 	}
-	p, q, c := -1/(2*width*width), goal/(width*width), -goal*goal/(2*width*width)
+	r := oracle.Reward
+	p, q, c := -1/(2*square(r.Width)), r.Goal/square(r.Width), r.At(0)
 	var variance float64
 	for i := len(steps) - 1; i >= 0; i-- {
 		m, d, s, x := drifts[i], shifts[i], steps[i].S, laws[i]

@@ -10,6 +10,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 )
 
@@ -18,7 +19,7 @@ func (g gaussian) data(n int, law diffusion.TimeLaw) (x0, times, eps []float32) 
 	x0, times, eps = make([]float32, n), make([]float32, n), make([]float32, n)
 	noise.New(1).Normal(x0, 0, 0)
 	for i, z := range x0 {
-		x0[i] = float32(g.mean + g.sd*float64(z))
+		x0[i] = float32(g.Mean + g.SD*float64(z))
 	}
 	law.Draw(times, diffusion.VP{}, noise.New(2))
 	noise.New(3).Normal(eps, 0, 0)
@@ -29,7 +30,7 @@ func (g gaussian) data(n int, law diffusion.TimeLaw) (x0, times, eps []float32) 
 func (g gaussian) minimum(times []float32) (sum float64) {
 	for _, t := range times {
 		alpha, sigma := diffusion.VP{}.Alpha(float64(t)), diffusion.VP{}.Sigma(float64(t))
-		v := square(alpha * g.sd)
+		v := square(alpha * g.SD)
 		sum += v / (v + sigma*sigma) / float64(len(times))
 	}
 	return sum
@@ -50,7 +51,7 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 			t.Errorf("loss at %g·h* = %g is below that at h*, %g", scale, loss[scale], loss[1])
 		}
 	}
-	near(t, "loss at h*", loss[1], tilted.minimum(times), 0.003)
+	oracle.Near(t, "loss at h*", loss[1], tilted.minimum(times), 0.003)
 	// E σ²h*², by the exact law of X_t.
 	var gap float64
 	for _, at := range times {
@@ -58,14 +59,14 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 		a, b := tilted.line(at)
 		slope, offset := prior.line(at)
 		slope, offset = a-slope, b-offset
-		alpha, sigma := diffusion.VP{}.Alpha(at), diffusion.VP{}.Sigma(at)
-		gap += (square(slope*alpha*tilted.mean+offset) + square(slope)*(square(alpha*tilted.sd)+sigma*sigma)) / n
+		law := oracle.Tilted.Diffuse(diffusion.VP{}.Alpha(at), diffusion.VP{}.Sigma(at))
+		gap += (square(slope*law.Mean+offset) + square(slope*law.SD)) / n
 	}
 	if gap < 0.05 {
 		t.Fatalf("loss at 0 above that at h* by only %g", gap)
 	}
-	near(t, "gap at 0", loss[0]-loss[1], gap, 0.006)
-	near(t, "gap at ½h*", loss[0.5]-loss[1], gap/4, 0.003)
+	oracle.Near(t, "gap at 0", loss[0]-loss[1], gap, 0.006)
+	oracle.Near(t, "gap at ½h*", loss[0.5]-loss[1], gap/4, 0.003)
 
 	// Without a control it is the score-matching loss of the base model, on data of its own.
 	x0, times, eps = prior.data(n, diffusion.TimeLaw{Power: 2})
@@ -76,7 +77,7 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 		}
 		return []*graph.Node{loss}
 	}, engine.Rows(x0, 1), times, engine.Rows(eps, 1))
-	near(t, "base loss", float64(out[0][0]), prior.minimum(times), 0.004)
+	oracle.Near(t, "base loss", out[0][0], prior.minimum(times), 0.004)
 }
 
 // constant is the control h = value, in any dimension.
@@ -98,7 +99,7 @@ func TestRegulariser(t *testing.T) {
 			_, epsH := d.Loss(constant{h}, false)
 			return []*graph.Node{d.KL(epsH, law)}
 		}, engine.Rows(x0, 2), times, engine.Rows(eps, 2))
-		near(t, fmt.Sprintf("%+v", law), float64(out[0][0]), 0.5*h*h*10.05, 0.02) // the floor of the times costs below 0.1 %
+		oracle.Near(t, fmt.Sprintf("%+v", law), out[0][0], 0.5*h*h*10.05, 0.02) // the floor of the times costs below 0.1 %
 	}
 }
 
@@ -146,8 +147,8 @@ func TestTweedie(t *testing.T) {
 	}, engine.Rows(x, 1), times)
 	for i, at := range times {
 		alpha, sigma := diffusion.VP{}.Alpha(float64(at)), diffusion.VP{}.Sigma(float64(at))
-		v := prior.sd * prior.sd
-		want := prior.mean + alpha*v/(alpha*alpha*v+sigma*sigma)*(float64(x[i])-alpha*prior.mean)
-		near(t, "x̂₀", float64(out[0][i]), want, 2e-5*(1+math.Abs(want)))
+		law := oracle.Prior.Diffuse(alpha, sigma)
+		want := prior.Mean + alpha*square(prior.SD/law.SD)*(float64(x[i])-law.Mean)
+		oracle.Near(t, "x̂₀", out[0][i], want, 2e-5*(1+math.Abs(want)))
 	}
 }

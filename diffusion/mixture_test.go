@@ -8,6 +8,7 @@ import (
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/gmm"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // A mixture of one Gaussian predicts that Gaussian's noise; of two, what the score of its density says.
@@ -18,13 +19,13 @@ func TestMixtureModel(t *testing.T) {
 			return []*graph.Node{diffusion.State{Process: p, X: in[0], T: in[1]}.Evaluate(m).Eps}
 		}, engine.Rows(x, 1), times)[0]
 	}
-	one, err := gmm.Isotropic([]float64{1}, [][]float64{{prior.mean}}, prior.sd)
+	one, err := gmm.Isotropic([]float64{1}, [][]float64{{prior.Mean}}, prior.SD)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, got := range predict(nil, diffusion.Mixture{Density: one}) {
 		slope, offset := prior.line(float64(times[i]))
-		near(t, "ε of one component", float64(got), slope*float64(x[i])+offset, 2e-5)
+		oracle.Near(t, "ε of one component", got, slope*float64(x[i])+offset, 2e-5)
 	}
 	two, err := gmm.Isotropic([]float64{1, 3}, [][]float64{{-1}, {1}}, 0.4)
 	if err != nil {
@@ -33,6 +34,6 @@ func TestMixtureModel(t *testing.T) {
 	schedule := diffusion.VP{Beta0: 0.5, Beta1: 12}
 	for i, got := range predict(schedule, diffusion.Mixture{Density: two}) {
 		alpha, sigma := schedule.Alpha(float64(times[i])), schedule.Sigma(float64(times[i]))
-		near(t, "ε of two components", float64(got), -sigma*two.Diffuse(alpha, sigma).Score([]float64{float64(x[i])})[0], 2e-5)
+		oracle.Near(t, "ε of two components", got, -sigma*two.Diffuse(alpha, sigma).Score([]float64{float64(x[i])})[0], 2e-5)
 	}
 }

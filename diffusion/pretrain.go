@@ -23,13 +23,16 @@ func (m Network) Noise(s State) *graph.Node {
 	return graph.Add(graph.Mul(sigma, s.X), graph.Mul(alpha, m.Velocity.Apply(s.T, s.X)))
 }
 
+// Denoising says at which noise levels a network is trained, and how errors count there.
+type Denoising struct {
+	Velocity bool    `yaml:"velocity"` // weigh by 1/α², see [Diffused.Loss]
+	Times    TimeLaw `yaml:",inline"`
+}
+
 // Pretraining fits a network to data by denoising score matching.
 type Pretraining struct {
-	Steps     int          `yaml:"steps"`
-	Batch     int          `yaml:"batch"`
-	Optimizer nn.Optimizer `yaml:",inline"`
-	Velocity  bool         `yaml:"velocity"` // weigh by 1/α², see [Diffused.Loss]
-	Times     TimeLaw      `yaml:",inline"`
+	nn.Training
+	Denoising
 }
 
 // Trainer compiles the loss, with a learning rate that falls to zero over Steps. The inputs of a step are those of

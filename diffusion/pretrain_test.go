@@ -8,6 +8,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -15,16 +16,16 @@ import (
 // Pretraining reaches the least possible loss, and the process then generates the data law.
 func TestPretraining(t *testing.T) {
 	const batch, steps = 256, 400
-	e := open(t)
+	e := oracle.Open(t)
 	model := diffusion.Network{Velocity: nn.MLP{Scope: e.Scope("/base"), In: 1, Out: 1, Width: 32, Depth: 2, Timed: true}.Init(noise.New(1), 0, 0)}
 	data := func(rows []float32, step int) {
 		noise.New(2).Normal(rows, uint64(step), 0)
 		for i, z := range rows {
-			rows[i] = float32(prior.mean + prior.sd*float64(z))
+			rows[i] = float32(prior.Mean + prior.SD*float64(z))
 		}
 	}
 	var early, late float64
-	p := diffusion.Pretraining{Times: diffusion.TimeLaw{Power: 2}, Steps: steps, Batch: batch, Optimizer: nn.Optimizer{LearningRate: 5e-3}}
+	p := diffusion.Pretraining{Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: 2}}, Training: nn.Training{Steps: steps, Batch: batch, Optimizer: nn.Optimizer{LearningRate: 5e-3}}}
 	trainer, err := p.Trainer(e, diffusion.VP{}, model)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +48,7 @@ func TestPretraining(t *testing.T) {
 	if early < least+0.06 {
 		t.Errorf("the untrained loss is %g, hardly above the least possible, %g", early, least)
 	}
-	near(t, "trained loss", late, least, 0.02) // mean over 25,600 samples: standard error 0.007
+	oracle.Near(t, "trained loss", late, least, 0.02) // mean over 25,600 samples: standard error 0.007
 	if got, want := e.NetworkCalls(), int64(batch*steps); got != want {
 		t.Errorf("%d network calls, want %d", got, want)
 	}
@@ -59,14 +60,14 @@ func TestPretraining(t *testing.T) {
 	}
 	m := mean(paths.N, nil, func(i int) float64 { return float64(paths.X[i]) })
 	v := mean(paths.N, nil, func(i int) float64 { return square(float64(paths.X[i]) - m.value) })
-	near(t, "mean of samples", m.value, prior.mean, 0.08) // sampling 0.014, the rest is the model
-	near(t, "variance of samples", v.value, prior.sd*prior.sd, 0.1)
+	oracle.Near(t, "mean of samples", m.value, prior.Mean, 0.08) // sampling 0.014, the rest is the model
+	oracle.Near(t, "variance of samples", v.value, prior.SD*prior.SD, 0.1)
 }
 
 // The network predicts the velocity: 0 makes the prediction exact for N(0, 1).
 func TestNetwork(t *testing.T) {
 	x, times := []float32{-2, 0.1, 0.5, 3}, []float32{1e-4, 0.1, 0.5, 1}
-	e := open(t)
+	e := oracle.Open(t)
 	m := diffusion.Network{Velocity: nn.MLP{Scope: e.Scope("/base"), In: 1, Out: 1, Width: 4, Depth: 1, Timed: true}.Init(noise.New(1), 0, 0)}
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
 		return []*graph.Node{diffusion.State{X: in[0], T: in[1]}.Evaluate(m).Eps}
@@ -84,6 +85,6 @@ func TestNetwork(t *testing.T) {
 	}
 	for i, at := range times {
 		slope, offset := gaussian{0, 1}.line(float64(at))
-		near(t, "ε", float64(eps[i]), slope*float64(x[i])+offset, 1e-5)
+		oracle.Near(t, "ε", eps[i], slope*float64(x[i])+offset, 1e-5)
 	}
 }

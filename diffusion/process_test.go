@@ -8,26 +8,27 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // α' = f·α with f = −½β defines the process; σ² = 1 − α².
 func TestVPSolvesItsEquation(t *testing.T) {
 	for _, s := range []diffusion.VP{{}, {Beta0: 1, Beta1: 1}, {Beta0: 0.5, Beta1: 12}} {
-		near(t, "α₀", s.Alpha(0), 1, 0)
-		near(t, "σ₀", s.Sigma(0), 0, 0)
+		oracle.Near(t, "α₀", s.Alpha(0), 1, 0)
+		oracle.Near(t, "σ₀", s.Sigma(0), 0, 0)
 		const d = 1e-5
 		for _, at := range []float64{1e-4, 0.01, 0.3, 0.7, 1} {
 			slope := (s.Alpha(at+d) - s.Alpha(at-d)) / (2 * d)
-			near(t, "α'", slope, -0.5*s.Diffusion(at)*s.Alpha(at), 1e-7)
-			near(t, "f", s.Drift(at), -0.5*s.Diffusion(at), 0)
-			near(t, "α²+σ²", square(s.Alpha(at))+square(s.Sigma(at)), 1, 1e-12)
+			oracle.Near(t, "α'", slope, -0.5*s.Diffusion(at)*s.Alpha(at), 1e-7)
+			oracle.Near(t, "f", s.Drift(at), -0.5*s.Diffusion(at), 0)
+			oracle.Near(t, "α²+σ²", square(s.Alpha(at))+square(s.Sigma(at)), 1, 1e-12)
 		}
 	}
 	zero := diffusion.VP{}
-	near(t, "β₀", zero.Diffusion(0), 0.1, 0)
-	near(t, "β₁", zero.Diffusion(1), 20, 0)
+	oracle.Near(t, "β₀", zero.Diffusion(0), 0.1, 0)
+	oracle.Near(t, "β₁", zero.Diffusion(1), 20, 0)
 	// Written out: α₁ = exp(−19.9/4 − 0.1/2).
-	near(t, "α₁", zero.Alpha(1), math.Exp(-5.025), 1e-15)
+	oracle.Near(t, "α₁", zero.Alpha(1), math.Exp(-5.025), 1e-15)
 }
 
 func TestVPGraphsAgainstHost(t *testing.T) {
@@ -38,9 +39,9 @@ func TestVPGraphsAgainstHost(t *testing.T) {
 			return []*graph.Node{alpha, sigma, s.DiffusionGraph(in[0])}
 		}, times)
 		for i, at := range times {
-			near(t, "α", float64(out[0][i]), s.Alpha(float64(at)), 1e-6)
-			near(t, "σ", float64(out[1][i]), s.Sigma(float64(at)), 2e-6*s.Sigma(float64(at)))
-			near(t, "β", float64(out[2][i]), s.Diffusion(float64(at)), 1e-5)
+			oracle.Near(t, "α", out[0][i], s.Alpha(float64(at)), 1e-6)
+			oracle.Near(t, "σ", out[1][i], s.Sigma(float64(at)), 2e-6*s.Sigma(float64(at)))
+			oracle.Near(t, "β", out[2][i], s.Diffusion(float64(at)), 1e-5)
 		}
 	}
 }
@@ -52,7 +53,7 @@ func TestTimes(t *testing.T) {
 			t.Fatalf("power %g: times %v, want 9 from 1 to 0", power, times)
 		}
 		for i := range 8 {
-			near(t, "root of the time", math.Pow(times[i], 1/power), 1-float64(i)/8, 1e-12)
+			oracle.Near(t, "root of the time", math.Pow(times[i], 1/power), 1-float64(i)/8, 1e-12)
 		}
 	}
 }
@@ -60,7 +61,7 @@ func TestTimes(t *testing.T) {
 // run evaluates a graph function and returns its outputs as flat float32 slices.
 func run(t *testing.T, fn func(in []*graph.Node) []*graph.Node, inputs ...any) [][]float32 {
 	t.Helper()
-	program, err := open(t).Compile(fn)
+	program, err := oracle.Open(t).Compile(fn)
 	if err != nil {
 		t.Fatal(err)
 	}

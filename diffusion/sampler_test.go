@@ -12,6 +12,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -26,7 +27,7 @@ func (c network) Noise(s diffusion.State) *graph.Node {
 // planar is a sampler in two dimensions whose base model and control are networks.
 func planar(t *testing.T, batch int) *diffusion.Sampler {
 	t.Helper()
-	e := open(t)
+	e := oracle.Open(t)
 	base := nn.MLP{Scope: e.Scope("/base"), In: 2, Out: 2, Width: 24, Depth: 2, Timed: true}.Init(noise.New(1), 1, 0)
 	h := nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 2, Width: 24, Depth: 2, Timed: true}.Init(noise.New(2), 1, 0)
 	return &diffusion.Sampler{Engine: e, Steps: grid(diffusion.DDPM{}, 12), Shape: []int{2},
@@ -38,7 +39,7 @@ func planar(t *testing.T, batch int) *diffusion.Sampler {
 func TestPathsDoNotDependOnBatchOrNumber(t *testing.T) {
 	const n = 200
 	elementwise := func(t *testing.T, batch int) *diffusion.Sampler {
-		return &diffusion.Sampler{Engine: open(t), Steps: grid(diffusion.DDPM{}, 12), Shape: []int{1}, Base: prior, Control: pull{1}, Batch: batch}
+		return &diffusion.Sampler{Engine: oracle.Open(t), Steps: grid(diffusion.DDPM{}, 12), Shape: []int{1}, Base: prior, Control: pull{1}, Batch: batch}
 	}
 	for name, sampler := range map[string]func(t *testing.T, batch int) *diffusion.Sampler{"elementwise": elementwise, "network": planar} {
 		run := func(batch, n int, seed uint64) diffusion.Paths {
@@ -59,10 +60,10 @@ func TestPathsDoNotDependOnBatchOrNumber(t *testing.T) {
 				t.Errorf("%s, batch %d, %d threads: the first %d paths differ from those of 200 in batches of 64", name, c.batch, c.threads, c.n)
 			}
 			for i, x := range got.X {
-				near(t, name+": x", float64(x), float64(want.X[i]), 2e-5)
+				oracle.Near(t, name+": x", x, float64(want.X[i]), 2e-5)
 			}
 			for i := range got.LogRatio {
-				near(t, name+": log ratio", got.LogRatio[i], want.LogRatio[i], 2e-5)
+				oracle.Near(t, name+": log ratio", got.LogRatio[i], want.LogRatio[i], 2e-5)
 			}
 		}
 		for i, x := range run(64, n, 4).X {
@@ -75,7 +76,7 @@ func TestPathsDoNotDependOnBatchOrNumber(t *testing.T) {
 
 func TestNoiseFreeSteps(t *testing.T) {
 	steps := grid(diffusion.DDIM{}, 50)
-	s := &diffusion.Sampler{Engine: open(t), Steps: steps, Shape: []int{1}, Base: prior, Control: pull{0.5}}
+	s := &diffusion.Sampler{Engine: oracle.Open(t), Steps: steps, Shape: []int{1}, Base: prior, Control: pull{0.5}}
 	if _, err := s.Run(context.Background(), noise.New(1), 0, 10, nil); !errors.Is(err, diffusion.ErrNoDensity) {
 		t.Errorf("control on noise-free steps: error %v, want ErrNoDensity", err)
 	}
@@ -113,11 +114,11 @@ func TestVisitorSeesTheStep(t *testing.T) {
 	check := func(gotX []float32, gotRatio, gotEnergy []float64) {
 		t.Helper()
 		for i := range gotX {
-			near(t, "x", float64(gotX[i]), x[i], 2e-6*(1+math.Abs(x[i])))
+			oracle.Near(t, "x", gotX[i], x[i], 2e-6*(1+math.Abs(x[i])))
 		}
 		for i := range gotRatio {
-			near(t, "log ratio", gotRatio[i], ratio[i], 1e-9)
-			near(t, "energy", gotEnergy[i], energy[i], 1e-9)
+			oracle.Near(t, "log ratio", gotRatio[i], ratio[i], 1e-9)
+			oracle.Near(t, "energy", gotEnergy[i], energy[i], 1e-9)
 		}
 	}
 	paths, err := s.Run(context.Background(), noise.New(5), 0, n, func(p *diffusion.Population) error {
@@ -146,7 +147,7 @@ func TestVisitorSeesTheStep(t *testing.T) {
 				ratio[i] += -d*d/(2*p.Step.S*p.Step.S) - d*float64(z[a])/p.Step.S
 				energy[i] += d * d / (2 * p.Step.S * p.Step.S)
 			}
-			near(t, "twist", p.LogTwist[i], square, 1e-5*(1+square))
+			oracle.Near(t, "twist", p.LogTwist[i], square, 1e-5*(1+square))
 		}
 		return nil
 	})
@@ -194,7 +195,7 @@ func TestResample(t *testing.T) {
 // On paths driven by g, resampling must move the predictions of g as well: here all copies would else walk apart.
 func TestResampleMovesTheDrive(t *testing.T) {
 	steps := grid(diffusion.EulerMaruyama{}, 4)
-	s := &diffusion.Sampler{Engine: open(t), Steps: steps, Shape: []int{1}, Base: prior, Control: pull{0.5}, Drive: pull{3}}
+	s := &diffusion.Sampler{Engine: oracle.Open(t), Steps: steps, Shape: []int{1}, Base: prior, Control: pull{0.5}, Drive: pull{3}}
 	var want float64
 	paths, err := s.Run(context.Background(), noise.New(7), 0, 2, func(p *diffusion.Population) error {
 		if p.Index != len(steps)-1 {
@@ -211,12 +212,12 @@ func TestResampleMovesTheDrive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "endpoint of the copy", float64(paths.X[0]), want, 1e-4)
+	oracle.Near(t, "endpoint of the copy", paths.X[0], want, 1e-4)
 }
 
 // A control that would come too late is refused.
 func TestGuide(t *testing.T) {
-	s := &diffusion.Sampler{Engine: open(t), Steps: grid(diffusion.DDPM{}, 3), Shape: []int{1}, Base: prior}
+	s := &diffusion.Sampler{Engine: oracle.Open(t), Steps: grid(diffusion.DDPM{}, 3), Shape: []int{1}, Base: prior}
 	if err := s.Guide(pull{1}); err != nil || s.Control != diffusion.Control(pull{1}) {
 		t.Errorf("control %v, error %v", s.Control, err)
 	}
@@ -256,7 +257,7 @@ func TestSamplingCountsEveryNetworkCall(t *testing.T) {
 		{"base", nil, nil, 1}, {"control", pull{1}, nil, 2}, {"control and drive", pull{1}, pull{0.5}, 3},
 	} {
 		const n, steps = 90, 9 // in batches of 32, the last one padded: padding is no call
-		s := &diffusion.Sampler{Engine: open(t), Steps: grid(diffusion.DDPM{}, steps), Shape: []int{1}, Base: prior,
+		s := &diffusion.Sampler{Engine: oracle.Open(t), Steps: grid(diffusion.DDPM{}, steps), Shape: []int{1}, Base: prior,
 			Control: c.control, Drive: c.drive, Batch: 32}
 		for run := range int64(2) {
 			if _, err := s.Run(context.Background(), noise.New(1), 0, n, nil); err != nil {
@@ -274,7 +275,7 @@ func TestSamplingCountsEveryNetworkCall(t *testing.T) {
 
 // A model that fails while its graph is built is an error that says where, not a panic.
 func TestBrokenModelIsAnError(t *testing.T) {
-	s := &diffusion.Sampler{Engine: open(t), Steps: grid(diffusion.DDPM{}, 3), Shape: []int{1}, Base: broken{}}
+	s := &diffusion.Sampler{Engine: oracle.Open(t), Steps: grid(diffusion.DDPM{}, 3), Shape: []int{1}, Base: broken{}}
 	if _, err := s.Run(context.Background(), noise.New(1), 0, 5, nil); err == nil {
 		t.Error("no error")
 	}

@@ -14,16 +14,8 @@ import (
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
-
-func open(t *testing.T) *engine.Engine {
-	t.Helper()
-	e, err := engine.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
 
 func TestUnknownBackend(t *testing.T) {
 	for _, name := range []string{"xla:cuda", "gpu", "Go"} {
@@ -53,7 +45,7 @@ func double(in []*graph.Node) []*graph.Node {
 }
 
 func TestCallsAreCountedPerRowAndExecution(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	once, err := e.Compile(double)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +82,7 @@ func TestCallsAreCountedPerRowAndExecution(t *testing.T) {
 
 // Concurrent runs, the first of which compile, neither miscount nor mix their data.
 func TestConcurrentRuns(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	program, err := e.Compile(double)
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +116,7 @@ func TestConcurrentRuns(t *testing.T) {
 
 // A fork reads the parameters of its origin where they are, and keeps its own to itself, as both do their counters.
 func TestForkSharesAndIsIsolated(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	base := e.Scope("/base").VariableWithValue("w", []float32{1, 2})
 	e.CountPaths(3)
 	fork := e.Fork()
@@ -178,7 +170,7 @@ func TestForkSharesAndIsIsolated(t *testing.T) {
 
 // Two parameters of one path would be one in a graph: using both is an error that names the path, using one twice is not.
 func TestParametersOfOnePath(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	fork := e.Fork()
 	a, b := e.Scope("/h").VariableWithValue("w", []float32{1}), fork.Scope("/h").VariableWithValue("w", []float32{2})
 	other := fork.Scope("/other").VariableWithValue("w", []float32{2})
@@ -200,7 +192,7 @@ func TestParametersOfOnePath(t *testing.T) {
 
 // Map takes any number of rows in batches of one size, and counts those that are wanted.
 func TestMap(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	program, err := e.Compile(double)
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +225,7 @@ func TestPanicsInGraphFunctionsAreErrors(t *testing.T) {
 					t.Errorf("%s: the panic came out: %v", name, r)
 				}
 			}()
-			program, err := open(t).Compile(fn)
+			program, err := oracle.Open(t).Compile(fn)
 			if err == nil {
 				_, err = program.Run(engine.Rows(make([]float32, 6), 3))
 			}
@@ -249,7 +241,7 @@ func TestPanicsInGraphFunctionsAreErrors(t *testing.T) {
 
 // A program survives a failed call.
 func TestRunAfterAnError(t *testing.T) {
-	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
+	program, err := oracle.Open(t).Compile(func(in []*graph.Node) []*graph.Node {
 		if in[0].Shape().Dimensions[0] == 3 {
 			panic(errors.New("three rows"))
 		}
@@ -270,7 +262,7 @@ func TestEachCallsEveryIndexOnce(t *testing.T) {
 		var mutex sync.Mutex
 		var seen []int
 		var total atomic.Int64
-		open(t).Each(n, func(i int) {
+		oracle.Open(t).Each(n, func(i int) {
 			total.Add(1)
 			mutex.Lock()
 			defer mutex.Unlock()

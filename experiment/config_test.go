@@ -1,4 +1,4 @@
-package experiment
+package experiment_test
 
 import (
 	"errors"
@@ -9,244 +9,249 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/toy"
+	"github.com/doob-diffusion/doob/method"
 )
 
-// What comes later wins: preset, file, settings in their order.
+// What comes later wins: preset, file, settings in their order. A file that says nothing changes nothing. Loop is read before a method's own.
 func TestPrecedence(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	if err := os.WriteFile(file, []byte("samples: 70\nimportance: {paths: 33}\nguidance:\n  scales: [4]\n"), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	preset, err := LoadToy("quick", "", nil)
+	write(t, file, "samples: 70\nimportance: {paths: 33}\nguidance:\n  scales: [4]\nraft: {updates: 9}\nloop: {updates: 7}\n")
+	p, err := experiment.New("toy", "quick", file, []string{"samples=79", "importance.kl=0.5", "seed=9", "process.beta1=15", "samples=80"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := *preset
-	want.Samples, want.Importance.Paths, want.Importance.KL, want.Guidance.Scales, want.Seed = 80, 33, 0.5, []float64{4}, 9
-	want.Process.Schedule.Beta1 = 15
-	got, err := LoadToy("quick", file, []string{"samples=79", "importance.kl=0.5", "seed=9", "process.beta1=15", "samples=80"})
-	if err != nil {
-		t.Fatal(err)
+	got := p.(*toy.Problem)
+	importance, raft := got.Method("importance").(*method.Importance), got.Method("raft").(*method.RAFT)
+	if got.Samples != 80 || got.Seed != 9 || got.Process.VP.Beta1 != 15 || got.Process.VP.Beta0 != 0.1 || importance.Paths != 33 || importance.KL != 0.5 ||
+		importance.Buffer != 4096 || importance.Updates != 7 || raft.Updates != 9 || !slices.Equal(got.Method("guidance").(*method.Guidance).Scales.Scales, []float64{4}) {
+		t.Errorf("got %+v, importance %+v", got, importance)
 	}
-	if d := cmp.Diff(&want, got); d != "" {
-		t.Errorf("configuration (-want +got):\n%s", d)
-	}
-}
-
-func TestPresets(t *testing.T) {
-	if got, want := Presets("toy"), []string{"quick", "paper"}; !cmp.Equal(got, want) {
-		t.Errorf("presets of toy are %v, want %v, the default first", got, want)
-	}
-	for _, name := range Presets("toy") {
-		toy, err := LoadToy(name, "", nil)
-		if err != nil {
-			t.Errorf("toy, preset %s: %v", name, err)
-		} else if !cmp.Equal(toy.Methods, reportMethods) {
-			t.Errorf("toy, preset %s has methods %v, want all", name, toy.Methods)
-		}
-	}
-	if got, want := Presets("mnist"), []string{"quick", "small", "paper", "ablation"}; got[0] != want[0] || !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
-		t.Errorf("presets of mnist are %v, want %v, the default first", got, want)
-	}
-	for _, name := range Presets("mnist") {
-		if _, err := LoadMNISTConfig(name, "", nil); err != nil {
-			t.Errorf("mnist, preset %s: %v", name, err)
-		}
-	}
-	if got := Presets("nonsense"); len(got) > 0 {
-		t.Errorf("presets of an experiment that does not exist: %v", got)
-	}
-}
-
-// A file that says nothing changes nothing.
-func TestEmptyConfigFile(t *testing.T) {
-	want, err := LoadToy("quick", "", nil)
+	want, err := experiment.New("toy", "", "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"", "\n \n", "# nothing but a comment\n", "---\n"} {
-		file := filepath.Join(t.TempDir(), "config.yaml")
-		if err := os.WriteFile(file, []byte(text), 0o666); err != nil {
-			t.Fatal(err)
+		write(t, file, text)
+		if got, err := experiment.New("toy", "quick", file, nil); err != nil || !cmp.Equal(want.(*toy.Problem).Process, got.(*toy.Problem).Process) {
+			t.Errorf("file %q: %v", text, err)
 		}
-		got, err := LoadToy("quick", file, nil)
-		if err != nil {
-			t.Errorf("file %q: %.100s …", text, err.Error())
-		} else if d := cmp.Diff(want, got); d != "" {
-			t.Errorf("file %q (-without +with):\n%s", text, d)
+	}
+}
+
+// All presets can be run, and list all that belongs together.
+func TestPresets(t *testing.T) {
+	want := map[string][]string{"bell": {"quick"}, "mnist": {"quick", "ablation", "paper", "small"}, "superres": {"quick", "gaussian", "paper", "small"}, "toy": {"quick", "paper"}}
+	for _, e := range experiment.Entries() {
+		if d := cmp.Diff(want[e.Name], e.PresetNames()); d != "" {
+			t.Errorf("%s (-want +got)\n%s", e.Name, d)
+		}
+		for _, preset := range e.PresetNames() {
+			if _, err := experiment.New(e.Name, preset, "", nil); err != nil {
+				t.Errorf("%s, preset %s: %v", e.Name, preset, err)
+			}
 		}
 	}
 }
 
 func TestBadSettings(t *testing.T) {
-	for _, c := range []struct {
-		set   string
-		words []string
-	}{
-		{"sampels=3", []string{"sampels", "unknown field", "--set"}},
-		{"importance.iteration=3", []string{"unknown field", "iteration"}},
-		{"samples=many", []string{"samples", "int", "1 | samples: many"}},
-		{"samples=1.5", []string{"samples", "1.5"}}, // not silently 1
-		{"seed=-1", []string{"seed", "-1"}},
-		{"importance=3", []string{"importance", "mapping"}},
-		{"methods=base", []string{"methods"}},
-		{"samples", []string{"key=value", "--set"}},
-		{"=3", []string{"key=value"}},
-		{"a..b=3", []string{"--set a..b=3"}},
-		{"samples=0", []string{"samples is 0", "positive"}},
-		{"importance.batch=-4", []string{"importance.batch is -4", "positive"}},
-		{"process.steps=-1", []string{"process.steps is -1"}},
-		{"process.kernel=euler", []string{"process.kernel", `"euler"`, "euler-maruyama", "ddpm", "ddim"}},
-		{"process.kernel=ddim", []string{"eta"}}, // eta is 0: no noise, no path weights
-		{"process.power=.nan", []string{"process.power is NaN"}},
-		{"process.beta0=30", []string{"beta0 < beta1"}},
-		{"methods=[base, basis]", []string{"methods", `"basis"`, "base guidance importance"}},
-		{"methods=[]", []string{"methods is empty"}},
-		{"methods=[importance_smc]", []string{"importance_smc without importance"}},
-		{"base=known", []string{`base is "known"`, "learned or exact"}},
-		{"experiment=mnist", []string{"experiment", "want toy"}},
-		{"importance.acceptance=[0.1, 1.5]", []string{"importance.acceptance has 1.5", "(0, 1]"}},
-		{"importance.ema=1", []string{"importance.ema is 1"}},
-		{"importance.learning_rate=-1", []string{"importance.learning_rate is -1"}},
-		{"pretrain.ema=1.5", []string{"pretrain.ema is 1.5"}},
-		{"pretrain.learning_rate=-1", []string{"pretrain.learning_rate is -1"}},
-		{"pretrain.snr_mean=30", []string{"pretrain.snr_mean is 30"}},
-		{"importance.snr_sd=-1", []string{"importance.snr_sd is -1"}},
-		{"importance.power=0.5", []string{"importance.power is 0.5"}},
-		{"guidance.scales=[]", []string{"guidance.scales is empty"}},
-		{"guidance.scales=[1, .nan]", []string{"guidance.scales", "NaN"}},
-		{"raft.best_of=0", []string{"raft.best_of is 0"}},
-		{"vargrad.paths=1", []string{"vargrad.paths is 1", "2"}}, // a variance needs two
-		{"smc.threshold=2", []string{"smc.threshold is 2"}},
-		{"importance_smc.particles=0", []string{"importance_smc.particles is 0"}},
-		{"prior.sd=-1", []string{"prior", "sd > 0"}},
-		{"prior.grid.side=0", []string{"prior", "side"}},
-		{"reward.weights=[1, 2]", []string{"reward", "2 weights", "4 means"}},
-		{"reward.weights=[1, 2, -3, 4]", []string{"reward", "weight 2 is -3"}},
-		{"reward.means=[[0], [1], [2], [3]]", []string{"prior and reward", "dimension 2 with dimension 1"}},
-		{"reward.means=[[0, 0], [1], [2, 2], [3, 3]]", []string{"reward", "component 1"}},
-		{"reward={weights: [1], means: [[0, 0]], covs: [[[1, 2], [2, 1]]]}", []string{"reward", "covariance 0", "positive definite"}},
-		{"reward={weights: [1], means: [[0, 0]], covs: [[[1, 2], [0, 1]]]}", []string{"reward", "covariance 0", "symmetric"}},
-		{"reward={weights: [1], means: [[0, 0]], covs: [[[1]]]}", []string{"reward", "covariance"}},
-		{"prior.means=[[0, 0, 0, 0, 0, 0, 0, 0, 0]]", []string{"prior", "dimension is 9", "1 to 8"}},
+	for kind, settings := range map[string]map[string][]string{
+		"toy": {
+			"sampels=3":                              {"sampels", "unknown field", "--set"},
+			"importance.iteration=3":                 {"unknown field", "iteration"},
+			"loop.iteration=3":                       {"unknown field", "iteration"},
+			"base={a: 1}":                            {"base", "string"},
+			"samples=many":                           {"samples", "int", "1 | samples: many"},
+			"samples=1.5":                            {"samples", "1.5"}, // not silently 1
+			"seed=-1":                                {"seed", "-1"},
+			"importance=3":                           {"importance", "mapping"},
+			"methods=base":                           {"methods"},
+			"samples":                                {"key=value", "--set"},
+			"=3":                                     {"key=value"},
+			"a..b=3":                                 {"--set a..b=3"},
+			"samples=0":                              {"samples is 0", "at least 2"},
+			"samples=1":                              {"samples is 1", "at least 2"},
+			"batch=0":                                {"batch is 0", "positive"},
+			"seeds=0":                                {"seeds is 0", "positive"},
+			"pool=-1":                                {"pool is -1"},
+			"previews=-1":                            {"previews is -1"},
+			"process.steps=-1":                       {"process.steps is -1"},
+			"process.kernel=euler":                   {"process.kernel", `"euler"`, "euler-maruyama", "ddpm", "ddim"},
+			"process.kernel=ddim":                    {"eta"}, // eta is 0: no noise, no path weights
+			"methods=[base, basis]":                  {"methods", `"basis"`, "base", "guidance", "importance", "_smc"},
+			"methods=[base, base]":                   {"methods", "base twice"},
+			"methods=[]":                             {"methods is empty"},
+			"methods=[importance_smc]":               {"importance_smc", "needs importance"},
+			"methods=[raft_rejection]":               {"raft_rejection", "needs raft"},
+			"methods=[base_smc]":                     {`"base_smc"`}, // which has no h
+			"methods=[dps]":                          {"dps", "likelihood of a measurement"},
+			"base=known":                             {`base is "known"`, "learned", "exact"},
+			"experiment=mnist":                       {"experiment", "want toy"},
+			"importance.acceptance=[0.1, 1.5]":       {"importance.acceptance has 1.5", "(0, 1]"},
+			"importance.learning_rate=-1":            {"importance.learning_rate is -1"},
+			"importance.restarts=[3]":                {"importance.restarts", "between 0 and the iterations"},
+			"pretrain.ema=1.5":                       {"pretrain.ema is 1.5"},
+			"denoising.power=0.5":                    {"denoising.power is 0.5"},
+			"guidance.scales=[]":                     {"guidance", "scales"},
+			"raft.best_of=0":                         {"raft.best_of is 0"},
+			"vargrad.paths=1":                        {"vargrad.paths is 1", "2"}, // a variance needs two
+			"smc_twisted.threshold=2":                {"smc_twisted.threshold is 2"},
+			"importance_smc.particles=0":             {"importance_smc.particles is 0"},
+			"prior.sd=-1":                            {"prior", "sd > 0"},
+			"reward.means=[[0], [1], [2], [3]]":      {"prior and reward", "dimension 2 with dimension 1"},
+			"variants=[{name: a, set: [samples=3]}]": {"keys below importance or h"},
+		},
+		"mnist": {
+			"class=10":                                        {"unknown field", "class"},
+			"scale=0":                                         {"scale is 0"},
+			"tasks=[single_10]":                               {"single_10"},
+			"tasks=[even, even]":                              {"even twice"},
+			"network.patch=3":                                 {"divisor of 28"},
+			"classifier.width=12":                             {"multiple of 8"},
+			"data=imagenet":                                   {"imagenet"},
+			"importance_rejection.rate=2":                     {"importance_rejection.rate is 2"},
+			"importance_amplified.scales=[]":                  {"importance_amplified"},
+			"importance.prefill=5":                            {"importance.prefill", "pool"},
+			"variants=[{name: importance, set: []}]":          {"that of a method"},
+			"variants=[{name: a, set: [importance.what=3]}]":  {"what"},
+			"variants=[{name: a, set: [importance.paths=0]}]": {"importance.paths is 0"},
+			"variants=[{name: a, set: [h.start=1]}, {name: a, set: [h.start=2]}]": {"twice"},
+			"variants=[{name: ../a, set: [h.start=1]}]":                           {"without slashes"},
+		},
+		"superres": {
+			"operator=average-3": {"operator", "divide"}, "operator=fog": {"unknown operator", "average-2"}, "sigma=0": {"sigma is 0"}, "data=cats": {`data is "cats"`},
+			"methods=[importance_fast]": {"needs importance"}, "importance_single.measurement=3": {"importance_single.measurement is 3"},
+			"group=3": {"importance.paths is 8", "multiple of group"}, "group=1": {"VarGrad"}, "h.gradient=false": {"h.gradient"}, "network.width=7": {"network.width"},
+			"pool=10": {"pool is 10", "conditioned"}, "dps.scales=[]": {"dps", "scales"},
+		},
 	} {
-		toy, err := LoadToy("quick", tinyFile, []string{c.set})
-		if err == nil {
-			t.Errorf("--set %s is accepted: samples %d", c.set, toy.Samples)
-			continue
-		}
-		if !errors.Is(err, ErrConfig) {
-			t.Errorf("--set %s: %v is no ErrConfig", c.set, err)
-		}
-		for _, w := range c.words {
-			if !strings.Contains(err.Error(), w) {
-				t.Errorf("--set %s: error\n%v\nlacks %q", c.set, err, w)
+		for set, words := range settings {
+			_, err := experiment.New(kind, "", files(kind), []string{set})
+			if !errors.Is(err, experiment.ErrConfig) {
+				t.Errorf("%s: --set %s: error %v, want ErrConfig", kind, set, err)
+				continue
 			}
+			wantError(t, err, words...)
 		}
 	}
-	for _, c := range []struct {
-		set   string
-		words []string
-	}{
-		{"class=10", []string{"unknown field", "class"}},
-		{"scale=0", []string{"scale is 0"}},
-		{"classifier.steps=0", []string{"classifier.steps is 0"}},
-		{"importance.paths=0", []string{"importance.paths is 0"}},
-		{"network.width=-1", []string{"network.width is -1"}},
-		{"samples=.5", []string{"samples"}},
-	} {
-		_, err := LoadMNISTConfig("quick", "", []string{c.set})
-		if err == nil {
-			t.Errorf("mnist: --set %s is accepted", c.set)
-			continue
-		}
-		for _, w := range c.words {
-			if !strings.Contains(err.Error(), w) {
-				t.Errorf("mnist: --set %s: error\n%v\nlacks %q", c.set, err, w)
-			}
-		}
-	}
-}
-
-// All that is out of range is told at once.
-func TestAllFaultsAtOnce(t *testing.T) {
-	_, err := LoadToy("quick", tinyFile, []string{"samples=0", "batch=0", "cem.paths=0"})
+	// All that is out of range is told at once.
+	_, err := experiment.New("toy", "", files("toy"), []string{"samples=0", "batch=0", "cem.paths=0"})
 	wantError(t, err, "samples is 0", "batch is 0", "cem.paths is 0")
 }
 
 // A mistake in a file is shown with its line and a caret below the place.
 func TestBadFile(t *testing.T) {
-	for _, c := range []struct {
-		text  string
-		words []string
-	}{
-		{"samples: 10\nimportance:\n  iterations: 2\n  bath: 3\n", []string{"[4:3]", `unknown field "bath"`, ">  4 |   bath: 3\n         ^"}},
-		{"samples: 10\nbatch: ten\n", []string{"[2:8]", ">  2 | batch: ten\n              ^"}},
-		{"samples: 10\n  batch: 3\n", []string{"batch", "^"}},
-		{"samples: [1\n", []string{"samples: [1", "^"}},
-		{"samples: 1\nsamples: 2\n", []string{"[2:1]", "samples"}},
-		{"- 1\n- 2\n", []string{"[1:1]"}},
+	file := filepath.Join(t.TempDir(), "mine.yaml")
+	for text, words := range map[string][]string{
+		"samples: 10\nimportance:\n  iterations: 2\n  bath: 3\n": {"[4:3]", `unknown field "bath"`, ">  4 |   bath: 3\n         ^"},
+		"samples: 10\nbatch: ten\n":                              {"[2:8]", ">  2 | batch: ten\n              ^"},
+		"samples: 1\nsamples: 2\n":                               {"[2:1]", "samples"},
+		"- 1\n- 2\n":                                             {"[1:1]"},
 	} {
-		file := filepath.Join(t.TempDir(), "mine.yaml")
-		if err := os.WriteFile(file, []byte(c.text), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		_, err := LoadToy("quick", file, nil)
-		wantError(t, err, append(c.words, "mine.yaml")...)
-		if !errors.Is(err, ErrConfig) {
+		write(t, file, text)
+		_, err := experiment.New("toy", "", file, nil)
+		if wantError(t, err, append(words, "mine.yaml")...); !errors.Is(err, experiment.ErrConfig) {
 			t.Errorf("%v is no ErrConfig", err)
 		}
 	}
-	_, err := LoadToy("quick", filepath.Join(t.TempDir(), "none.yaml"), nil)
-	wantError(t, err, "none.yaml", "no such file")
-	_, err = LoadToy("fast", "", nil)
+	_, err := experiment.New("toy", "", file+"x", nil)
+	wantError(t, err, "mine.yamlx", "no such file")
+	_, err = experiment.New("toy", "fast", "", nil)
 	wantError(t, err, `no preset "fast"`, "quick, paper")
-	_, err = LoadToy("../mnist/small", "", nil)
+	_, err = experiment.New("toy", "../mnist/small", "", nil)
 	wantError(t, err, "no preset")
+	_, err = experiment.New("video", "", "", nil)
+	wantError(t, err, `"video"`, "mnist, superres, toy")
 }
 
-// config.yaml of a run, given as --config, is the whole run: with any preset below it, the same configuration comes out.
+// config.yaml of a run, given as a file over any preset, is the whole run: the same config.yaml comes out, and the same numbers.
 func TestConfigRoundTrip(t *testing.T) {
-	dir := t.TempDir()
 	for i, sets := range [][]string{
-		nil,
-		{"seed=18446744073709551615", "seeds=3"},
-		{"reward.weights=[]"}, // equal weights, not those of the preset
-		{"prior={means: [[0.1, 0], [1, 2]], covs: [[[1, 0.3], [0.3, 1]], [[2, 0], [0, 1]]]}", "base=exact"},
-		{"importance.acceptance=[]", "raft.acceptance=[0.7]", "process={kernel: ddim, eta: 0.5}"},
-		{"importance.learning_rate=1e-300", "reward.sd=0.1234567890123456789"},
+		append([]string{"methods=[base, importance]", "seed=18446744073709551615"}, plain...),
+		{"reward.weights=[]", "methods=[base]", "base=exact", "prior={means: [[0.1, 0, 1], [1, 2, 1]], covs: [[[1, 0.3, 0], [0.3, 1, 0], [0, 0, 1]], [[2, 0, 0], [0, 2, 0], [0, 0, 1]]]}",
+			"reward={weights: [1], means: [[1, 0, 0]], sd: 0.1234567890123456789}"},
+		append([]string{"methods=[importance, mine]", "variants=[{name: mine, set: ['importance.acceptance=[0.7]', h.start=0.5]}]", "importance.learning_rate=1e-300",
+			"importance.acceptance=[]", "process={kernel: ddim, eta: 0.5}", "base=exact"}, plain...),
 	} {
-		want := tiny(t, sets...)
-		f, err := CreateFolder(filepath.Join(dir, string(rune('a'+i))), want)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-		for _, preset := range Presets("toy") {
-			got, err := LoadToy(preset, f.File("config.yaml"), nil)
+		first := run(t, tiny(t, "toy", sets...), "cpu")
+		config := filepath.Join(first.folder, "config.yaml")
+		for _, preset := range []string{"quick", "paper"} {
+			p, err := experiment.New("toy", preset, config, nil)
 			if err != nil {
-				t.Errorf("%v over preset %s: %v", sets, preset, err)
-				continue
+				t.Fatal(err)
 			}
-			if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
-				t.Errorf("%v over preset %s: what was run and what is read back (-run +read):\n%s", sets, preset, d)
+			again := run(t, p, "cpu")
+			if d := cmp.Diff(read(t, config), read(t, filepath.Join(again.folder, "config.yaml"))); d != "" {
+				t.Errorf("%d over preset %s (-run +read)\n%s", i, preset, d)
 			}
+			same(t, strings.Join(sets, " "), outcome(t, first.folder), outcome(t, again.folder))
 		}
 	}
 }
 
-// A run's config.yaml gives the same report again.
-func TestConfigReproducesRun(t *testing.T) {
-	folder, first := run(t, plainToy(t, "methods=[base, importance]", "seed=3", "importance.iterations=2"), nil)
-	again, err := LoadToy("quick", filepath.Join(folder, "config.yaml"), nil)
-	if err != nil {
-		t.Fatal(err)
+// The folder has what the package's documentation says, and nothing else, and events tell all of it in order.
+func TestRunFolder(t *testing.T) {
+	d := run(t, tiny(t, "toy", "methods=[base, guidance, importance, smc_fk]", "base=exact"), "cpu")
+	var got []string
+	for name := range tree(t, d.folder) {
+		got = append(got, name)
 	}
-	_, second := run(t, again, nil)
-	if d := cmp.Diff(timeless(first), timeless(second)); d != "" {
-		t.Errorf("the run and its repetition from config.yaml differ (-first +second):\n%s", d)
+	slices.Sort(got)
+	want := []string{"checkpoint/importance.safetensors", "checkpoint/importance_state.safetensors", "config.yaml", "events.jsonl", "figures/methods.png",
+		"figures/training.png", "report.html", "report.json", "samples/base.safetensors", "samples/guidance.safetensors", "samples/importance.safetensors",
+		"samples/smc_fk.safetensors"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("files (-want +got)\n%s", d)
+	}
+	page := read(t, filepath.Join(d.folder, "report.html"))
+	for _, words := range []string{"Importance (this method)", "data:image/png;base64,", "experiment: toy"} {
+		if !strings.Contains(page, words) {
+			t.Errorf("report.html lacks %q", words)
+		}
+	}
+	if n := strings.Count(read(t, filepath.Join(d.folder, "events.jsonl")), "\n"); n != len(d.events) {
+		t.Errorf("%d lines in events.jsonl, %d events", n, len(d.events))
+	}
+	var stages []string
+	iterations := 0
+	for i, ev := range d.events[1:] {
+		if n := len(stages); n == 0 || stages[n-1] != ev.Stage {
+			stages = append(stages, ev.Stage)
+			if ev.Done != 0 || d.events[i].Done != d.events[i].Total {
+				t.Errorf("stage %s begins with %d done, after %d of %d", ev.Stage, ev.Done, d.events[i].Done, d.events[i].Total)
+			}
+		}
+		if ev.Iteration != nil {
+			if iterations++; ev.Iteration.Iteration != iterations || ev.Done != iterations {
+				t.Errorf("iteration %d with %d done, want %d", ev.Iteration.Iteration, ev.Done, iterations)
+			}
+		}
+	}
+	if want := []string{"base", "guidance", "importance", "smc_fk"}; !slices.Equal(stages, want) || iterations != 3 {
+		t.Errorf("stages %v with %d iterations, want %v with 3", stages, iterations, want)
+	}
+	if _, err := os.Stat(filepath.Join(d.folder, "LOCK")); !os.IsNotExist(err) {
+		t.Error("LOCK is still there")
+	}
+}
+
+// Methods and repetitions do not influence each other; with several seeds there are means and standard errors.
+func TestIndependence(t *testing.T) {
+	numbers := func(sets ...string) experiment.Report {
+		return *run(t, tiny(t, "toy", append(sets, plain...)...), "cpu").report
+	}
+	both := numbers("methods=[base, guidance, importance, cem, smc_fk]", "seeds=2", "seed=5")
+	one, two := numbers("methods=[smc_fk, cem]", "seed=5"), numbers("methods=[cem, smc_fk]", "seed=6")
+	for _, name := range []string{"cem", "smc_fk"} {
+		// The reward does not depend on the exact samples, which all seeds share.
+		a, b, m := one.Methods[name]["reward"].Value, two.Methods[name]["reward"].Value, both.Methods[name]["reward"]
+		if near := func(a, b float64) bool { return a-b < 1e-9 && b-a < 1e-9 }; a == b || !near(m.Value, (a+b)/2) || !near(m.SE, max(a-b, b-a)/2) { // s/√n of two
+			t.Errorf("%s: rewards %g and %g of two seeds, together %+v", name, a, b, m)
+		}
+		if se := both.Methods[name]["network_calls"].SE; se != 0 {
+			t.Errorf("%s: calls of two seeds differ by %g", name, se)
+		}
 	}
 }

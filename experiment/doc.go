@@ -1,14 +1,18 @@
-// Package experiment holds a recipe for each experiment of the paper: which problem, which methods on equal terms, which
-// figures and tables. A recipe reads a configuration (a preset, a file, and key=value settings, in this order), works in
-// a run folder, and tells an [Observer] what happens; it prints nothing.
+// Package experiment is the frame of all experiments: a problem is data, a method is a value, an experiment is their product.
+//
+//	Problem × Methods × tasks × seeds → stages → Results → Report
+//
+// A [Problem] says what is sampled: prior, reward, tasks, metrics. Package method says how. Everything else is here, once: configuration,
+// training and storing networks, running and resuming and extending, planning, sampling, evaluating, comparing,
+// reporting. It prints nothing; it tells what happens by [Event]s.
 //
 // A run folder is the only record of a run:
 //
-//	config.yaml             the resolved configuration
+//	config.yaml             what every number in the folder was made under
 //	events.jsonl            one line per event
 //	report.json             results, a contract for programs; it exists when the run is complete
 //	report.html             the same for people, with all figures, in one file
 //	figures/ samples/       PNG
-//	checkpoint/*.safetensors   parameters, of the first seed
+//	checkpoint/*.safetensors   parameters
 //	LOCK                    held while a process works in the folder
 package experiment

@@ -3,142 +3,252 @@ package experiment
 import (
 	"context"
 	"fmt"
-	"io"
+	"maps"
 	"math"
+	"path/filepath"
+	"slices"
 	"time"
 
-	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/gomlx/gomlx/ml/model"
+
+	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/finetune"
-	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/machine"
+	"github.com/doob-diffusion/doob/method"
+	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/report"
-	"github.com/doob-diffusion/doob/reward"
 )
 
-// Plan is what a run will cost, for --dry-run: counts derived from the configuration, times from the speed of this
-// machine, measured on a few batches.
+// Plan is what a run will cost: counts and sizes that follow from the configuration, times from the speed of this machine. A run whose plan
+// does not fit is refused.
 type Plan struct {
 	Title   string    `json:"title"`
-	Rows    []PlanRow `json:"stages"`
-	Memory  float64   `json:"memory_bytes"` // of populations, buffers and parameters
+	Rows    []planRow `json:"stages"`
+	Memory  float64   `json:"memory_bytes"` // at the largest stage
+	Largest string    `json:"largest"`      // that stage
 	Disk    float64   `json:"disk_bytes"`   // of the run folder
 	Backend string    `json:"backend"`
+
+	networks float64 // bytes
+	batch    float64 // rows, as far as there are so many
 }
 
-// PlanRow is one stage of a plan.
-type PlanRow struct {
+// planRow is one stage of a plan, over all tasks and seeds.
+type planRow struct {
 	Name    string  `json:"name"`
 	Paths   float64 `json:"paths"`
 	Calls   float64 `json:"network_calls"`
-	Seconds float64 `json:"seconds"` // about
+	Seconds float64 `json:"seconds"` // about; 0 where speed was not measured
 }
 
-// WriteText writes the plan as a table.
-func (p Plan) WriteText(w io.Writer) error {
-	t := report.Table{Columns: []report.Column{{Name: "stage"}, {Name: "paths", Right: true}, {Name: "calls", Right: true}, {Name: "about", Right: true}}}
-	var total PlanRow
-	for _, r := range p.Rows {
-		t.Rows = append(t.Rows, []string{r.Name, metricCount(r.Paths), metricCount(r.Calls), duration(r.Seconds)})
-		total.Paths, total.Calls, total.Seconds = total.Paths+r.Paths, total.Calls+r.Calls, total.Seconds+r.Seconds
+// NewPlan returns what a problem will cost. It measures the speed of the networks and of sampling for some seconds.
+func NewPlan(ctx context.Context, p Problem, backend string) (*Plan, error) {
+	source, err := p.Load()
+	if err != nil {
+		return nil, err
 	}
-	t.Rows = append(t.Rows, []string{"in all", metricCount(total.Paths), metricCount(total.Calls), duration(total.Seconds)})
-	t.Notes = []string{
-		fmt.Sprintf("About %.0f MB of memory and %.1f MB on disk. Times are extrapolated from this machine's speed on backend %s.",
-			p.Memory/1e6, p.Disk/1e6, p.Backend),
-		"Nothing was written.",
+	p.common().Backend = backend
+	return plan(ctx, p, source, true)
+}
+
+// plan predicts counts and sizes, and times if they are to be measured.
+func plan(ctx context.Context, p Problem, source data.Source, measure bool) (*Plan, error) {
+	p = clone(p) // what is prepared here has networks without training
+	c := p.common()
+	e, err := engine.Open(c.Backend)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := fmt.Fprintf(w, "%s\n\n", p.Title); err != nil {
+	l := &Lab{Engine: e, Key: noise.New(c.Seed), problem: p, seed: c.Seed, book: newBook(p), pool: &method.Pool{}}
+	out := &Plan{Backend: e.Name}
+	for _, n := range p.Networks() {
+		row, times := planRow{Name: n.stage()}, 1.0
+		if n.EachSeed {
+			times = float64(c.Seeds)
+		}
+		bytes := size(n.Net(e.Scope(nn.Averaged("/"+n.Name))).Init(l.Key, n.Last, 0).Parameters())
+		out.networks += bytes
+		out.Disk += times * bytes
+		stored, err := storedNetwork((&run{problem: p, data: source}).address(n, c.Seed))
+		if measure && (err != nil || !exists(stored)) {
+			perStep, err := n.speed(c.Backend, l.Key)
+			if err != nil {
+				return nil, err
+			}
+			row.Calls, row.Seconds = times*float64(n.Steps*c.Pretrain.Batch), times*float64(n.Steps)*perStep
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	if err := p.Prepare(ctx, l); err != nil {
+		return nil, err
+	}
+	return out, out.methods(ctx, l, measure)
+}
+
+// methods adds what all methods will cost.
+func (p *Plan) methods(ctx context.Context, l *Lab, measure bool) error {
+	c, tasks := l.problem.common(), l.problem.Tasks()
+	_, t, _, err := l.target(ctx, tasks[0], "base")
+	if err != nil {
 		return err
 	}
-	return t.WriteText(w)
-}
-
-func duration(seconds float64) string {
-	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
-}
-
-// Plan returns what the toy will cost. It measures the speed of sampling and training for about a second.
-func (t *Toy) Plan(ctx context.Context, backend string) (*Plan, error) {
-	problem, err := newToyProblem(t)
-	if err != nil {
-		return nil, err
-	}
-	e, err := engine.Open(backend)
-	if err != nil {
-		return nil, err
-	}
-	key := noise.New(0)
-	base, h := problem.baseModel(e, "/base", key), problem.control(e, "/h/plan", key)
-	perCall, perUpdate, err := speed(ctx, problem.sampler(e, base, h), h, t.Batch, t.Importance, problem.dim())
-	if err != nil {
-		return nil, err
-	}
-	steps, n := float64(t.Process.Steps), float64(t.Samples)
-	plan := &Plan{Backend: e.Name, Title: fmt.Sprintf("doob run toy: %d components, dimension %d, %s base score, %d %s steps, %d seed(s)",
-		len(problem.prior.Means()), problem.dim(), t.Base, t.Process.Steps, t.Process.Kernel, t.Seeds)}
-	add := func(name string, paths, calls, updates, batch float64) {
-		calls += updates * batch * 2
-		seeds := float64(t.Seeds)
-		plan.Rows = append(plan.Rows, PlanRow{Name: name, Paths: seeds * paths, Calls: seeds * calls,
-			Seconds: seeds * ((calls-updates*batch*2)*perCall + updates*batch*perUpdate)})
-	}
-	if t.Base == "learned" {
-		p := t.Pretrain
-		add("pretrain", 0, 0, float64(p.Steps)/2, float64(p.Batch))
-	}
-	for _, name := range toyMethods {
-		if !t.wants(name) {
-			continue
-		}
-		switch name {
-		case "base", "smc_fk":
-			add(name, n, n*steps, 0, 0)
-		case "guidance":
-			tune := float64(len(t.Guidance.Scales) * t.Guidance.Paths)
-			add(name, tune+n, 2*(tune+n)*steps, 0, 0)
-		case "smc_twisted":
-			add(name, n, 2*n*steps, 0, 0)
-		case "importance_smc":
-			n *= float64(t.ImportanceSMC.Particles)
-			add(name, n, 2*n*steps, 0, 0)
-			n = float64(t.Samples)
-		default:
-			l := t.loop(name)
-			paths, updates, batch := float64(l.Iterations*l.Paths), float64(l.Iterations*l.Training.Updates), float64(l.Training.Batch)
-			unrolled := float64(l.Steps)
-			if l.Steps == 0 || name == "vargrad" && l.Steps > t.Process.Steps {
-				unrolled = steps
-			}
-			switch name {
-			case "online":
-				add(name, paths+n+updates*batch, 2*(paths+n)*steps+float64(l.Prefill)*steps, updates*unrolled, batch)
-			case "vargrad":
-				add(name, paths+n, 2*(paths+n)*steps+float64(l.Prefill)*steps, float64(l.Iterations)*unrolled, float64(l.Paths))
-			default:
-				add(name, paths+n+float64(l.Prefill), 2*(paths+n)*steps+float64(l.Prefill)*steps, updates, batch)
-			}
+	var perCall, perUpdate float64
+	if measure {
+		if perCall, perUpdate, err = speed(ctx, c, t); err != nil {
+			return err
 		}
 	}
-	var parameters float64
-	for v := range e.Params.IterVariables() {
-		parameters += float64(v.Shape().ByteSize())
+	h, err := t.H(t.Engine.Fork(), l.Key)
+	if err != nil {
+		return err
 	}
-	particles := n * float64(max(1, t.ImportanceSMC.Particles))
-	plan.Memory = 60e6 + 4*parameters + particles*float64(problem.dim())*4*6 + 24*particles + 4*8*n*n/1e3
-	plan.Disk = 3e6 + parameters*float64(1+len(t.Methods))/3
-	return plan, nil
+	learned, work := size(h.Parameters()), t.Work()
+	times, largest, shared := float64(len(tasks)*c.Seeds), 0.0, 0.0
+	for _, name := range c.Methods {
+		_, m, err := variant(l.problem, name)
+		if err != nil {
+			return err
+		}
+		cost := m.Cost(work)
+		bytes := cost.Memory(work)
+		shared = max(shared, cost.Shared)
+		if method.Learns(m) {
+			bytes += 4 * learned // with moments and averages
+			p.Disk += float64(len(tasks)) * learned
+			if c.States {
+				p.Disk += times * (4*learned + cost.Kept*4*work.Dim)
+			}
+		}
+		if bytes >= largest {
+			largest, p.Largest = bytes, name
+		}
+		p.Rows = append(p.Rows, planRow{name, times * (cost.Base + cost.Paths + cost.Own), times * cost.Calls(work), times * cost.Seconds(work, perCall, perUpdate)})
+	}
+	if shared > 0 { // charged to all that use them, simulated once
+		p.Rows = append(p.Rows, planRow{Name: "base paths", Seconds: float64(c.Seeds) * shared * work.Steps * perCall})
+	}
+	if c.KeepSamples {
+		p.Disk += float64(len(tasks)*len(c.Methods)) * work.Samples * 4 * work.Dim
+	}
+	p.batch = min(float64(c.Batch), c.rows(work))
+	// What this process has now is the program, the data, and with measured speed all that networks need for their batches.
+	p.Memory = machine.Resident() + 2*p.networks + largest + 4*4*work.Dim*p.batch
+	p.Title = fmt.Sprintf("doob run %s: %d task(s), %d seed(s), %d %s steps, networks of %s parameters", c.Experiment, len(tasks), c.Seeds, c.Process.Steps,
+		c.Process.Kernel, count((p.networks+learned)/4))
+	return nil
+}
+
+// rows is the most that any method simulates at the same time, whether the run has it or not: results depend on the size of a batch in their
+// last digits, and must not on the other methods.
+func (c *Common) rows(w method.Work) (most float64) {
+	_, endings := method.Names()
+	all := maps.Clone(c.settings)
+	for _, ending := range endings {
+		if name := "importance" + ending; all[name] == nil {
+			all[name] = method.New(name)
+		}
+	}
+	for _, m := range all {
+		most = max(most, m.Cost(w).Rows)
+	}
+	return most
+}
+
+// size returns the bytes of parameters.
+func size(parameters []*model.Variable) (bytes float64) {
+	for _, v := range parameters {
+		bytes += float64(v.Shape().ByteSize())
+	}
+	return bytes
+}
+
+// refuse returns an error if a run cannot fit into memory, or on the disk of its folder; "" if nothing is written. A batch larger than anything that is simulated becomes
+// as large as that: it would cost as much as if it were full.
+func refuse(p Problem, source data.Source, folder string) error {
+	out, err := plan(context.Background(), p, source, false)
+	if err != nil {
+		return err
+	}
+	p.common().Batch = max(1, int(out.batch))
+	if folder == "" {
+		return fits(out.Memory, out.Largest)
+	}
+	if free, ok := machine.Disk(folder); ok && out.Disk > free {
+		return fmt.Errorf("%w: the run folder will have about %s, and %s are free at %s", errTooLarge, bytesText(out.Disk), bytesText(free), filepath.Clean(folder))
+	}
+	if err := fits(out.Memory, out.Largest); err != nil {
+		return fmt.Errorf("%w; --dry-run tells how much", err)
+	}
+	return nil
+}
+
+// fits refuses to begin what cannot be held in memory.
+func fits(bytes float64, what string) error {
+	if available, ok := machine.Memory(); ok && bytes > available+machine.Resident() {
+		return fmt.Errorf("%w: %s takes about %s of memory, and %s are available; fewer samples or paths take less", errTooLarge, what,
+			bytesText(bytes), bytesText(available))
+	}
+	return nil
+}
+
+func bytesText(v float64) string {
+	for _, unit := range []string{"B", "kB", "MB", "GB", "TB"} {
+		if math.Abs(v) < 1000 {
+			return fmt.Sprintf("%.3g %s", v, unit)
+		}
+		v /= 1000
+	}
+	return fmt.Sprintf("%.3g PB", v)
+}
+
+// Duration is about what all stages will take.
+func (p *Plan) Duration() time.Duration {
+	var total float64
+	for _, r := range p.Rows {
+		total += r.Seconds
+	}
+	return time.Duration(total * float64(time.Second)).Round(time.Second)
+}
+
+// Table is the plan for people.
+func (p Plan) Table() report.Table {
+	t := report.Table{Columns: []report.Column{{Name: "stage"}, {Name: "paths", Right: true}, {Name: "calls", Right: true}, {Name: "about", Right: true}}}
+	total := planRow{Name: "in all"}
+	for _, r := range append(slices.Clone(p.Rows), total) {
+		if r.Name == total.Name {
+			r = total
+		}
+		t.Rows = append(t.Rows, []string{r.Name, count(r.Paths), count(r.Calls), duration(r.Seconds)})
+		total.Paths, total.Calls, total.Seconds = total.Paths+r.Paths, total.Calls+r.Calls, total.Seconds+r.Seconds
+	}
+	t.Notes = []string{
+		fmt.Sprintf("About %s of memory, most of it for %s, and %s on disk.", bytesText(p.Memory), p.Largest, bytesText(p.Disk)),
+		fmt.Sprintf("Times are extrapolated from this machine's speed on backend %s; stored networks take none. Nothing was written.", p.Backend),
+	}
+	return t
 }
 
 // speed measures seconds per network call in sampling with a control, and per sample of a supervised gradient step.
-func speed(ctx context.Context, s *diffusion.Sampler, h htransform.Learned, batch int, loop Loop, dim int) (perCall, perUpdate float64, err error) {
-	s.Steps = s.Steps[:min(4, len(s.Steps))]
-	loop.Training.Updates = 1
-	objective, err := finetune.NewSupervised(s, h, loop.Training, loop.KL)
+func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate float64, err error) {
+	e := t.Engine.Fork()
+	h, err := t.H(e, noise.New(0))
 	if err != nil {
 		return 0, 0, err
 	}
-	rows := 2 * batch
+	s := t.Sampler(nil, t.Learn, 0)
+	s.Engine, s.Steps = e, s.Steps[:min(4, len(s.Steps))]
+	training := t.Training
+	training.Updates, training.Batch = 1, c.Pretrain.Batch
+	if m, ok := c.Method("importance").(*method.Importance); ok && m.Batch > 0 {
+		training.Batch, training.Optimizer = m.Batch, m.Optimizer
+	}
+	objective, err := finetune.NewSupervised(s, h, training, 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	rows := 2 * c.Batch
 	for range 2 { // the first run compiles
 		start := time.Now()
 		if _, err = s.Run(ctx, noise.New(0), 0, rows, nil); err != nil {
@@ -146,6 +256,7 @@ func speed(ctx context.Context, s *diffusion.Sampler, h htransform.Learned, batc
 		}
 		perCall = time.Since(start).Seconds() / float64(2*rows*len(s.Steps))
 	}
+	dim := engine.Size(t.Shape)
 	buffer := &finetune.Buffer{Capacity: 1, Dim: dim}
 	buffer.Append(make([]float32, dim))
 	for i := range 3 {
@@ -153,91 +264,27 @@ func speed(ctx context.Context, s *diffusion.Sampler, h htransform.Learned, batc
 		if _, err = objective.Fit(ctx, noise.New(0).At(i), finetune.Weighted{}, buffer); err != nil {
 			return 0, 0, err
 		}
-		perUpdate = time.Since(start).Seconds() / float64(loop.Training.Batch)
+		perUpdate = time.Since(start).Seconds() / float64(training.Batch)
 	}
 	return perCall, perUpdate, nil
 }
 
-// Plan returns what the MNIST run will cost. It measures the speed of sampling and training on a few batches.
-func (m *MNIST) Plan(ctx context.Context, backend string) (*Plan, error) {
+// speed measures the seconds of a training step.
+func (n Network) speed(backend string, key noise.Key) (seconds float64, err error) {
 	e, err := engine.Open(backend)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	key := noise.New(0)
-	classifier := m.classifier(e, "/classifier")
-	classifier.Init(key, 1, 0)
-	r, err := reward.NewClass(e, classifier, []int{0}, m.Scale, imageShape, m.Batch)
+	trainer, inputs, err := n.Train(e, n.Net(e.Scope("/"+n.Name)).Init(key, n.Last, 0), key)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	prior := m.prior(e, "/base")
-	prior.Velocity.Init(key, 0, 0)
-	h, err := m.control(e, "/h/plan", r, prior, key)
-	if err != nil {
-		return nil, err
-	}
-	perCall, perUpdate, err := speed(ctx, m.sampler(e, prior, h), h, m.Batch, m.Importance, pixels)
-	if err != nil {
-		return nil, err
-	}
-	steps, n := float64(m.Process.Steps), float64(m.Samples)
-	times := float64(len(m.Tasks) * m.Seeds)
-	trained := float64(m.Pretrain.Steps * m.Pretrain.Batch)
-	plan := &Plan{Backend: e.Name, Title: fmt.Sprintf("doob run mnist: %d task(s), %d seed(s), prior of %d parameters, %d %s steps", len(m.Tasks), m.Seeds,
-		m.Network.net(nil, 1, 1).Size(), m.Process.Steps, m.Process.Kernel),
-		Rows: []PlanRow{{Name: "base model", Calls: trained, Seconds: trained * perUpdate}}}
-	// Base paths are shared by the tasks, and charged to every method that uses them: they take time once.
-	add := func(name string, base, guided, updates, batch float64) { // paths of the base model, and with a control
-		plan.Rows = append(plan.Rows, PlanRow{Name: name, Paths: times * (base + guided), Calls: times * ((base+2*guided)*steps + 2*updates*batch),
-			Seconds: times * (2*guided*steps*perCall + updates*batch*perUpdate)})
-	}
-	pool := float64(m.Pool)
-	shared := float64(m.Seeds) * float64(m.basePaths())
-	plan.Rows = append(plan.Rows, PlanRow{Name: "base paths", Seconds: shared * steps * perCall})
-	for _, name := range m.Methods {
-		changed, err := m.variant(name)
-		if err != nil {
-			return nil, err
+	for i := range 3 {
+		start := time.Now()
+		if _, err := trainer.Step(inputs(i)...); err != nil {
+			return 0, err
 		}
-		switch name {
-		case "base":
-			add(name, n, 0, 0, 0)
-		case "best_of_k":
-			add(name, n*float64(m.BestOfK), 0, 0, 0)
-		case "resampled":
-			add(name, max(n, pool), 0, 0, 0)
-		case "guidance":
-			add(name, 0, n+float64(len(m.Guidance.Scales)*m.Guidance.Paths), 0, 0)
-		case "smc":
-			add(name, 0, n, 0, 0)
-		case "importance_amplified":
-			add(name, 0, n+float64(len(m.Amplified.Scales)*m.Amplified.Paths), 0, 0)
-		case "importance_rejection":
-			add(name, 0, math.Ceil(n/m.Rejection.Rate), 0, 0)
-		case "importance_smc":
-			add(name, 0, n*float64(m.ImportanceSMC.Particles), 0, 0)
-		case "vargrad":
-			l := m.VarGrad
-			perStep := float64(l.Steps)
-			if l.Steps == 0 || l.Steps > m.Process.Steps {
-				perStep = steps
-			}
-			add(name, 0, n+float64(l.Iterations*l.Paths), float64(l.Iterations), perStep*float64(l.Paths))
-		default:
-			l := changed.loop(name)
-			first := 0.0
-			if pool > 0 {
-				first = 1
-			}
-			add(name, pool, n+(float64(l.Iterations)-first)*float64(l.Paths), float64(l.Iterations*l.Training.Updates), float64(l.Training.Batch))
-		}
+		seconds = time.Since(start).Seconds()
 	}
-	var parameters float64
-	for v := range e.Params.IterVariables() {
-		parameters += float64(v.Shape().ByteSize())
-	}
-	plan.Memory = 70_000*pixels*4 + 150e6 + 4*parameters + 4*pixels*(6*max(n*float64(max(m.BestOfK, 1)), pool)+float64(m.Importance.Buffer))
-	plan.Disk = 3e6 + parameters*(1+float64(len(m.Tasks)*(m.Seeds+len(m.Methods)))/6)
-	return plan, nil
+	return seconds, nil
 }

@@ -1,311 +1,162 @@
-package experiment
+package experiment_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
-	"image/png"
-	"maps"
+	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/experiment"
 )
 
-var (
-	reportMethods = []string{"base", "guidance", "importance", "reward_only", "online", "vargrad", "raft", "cem", "smc_twisted", "smc_fk", "importance_smc"}
-	reportKeys    = []string{"mode_tv", "sw2", "energy", "reward", "ess_fraction", "log_z", "kl", "paths", "network_calls", "seconds"}
-)
-
-// report.json is a contract with programs: its keys stay, and null stands only where a method has no such number.
+// report.json is a contract with programs: the places stay, also through reading and writing it.
 func TestReportContract(t *testing.T) {
-	folder, _ := sharedRun(t)
-	report := readJSON(t, filepath.Join(folder, "report.json"))
-	if got := slices.Sorted(maps.Keys(report)); !cmp.Equal(got, []string{"backend", "base", "exact", "experiment", "floor", "methods", "seconds", "seed", "seeds", "version"}) {
-		t.Errorf("report has keys %v", got)
-	}
-	for key, want := range map[string]any{"experiment": "toy", "seed": 1.0, "seeds": 1.0, "base": "learned", "backend": engine.Default} {
-		if report[key] != want {
-			t.Errorf("%s = %v, want %v", key, report[key], want)
-		}
-	}
-	floor, ok := report["floor"].(map[string]any)["sw2"].(float64)
-	if !ok || !(floor > 0 && floor < 1) {
-		t.Errorf("floor.sw2 = %v, want a small positive number", report["floor"])
-	}
-	if logZ, ok := report["exact"].(map[string]any)["log_z"].(float64); !ok || math.Abs(logZ+2.764) > 0.001 {
-		t.Errorf("exact.log_z = %v, want −2.764", report["exact"])
-	}
-	if got, want := slices.Sorted(maps.Keys(methods(report))), slices.Sorted(slices.Values(reportMethods)); !cmp.Equal(got, want) {
-		t.Errorf("methods are %v, want %v", got, want)
-	}
-	for name := range methods(report) {
-		m := method(t, report, name)
-		want := slices.Clone(reportKeys)
-		if name == "guidance" {
-			want = append(want, "scale")
-		}
-		slices.Sort(want)
-		if got := slices.Sorted(maps.Keys(m)); !cmp.Equal(got, want) {
-			t.Errorf("%s has keys %v, want %v", name, got, want)
-		}
-		for key, v := range m {
-			_, number := v.(float64)
-			if null := key == "kl" && strings.Contains(name, "smc"); number == null {
-				t.Errorf("%s.%s = %v", name, key, v)
-			}
-		}
-		if scale, ok := m["scale"]; ok && scale != 0.05 && scale != 0.1 {
-			t.Errorf("%s.scale = %v, want one of those tried", name, scale)
-		}
-		within := func(key string, lo, hi float64) {
-			if v, ok := m[key].(float64); !ok || v < lo || v > hi {
-				t.Errorf("%s.%s = %v, want a number from %g to %g", name, key, m[key], lo, hi)
-			}
-		}
-		within("mode_tv", 0, 1)
-		within("ess_fraction", 0, 1)
-		within("sw2", 0, 10)
-		within("energy", -0.1, 10)
-		within("seconds", 0, 600)
-	}
-}
-
-// Network calls and paths by hand, from tiny.yaml: 6 steps; 200 samples are measured; a path costs one call of the base
-// model a step and one of the control if there is one; a training sample costs one of each.
-func TestNetworkCalls(t *testing.T) {
-	const steps, n = 6, 200
-	folder, _ := sharedRun(t)
-	report := readJSON(t, filepath.Join(folder, "report.json"))
-	for name, want := range map[string]struct{ paths, calls int }{
-		"base":           {n, n * steps},
-		"guidance":       {2*50 + n, 2 * (2*50 + n) * steps}, // two scales are tried
-		"importance":     {3*100 + n, 2*(3*100+n)*steps + 3*4*10*2},
-		"reward_only":    {2*50 + n, 2*(2*50+n)*steps + 2*3*10*2},
-		"raft":           {2*50 + n, 2*(2*50+n)*steps + 2*3*10*2},
-		"cem":            {2*50 + n + 50, 2*(2*50+n)*steps + 2*3*10*2 + 50*steps}, // base samples prefill the buffer
-		"vargrad":        {2*50 + n, 2*(2*50+n)*steps + 2*50*3*2},                 // 3 of the steps are fitted
-		"online":         {2*50 + n + 2*2*10, 2*(2*50+n)*steps + 2*2*10*5*2},      // paths of its own, 5 steps long
-		"smc_twisted":    {n, 2 * n * steps},
-		"smc_fk":         {n, n * steps},
-		"importance_smc": {3*100 + n + 3*n, 2*(3*100+n+3*n)*steps + 3*4*10*2}, // on top of what importance took
+	cheap := append([]string{"methods=[base, guidance, importance]", "guidance.paths=6", "seeds=2", "tasks=[single_3, even]"}, append(small, "drawn=150")...)
+	for kind, c := range map[string]struct {
+		sets []string
+		want string
+	}{
+		"toy": {append([]string{"methods=[base, guidance, importance, smc_fk]", "seeds=2"}, plain...), `seed seeds seconds floor.sw2 exact.log_z methods.importance.mode_tv
+			methods.importance.se.mode_tv methods.importance.sw2 methods.importance.energy methods.importance.reward methods.importance.ess_fraction methods.base.kl
+			methods.importance.log_z methods.importance.paths methods.importance.network_calls methods.importance.se.network_calls methods.importance.seconds
+			methods.guidance.scale`},
+		"mnist": {cheap, `methods.importance.single.fid methods.importance.single.se.fid methods.importance.even_odd.accuracy methods.importance.even_odd.diversity
+			methods.importance.single.reward methods.importance.kl methods.importance.ess_fraction methods.importance.se.kl methods.importance.network_calls floor.single.fid
+			floor.even_odd.accuracy floor.fid tasks.even.importance.fid tasks.single_3.guidance.scale floor.tasks.even.fid judge_accuracy`},
+		"superres": {[]string{"methods=[bicubic, importance]", "drawn=50", "samples=2", "process.steps=3", "seeds=2"}, `methods.importance.psnr methods.importance.se.psnr
+			methods.importance.ssim methods.importance.residual methods.importance.crps methods.importance.spread_skill methods.importance.fid methods.bicubic.psnr
+			methods.importance.l_sc methods.importance.network_calls methods.importance.training_calls methods.importance.training_paths floor.residual sigma measurements samples`},
 	} {
-		m := method(t, report, name)
-		if m["paths"] != float64(want.paths) || m["network_calls"] != float64(want.calls) {
-			t.Errorf("%s: %v paths and %v calls, want %d and %d", name, m["paths"], m["network_calls"], want.paths, want.calls)
-		}
-	}
-}
-
-// Rows that only fill up the last batch are no network calls.
-func TestNetworkCallsWithoutPadding(t *testing.T) {
-	_, report := run(t, plainToy(t, "samples=130", "methods=[base]"), nil)
-	if m := method(t, report, "base"); m["network_calls"] != 130.*6 {
-		t.Errorf("base: %v calls, want 130 samples × 6 steps = 780", m["network_calls"])
-	}
-}
-
-// What --dry-run promises is what the run then takes.
-func TestPlanMatchesRun(t *testing.T) {
-	folder, _ := sharedRun(t)
-	report := readJSON(t, filepath.Join(folder, "report.json"))
-	plan, err := tiny(t).Plan(t.Context(), engine.Default)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var importance PlanRow
-	for _, row := range plan.Rows {
-		if row.Seconds < 0 || math.IsNaN(row.Seconds) {
-			t.Errorf("%s takes %g s", row.Name, row.Seconds)
-		}
-		if row.Name == "pretrain" {
-			if row.Calls != 20*32 {
-				t.Errorf("pretrain: %g calls planned, want 20 × 32", row.Calls)
+		d := run(t, tiny(t, kind, c.sets...), "cpu")
+		text := read(t, filepath.Join(d.folder, "report.json"))
+		got := readJSON(t, filepath.Join(d.folder, "report.json"))
+		for place := range strings.FieldsSeq(c.want) {
+			if math.IsNaN(at(got, place)) {
+				t.Errorf("%s has no number at %s", kind, place)
 			}
-			continue
 		}
-		if row.Name == "importance" {
-			importance = row
+		for key, want := range map[string]any{"experiment": kind, "backend": "cpu"} {
+			if got[key] != want {
+				t.Errorf("%s: %s is %v, want %v", kind, key, got[key], want)
+			}
 		}
-		if row.Name == "importance_smc" { // the report counts the control that it uses, too
-			row.Paths, row.Calls = row.Paths+importance.Paths, row.Calls+importance.Calls
+		var rep experiment.Report
+		if err := json.Unmarshal([]byte(text), &rep); err != nil {
+			t.Fatal(err)
 		}
-		m := method(t, report, row.Name)
-		if m["paths"] != row.Paths || m["network_calls"] != row.Calls {
-			t.Errorf("%s: %g paths and %g calls planned, %v and %v in the run", row.Name, row.Paths, row.Calls, m["paths"], m["network_calls"])
+		nan := cmpopts.EquateNaNs()
+		if d := cmp.Diff(d.report.Methods, rep.Methods, nan, missing); d != "" {
+			t.Errorf("%s: methods (-written +read)\n%s", kind, d)
 		}
-	}
-	if want := 1 + len(reportMethods); len(plan.Rows) != want {
-		t.Errorf("the plan has %d stages, want %d", len(plan.Rows), want)
-	}
-	if plan.Memory <= 0 || plan.Disk <= 0 {
-		t.Errorf("memory %g, disk %g: want positive numbers", plan.Memory, plan.Disk)
-	}
-}
-
-// A plan of steps that VarGrad does not have must not count them.
-func TestPlanCapsVarGradSteps(t *testing.T) {
-	calls := func(steps int) float64 {
-		plan, err := tiny(t, "methods=[vargrad]", "base=exact", fmt.Sprint("vargrad.steps=", steps)).Plan(t.Context(), engine.Default)
+		if d := cmp.Diff(d.report.Reference, only(rep.Reference, d.report.Reference), nan); d != "" {
+			t.Errorf("%s: reference (-written +read)\n%s", kind, d)
+		}
+		again, err := json.Marshal(&rep)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return plan.Rows[0].Calls
-	}
-	if all, more := calls(6), calls(10); all != more {
-		t.Errorf("10 of 6 steps are planned with %g calls, want those of 6 steps, %g", more, all)
-	}
-}
-
-func TestSameSeedSameReport(t *testing.T) {
-	folder, _ := sharedRun(t)
-	first := readJSON(t, filepath.Join(folder, "report.json"))
-	_, second := run(t, tiny(t), nil)
-	if d := cmp.Diff(timeless(first), timeless(second)); d != "" {
-		t.Errorf("two runs with the same seed differ (-first +second):\n%s", d)
-	}
-}
-
-// Methods do not influence each other.
-func TestMethodsAreIndependent(t *testing.T) {
-	_, all := run(t, plainToy(t, "methods=[base, guidance, importance, cem, smc_twisted, smc_fk]"), nil)
-	_, some := run(t, plainToy(t, "methods=[cem, smc_fk]"), nil)
-	for _, name := range []string{"cem", "smc_fk"} {
-		if d := cmp.Diff(timeless(method(t, all, name)), timeless(method(t, some, name))); d != "" {
-			t.Errorf("%s depends on which other methods run (-all +some):\n%s", name, d)
+		var back map[string]any
+		if err := json.Unmarshal(again, &back); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(finite(got), finite(back)); d != "" {
+			t.Errorf("%s: numbers (-file +written again)\n%s", kind, d)
+		}
+		if d := cmp.Diff(d.report.Table(), rep.Table()); d != "" {
+			t.Errorf("%s: table (-of the run +of the file)\n%s", kind, d)
 		}
 	}
 }
 
-func TestSeeds(t *testing.T) {
-	const list = "methods=[base, smc_fk]"
-	_, both := run(t, plainToy(t, list, "seeds=2", "seed=5"), nil)
-	_, one := run(t, plainToy(t, list, "seed=5"), nil)
-	_, two := run(t, plainToy(t, list, "seed=6"), nil)
-	if both["seeds"] != 2.0 || both["seed"] != 5.0 {
-		t.Errorf("seed and seeds are %v and %v, want 5 and 2", both["seed"], both["seeds"])
+// missing takes numbers that are not for those that are NaN.
+var missing = cmp.FilterValues(func(a, b experiment.Result) bool { return true }, cmp.Transformer("finite", func(r experiment.Result) map[string]float64 {
+	out := map[string]float64{}
+	for name, e := range r {
+		if !math.IsNaN(e.Value) {
+			out[name] = e.Value
+		}
+		if !math.IsNaN(e.SE) {
+			out["se "+name] = e.SE
+		}
 	}
-	for _, name := range []string{"base", "smc_fk"} {
-		m := method(t, both, name)
-		se, ok := m["se"].(map[string]any)
-		if !ok {
-			t.Fatalf("%s has no standard errors", name)
-		}
-		if got, want := slices.Sorted(maps.Keys(se)), slices.Sorted(slices.Values(reportKeys)); !cmp.Equal(got, want) {
-			t.Errorf("%s: standard errors of %v, want %v", name, got, want)
-		}
-		// The reward does not depend on the exact samples, which all seeds share.
-		a, b := method(t, one, name)["reward"].(float64), method(t, two, name)["reward"].(float64)
-		near := func(key string, got any, want float64) {
-			if v, ok := got.(float64); !ok || math.Abs(v-want) > 1e-9*(1+math.Abs(want)) {
-				t.Errorf("%s: %s = %v, want %g", name, key, got, want)
+	return out
+}))
+
+func only(r, of experiment.Result) experiment.Result {
+	out := experiment.Result{}
+	for name := range of {
+		out[name] = r[name]
+	}
+	return out
+}
+
+// finite lists the numbers of JSON by their places.
+func finite(v any) map[string]float64 {
+	out := map[string]float64{}
+	var walk func(place string, v any)
+	walk = func(place string, v any) {
+		switch v := v.(type) {
+		case float64:
+			out[place] = v
+		case map[string]any:
+			for key, inner := range v {
+				walk(place+"."+key, inner)
 			}
 		}
-		if a == b {
-			t.Errorf("%s: two seeds give the same reward", name)
-		}
-		near("reward", m["reward"], (a+b)/2)
-		near("se.reward", se["reward"], math.Abs(a-b)/2) // s/√n of two numbers
-		near("se.network_calls", se["network_calls"], 0)
 	}
+	walk("", v)
+	return out
 }
 
-// The folder has what the package's documentation says, and nothing else.
-func TestRunFolder(t *testing.T) {
-	folder, observed := sharedRun(t)
-	files := tree(t, folder)
-	want := []string{"checkpoint/", "config.yaml", "events.jsonl", "figures/", "figures/methods.png", "figures/training.png", "report.html",
-		"report.json", "samples/"}
-	for _, name := range []string{"base", "cem", "importance", "online", "raft", "reward_only", "vargrad"} { // what has parameters
-		want = append(want, "checkpoint/"+name+".safetensors")
-	}
-	slices.Sort(want)
-	if d := cmp.Diff(want, slices.Sorted(maps.Keys(files))); d != "" {
-		t.Errorf("files (-want +got):\n%s", d)
-	}
-	for _, name := range []string{"figures/methods.png", "figures/training.png"} {
-		if _, err := png.Decode(strings.NewReader(files[name])); err != nil {
-			t.Errorf("%s: %v", name, err)
+// Reports of earlier versions are read: what they have is shown, all numbers keep their places, and what was called smc is smc_twisted.
+func TestOlderReports(t *testing.T) {
+	var seen int
+	err := filepath.WalkDir("../docs/results", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".json") {
+			return err
 		}
-	}
-	for _, words := range []string{"<h2>Methods</h2>", "<h2>Training</h2>", "Importance (this method)", "data:image/png;base64,"} {
-		if !strings.Contains(files["report.html"], words) {
-			t.Errorf("report.html lacks %q", words)
+		seen++
+		var rep experiment.Report
+		if err := json.Unmarshal([]byte(read(t, path)), &rep); err != nil {
+			t.Errorf("%s: %v", path, err)
+			return nil
 		}
-	}
-	for i, line := range strings.SplitAfter(strings.TrimSuffix(files["events.jsonl"], "\n"), "\n") {
-		want, err := json.Marshal(observed[i])
-		if err != nil || !bytes.Equal(want, bytes.TrimSpace([]byte(line))) {
-			t.Fatalf("line %d of events.jsonl is\n%swant what was observed:\n%s", i+1, line, want)
+		again, err := json.Marshal(&rep)
+		if err != nil {
+			return err
 		}
-	}
-}
-
-// Stages follow each other, count up to their total, and every method ends with its result.
-func TestEvents(t *testing.T) {
-	_, events := sharedRun(t)
-	if n := strings.Count(read(t, filepath.Join(shared.folder, "events.jsonl")), "\n"); n != len(events) {
-		t.Errorf("%d lines in events.jsonl, %d events observed", n, len(events))
-	}
-	var stages []string
-	iterations, results := map[string]int{}, map[string]int{}
-	var last Event
-	for i, ev := range events {
-		if ev.Stage != last.Stage {
-			stages = append(stages, ev.Stage)
-			if ev.Done != 0 {
-				t.Errorf("event %d: stage %s begins with %d done", i, ev.Stage, ev.Done)
-			}
-			if i > 0 && last.Done != last.Total {
-				t.Errorf("stage %s ends with %d of %d", last.Stage, last.Done, last.Total)
-			}
-		} else if ev.Done < last.Done || ev.Total != last.Total || ev.Done > ev.Total {
-			t.Errorf("event %d of stage %s: %d of %d after %d of %d", i, ev.Stage, ev.Done, ev.Total, last.Done, last.Total)
+		var back map[string]any
+		if err := json.Unmarshal(again, &back); err != nil {
+			return err
 		}
-		if ev.Iteration != nil {
-			if iterations[ev.Stage]++; ev.Iteration.Iteration != iterations[ev.Stage] || ev.Done != iterations[ev.Stage] {
-				t.Errorf("%s: iteration %d with %d done, want %d", ev.Stage, ev.Iteration.Iteration, ev.Done, iterations[ev.Stage])
+		was, is := finite(readJSON(t, path)), finite(back)
+		for place, v := range was {
+			place = strings.ReplaceAll(place, ".smc.", ".smc_twisted.")
+			if got, ok := is[place]; !ok || got != v {
+				t.Errorf("%s: %s is %g, want %g", path, place, got, v)
 			}
 		}
-		if ev.Result != nil {
-			results[ev.Stage]++
+		t1 := rep.Table()
+		if len(t1.Rows) < len(rep.Methods) || len(t1.Columns) < 5 {
+			t.Errorf("%s: table of %d rows and %d columns", path, len(t1.Rows), len(t1.Columns))
 		}
-		if ev.Seed != 1 {
-			t.Errorf("event %d has seed %d", i, ev.Seed)
+		for _, row := range t1.Rows {
+			if !slices.ContainsFunc(row[1:], func(cell string) bool { return strings.ContainsAny(cell, "0123456789") }) {
+				t.Errorf("%s: a row without numbers: %q", path, row)
+			}
 		}
-		last = ev
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if want := append([]string{"pretrain"}, reportMethods...); !cmp.Equal(stages, want) {
-		t.Errorf("stages %v, want %v", stages, want)
-	}
-	if want := map[string]int{"importance": 3, "reward_only": 2, "online": 2, "vargrad": 2, "raft": 2, "cem": 2}; !cmp.Equal(iterations, want) {
-		t.Errorf("iterations %v, want %v", iterations, want)
-	}
-	for _, name := range reportMethods {
-		if results[name] != 1 {
-			t.Errorf("%s has %d results, want 1", name, results[name])
-		}
-	}
-}
-
-// Without training there is nothing under that heading, and the picture of the samples stands with the methods.
-func TestReportWithoutTraining(t *testing.T) {
-	folder, _ := run(t, tiny(t, "methods=[base, smc_fk]", "base=exact"), nil)
-	if _, err := os.Stat(filepath.Join(folder, "figures", "training.png")); !os.IsNotExist(err) {
-		t.Errorf("figures/training.png: %v, want no such file", err)
-	}
-	if _, err := os.Stat(filepath.Join(folder, "checkpoint", "base.safetensors")); !os.IsNotExist(err) {
-		t.Errorf("an exact base has a checkpoint: %v", err)
-	}
-	page := read(t, filepath.Join(folder, "report.html"))
-	training, picture := strings.Index(page, "<h2>Training</h2>"), strings.Index(page, "<img")
-	if picture < 0 || training >= 0 && picture > training {
-		t.Errorf("the picture is at byte %d, the heading Training at %d: want it before", picture, training)
+	if seen == 0 {
+		t.Error("there are no results in docs")
 	}
 }

@@ -2,118 +2,151 @@ package experiment
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
-	"github.com/doob-diffusion/doob/finetune"
-	"github.com/doob-diffusion/doob/internal/atomicfile"
+	"github.com/doob-diffusion/doob/internal/machine"
+	"github.com/doob-diffusion/doob/internal/runfolder"
+	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/report"
-	"github.com/doob-diffusion/doob/reward"
 	"github.com/doob-diffusion/doob/steer"
 )
 
 // Draw says what to sample from a run folder.
 type Draw struct {
 	Folder  string
-	Method  string // a fine-tuned method of the run, or "base"; empty means importance, or base if there is none
-	Task    string // of MNIST, such as single_3; of superres, the number of a measurement from 0; empty means the first
+	Method  string // of the run; "" means importance, or base if the run has not learned it (to evaluate: all)
+	Task    string // of the run, or the number of a condition from 0; "" means the first
 	N       int
 	Seed    uint64
 	Amplify float64 // multiplies h, see [steer.Amplified]; 0 means 1
 	Accept  float64 // share of the paths that is kept, see [finetune.Weighted.Accepted]; 0 means 1
 	Out     string  // .png for a picture, .csv for the numbers
+	From    string  // folder with the files of the data set; "" means that of the run
 	Backend string
 }
 
-// Sample draws from what a run has learned, with the sampler of the run, and writes the samples to d.Out. Sample i
-// depends on the seed and i only, unless paths are rejected. It returns the method that was used.
-func Sample(ctx context.Context, d Draw) (method string, err error) {
+// check completes a request, and refuses one that makes no sense.
+func (d *Draw) check() error {
 	if extension := filepath.Ext(d.Out); extension != ".png" && extension != ".csv" {
-		return "", fmt.Errorf("sample: output %q: want a name that ends in .png or .csv", d.Out)
+		return fmt.Errorf("sample: output %q: want a name that ends in .png or .csv", d.Out)
 	}
 	if d.N < 1 {
-		return "", fmt.Errorf("sample: %d samples: want at least 1", d.N)
+		return fmt.Errorf("sample: %d samples: want at least 1", d.N)
 	}
 	if d.Amplify == 0 {
 		d.Amplify = 1
 	}
 	if !(d.Amplify > 0) || math.IsInf(d.Amplify, 1) {
-		return "", fmt.Errorf("sample: amplification by %g: want a positive number", d.Amplify)
+		return fmt.Errorf("sample: amplification by %g: want a positive number", d.Amplify)
 	}
 	if d.Accept == 0 {
 		d.Accept = 1
 	}
 	if !(d.Accept > 0 && d.Accept <= 1) {
-		return "", fmt.Errorf("sample: a share of %g to accept: want a number in (0, 1]", d.Accept)
+		return fmt.Errorf("sample: a share of %g to accept: want a number in (0, 1]", d.Accept)
 	}
-	config, err := readConfig(d.Folder)
-	if err != nil {
-		return "", err
-	}
-	e, err := engine.Open(d.Backend)
-	if err != nil {
-		return "", err
-	}
-	switch c := config.(type) {
-	case *Toy:
-		if d.Method, err = d.method(func(name string) string { return name }); err != nil {
-			return "", err
-		}
-		return d.Method, d.toy(ctx, e, c)
-	case *MNIST:
-		if d.Task == "" {
-			d.Task = c.Tasks[0]
-		}
-		if !slices.Contains(c.Tasks, d.Task) {
-			return "", fmt.Errorf("sample: %s has no task %q: want one of %s", d.Folder, d.Task, strings.Join(c.Tasks, ", "))
-		}
-		if d.Method, err = d.method(func(name string) string {
-			i := slices.IndexFunc(c.Methods, func(method string) bool { return c.learned(method) && fileName(method, d.Task) == name })
-			if i < 0 {
-				return ""
-			}
-			return c.Methods[i]
-		}); err != nil {
-			return "", err
-		}
-		return d.Method, d.mnist(ctx, e, c)
-	case *SuperRes:
-		if d.Method, err = d.method(func(name string) string {
-			if !c.learned(name) {
-				return ""
-			}
-			return name
-		}); err != nil {
-			return "", err
-		}
-		return d.Method, d.superRes(ctx, c)
-	}
-	panic(fmt.Sprintf("experiment: %T has no samples", config))
+	return nil
 }
 
-// method checks that the run has learned what is asked for. Of tells which method a checkpoint is of, "" if of none.
-func (d Draw) method(of func(checkpoint string) string) (string, error) {
-	files, err := filepath.Glob(checkpointFile(d.Folder, "*"))
+// Sample draws from what a run has learned, as its method does, and writes the samples to d.Out. Where the method selects nothing, sample i
+// depends on the seed and i only. It returns the method that was used.
+func Sample(ctx context.Context, d Draw) (used string, err error) {
+	if err := d.check(); err != nil {
+		return "", err
+	}
+	l, err := openLab(ctx, d.Folder, d.From, d.Backend, true)
 	if err != nil {
 		return "", err
 	}
+	p := l.problem
+	task, condition := d.Task, -1
+	if tasks := p.Tasks(); !slices.Contains(tasks, task) {
+		if task != "" && tasks[0] != "" {
+			return "", fmt.Errorf("sample: %s has no task %q: want one of %s", d.Folder, d.Task, strings.Join(tasks, ", "))
+		}
+		if task != "" {
+			if condition, err = strconv.Atoi(task); err != nil || condition < 0 {
+				condition = math.MaxInt // there is none of that name
+			}
+		}
+		task = tasks[0]
+	}
+	if d.Method, err = l.choose(d, task); err != nil {
+		return "", err
+	}
+	_, t, m, err := l.target(ctx, task, d.Method)
+	if err != nil {
+		return "", err
+	}
+	if t.Given == nil && condition >= 0 {
+		return "", fmt.Errorf("sample: %s has no task %q: it has a single one", d.Folder, d.Task)
+	}
+	if t.Given != nil {
+		if condition = max(0, condition); condition >= t.Conditions {
+			return "", fmt.Errorf("sample: %s has no condition %q: want a number from 0 to %d", d.Folder, d.Task, t.Conditions-1)
+		}
+		given := t.Given
+		t.Conditions, t.Given = 1, func(int, int) *diffusion.Condition { return given(condition, math.MaxInt) }
+	}
+	t.Keys.Root, t.Keys.Particles, t.Pool = noise.New(d.Seed), noise.New(d.Seed).Sub("particles"), &method.Pool{}
+	t.Samples = d.N
+	work := t.Work()
+	work.Samples /= d.Accept
+	what := fmt.Sprintf("sampling %d", d.N)
+	if d.Accept < 1 {
+		what += fmt.Sprintf(" of %.3g paths", work.Samples)
+	}
+	if err := fits(machine.Resident()+m.Cost(work).Memory(work), what); err != nil {
+		return "", err
+	}
+	h, err := l.control(ctx, t, task, d.Method, m)
+	if err != nil {
+		return "", err
+	}
+	var s *method.Samples
+	switch {
+	case h == nil && d.Amplify != 1:
+		return "", fmt.Errorf("sample: %s has no h to amplify", d.Method)
+	case d.Amplify != 1:
+		h = steer.Amplified{Control: h, Scale: d.Amplify}
+		fallthrough
+	default:
+		if d.Accept < 1 {
+			s, err = t.Accepted(ctx, h, d.Accept)
+		} else {
+			s, err = m.Sample(ctx, t, h)
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	if filepath.Ext(d.Out) == ".csv" {
+		return d.Method, report.CSV(d.Out, s.X, engine.Size(t.Shape))
+	}
+	return d.Method, p.Picture(d.Out, s.X, d.N, min(8, d.N))
+}
+
+// choose returns the method to sample, which the run must have finished with.
+func (l *Lab) choose(d Draw, task string) (string, error) {
 	have := []string{"base"}
-	for _, f := range files {
-		if name := of(strings.TrimSuffix(filepath.Base(f), ".safetensors")); name != "" && name != "base" {
+	for _, name := range l.problem.common().Methods {
+		if name != "base" && l.has(task, name) {
 			have = append(have, name)
 		}
 	}
 	switch {
-	case d.Amplify != 1 && (d.Method == "base" || d.Method == "" && !slices.Contains(have, "importance")):
-		return "", fmt.Errorf("sample: the base model has no h to amplify")
 	case d.Method == "" && slices.Contains(have, "importance"):
 		return "importance", nil
 	case d.Method == "":
@@ -124,117 +157,71 @@ func (d Draw) method(of func(checkpoint string) string) (string, error) {
 	return d.Method, nil
 }
 
-func (d Draw) toy(ctx context.Context, e *engine.Engine, t *Toy) error {
-	p, err := newToyProblem(t)
-	if err != nil {
-		return err
+// has reports whether a method has left what it takes to sample it.
+func (l *Lab) has(task, name string) bool {
+	c := l.problem.common()
+	m := c.Method(name)
+	if m == nil || method.Learns(m) {
+		return exists(l.checkpoint(name, task))
 	}
-	base, err := p.loadBase(e, d.Folder)
-	if err != nil {
-		return err
+	if of := m.About().Of; of != "" && !exists(l.checkpoint(of, task)) {
+		return false
 	}
-	var control diffusion.Control
-	if d.Method != "base" {
-		h, err := p.loadControl(e, d.Folder, d.Method)
-		if err != nil {
-			return err
-		}
-		control = steer.Amplified{Control: h, Scale: d.Amplify}
-	}
-	x, err := accepted(ctx, p.sampler(e, base, control), p.reward, noise.New(d.Seed).Sub("samples"), d.N, d.Accept)
-	if err != nil {
-		return err
-	}
-	if filepath.Ext(d.Out) == ".csv" {
-		return writeCSV(d.Out, x, p.dim())
-	}
-	if p.dim() > 2 {
-		return fmt.Errorf("sample: pictures are for 1 and 2 dimensions, these samples have %d: write a .csv", p.dim())
-	}
-	pictures := &toyPictures{problem: p}
-	return report.Panels(d.Out, []report.Panel{{Title: toyTitles[d.Method], Note: fmt.Sprintf("%d samples", d.N), Points: x}},
-		report.PanelOptions{Dim: p.dim(), Columns: 1, View: pictures.view(), Contour: density(p.tilted)})
+	return l.book.results[stage{l.seed, task, name}] != nil
 }
 
-// loadBase returns the averaged base model of a run.
-func (p *toyProblem) loadBase(e *engine.Engine, folder string) (diffusion.Model, error) {
-	path := nn.Averaged("/base")
-	base := p.baseModel(e, path, noise.Key{})
-	if p.Base != "learned" {
-		return base, nil
+// openLab prepares the lab of the first seed of a run folder, without taking it.
+func openLab(ctx context.Context, folder, from, backend string, prepare bool) (*Lab, error) {
+	var sets []string
+	if from != "" {
+		sets = append(sets, fmt.Sprintf("from=%q", from))
 	}
-	return base, loadParameters(checkpointFile(folder, "base"), e, path)
-}
-
-// loadControl returns the averaged h that a method of a run has learned.
-func (p *toyProblem) loadControl(e *engine.Engine, folder, method string) (diffusion.Control, error) {
-	path := nn.Averaged("/h/" + method)
-	return p.control(e, path, noise.Key{}), loadParameters(checkpointFile(folder, method), e, path)
-}
-
-func (d Draw) mnist(ctx context.Context, e *engine.Engine, m *MNIST) error {
-	prior := m.prior(e, nn.Averaged("/base"))
-	prior.Velocity.Init(noise.Key{}, 0, 0)
-	if err := loadParameters(checkpointFile(d.Folder, "base"), e, nn.Averaged("/base")); err != nil {
-		return err
-	}
-	classifier := m.classifier(e, nn.Averaged("/classifier"))
-	classifier.Init(noise.Key{}, 1, 0)
-	if err := loadParameters(checkpointFile(d.Folder, "classifier"), e, nn.Averaged("/classifier")); err != nil {
-		return err
-	}
-	r, err := reward.NewClass(e, classifier, classes(d.Task), m.Scale, imageShape, m.Batch)
-	if err != nil {
-		return err
-	}
-	var control diffusion.Control
-	if d.Method != "base" {
-		changed, err := m.variant(d.Method)
-		if err != nil {
-			return err
-		}
-		path := nn.Averaged("/h")
-		if control, err = changed.control(e, path, r, prior, noise.Key{}); err != nil {
-			return err
-		}
-		if err := loadParameters(checkpointFile(d.Folder, fileName(d.Method, d.Task)), e, path); err != nil {
-			return err
-		}
-		control = steer.Amplified{Control: control, Scale: d.Amplify}
-	}
-	x, err := accepted(ctx, m.sampler(e, prior, control), r, noise.New(d.Seed).Sub("samples"), d.N, d.Accept)
-	if err != nil {
-		return err
-	}
-	if filepath.Ext(d.Out) == ".csv" {
-		return writeCSV(d.Out, x, pixels)
-	}
-	return report.ImageGrid(d.Out, x, d.N, 28, 28, 1, min(8, d.N))
-}
-
-// accepted simulates n paths, or if only a share of them is to be accepted, enough to keep n by their weights.
-func accepted(ctx context.Context, s *diffusion.Sampler, r reward.Reward, key noise.Key, n int, share float64) ([]float32, error) {
-	paths, err := s.Run(ctx, key, 0, int(math.Ceil(float64(n)/share)), nil)
-	if err != nil || share == 1 {
-		return paths.X, err
-	}
-	weighted, err := finetune.Weigh(ctx, paths, r)
+	p, _, err := readConfig(folder, sets)
 	if err != nil {
 		return nil, err
 	}
-	return weighted.Accepted(n, key.Sub("accepted"))
-}
-
-// writeCSV writes one sample per line.
-func writeCSV(path string, x []float32, dim int) error {
-	var b strings.Builder
-	for i, v := range x {
-		b.WriteString(strconv.FormatFloat(float64(v), 'g', -1, 32))
-		if (i+1)%dim == 0 {
-			b.WriteByte('\n')
-		} else {
-			b.WriteByte(',')
+	if err := validate(p); err != nil {
+		return nil, err
+	}
+	c := p.common()
+	c.Backend = backend
+	var missing error // some problems can be sampled without data
+	if prepare {
+		if _, missing = p.Load(); missing != nil && !errors.Is(missing, data.ErrMissing) {
+			return nil, missing
 		}
 	}
-	return atomicfile.Write(path, []byte(b.String()))
+	lines, err := runfolder.Lines(folder)
+	if err != nil {
+		return nil, err
+	}
+	events, err := parse(lines)
+	if err != nil {
+		return nil, fmt.Errorf("%w %s: %w", ErrFolder, folder, err)
+	}
+	e, err := engine.Open(backend)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{Engine: e, Key: noise.New(c.Seed), problem: p, seed: c.Seed, folder: folder, book: newBook(p), pool: &method.Pool{}}
+	for _, ev := range events {
+		l.book.add(ev)
+	}
+	for _, n := range p.Networks() {
+		path := nn.Averaged("/" + n.Name)
+		n.Net(e.Scope(path)).Init(l.Key, n.Last, 0)
+		err := nn.Load(checkpointFile(folder, n.Name), e, path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w %s: the run has not trained its networks yet: doob run --resume %s", ErrFolder, folder, folder)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if prepare {
+		if err := p.Prepare(ctx, l); err != nil {
+			return nil, errors.Join(missing, err)
+		}
+	}
+	return l, nil
 }

@@ -13,13 +13,14 @@ import (
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 )
 
-// restoration is the linear inverse problem whose posteriors are all known: images of one pixel, N(0.3, 0.9²), measured as
-// y = x + 0.6·ξ. Given y, X_0 is N(m(y), v) with v = 1/(1/0.81 + 1/0.36) and m(y) = v·(0.3/0.81 + y/0.36).
+// restoration is the linear inverse problem whose posteriors are all known: images of one pixel of the law oracle.Prior, measured as
+// y = x + 0.6·ξ.
 type restoration struct {
 	problem
 	reward *reward.Inverse
@@ -41,19 +42,14 @@ func (r restoration) training(size int) *diffusion.Condition {
 	return &diffusion.Condition{Shape: pixel, Of: r.reward.Draw, Draw: func(key noise.Key, path int, y []float32) {
 		z := make([]float32, 2)
 		key.Sub("condition").Normal(z, uint64(path/size), 0)
-		y[0] = 0.3 + 0.9*z[0] + 0.6*z[1]
+		y[0] = float32(oracle.Prior.Mean) + float32(oracle.Prior.SD)*z[0] + 0.6*z[1]
 	}}
 }
 
-func posterior(y float64) (mean, sd float64) {
-	v := 1 / (1/0.81 + 1/0.36)
-	return v * (0.3/0.81 + y/0.36), math.Sqrt(v)
-}
+// likelihood is r(x; y) as a function of x, posterior the law of X_0 given y.
+func likelihood(y float64) oracle.Quadratic { return oracle.Quadratic{Goal: y, Width: 0.6} }
 
-// logEvidence is log E exp r(X_0; y).
-func logEvidence(y float64) float64 {
-	return 0.5*math.Log(0.36/1.17) - (y-0.3)*(y-0.3)/(2*1.17)
-}
+func posterior(y float64) oracle.Gaussian { return likelihood(y).Tilt(oracle.Prior) }
 
 func (r restoration) sampler(e *engine.Engine, steps int, h diffusion.Control, given *diffusion.Condition) *diffusion.Sampler {
 	return &diffusion.Sampler{Engine: e, Steps: diffusion.EulerMaruyama{}.Steps(diffusion.VP{}, diffusion.Times(steps, 2)),
@@ -71,14 +67,13 @@ type exact struct{}
 
 func (exact) Noise(s diffusion.State) *graph.Node {
 	alpha, sigma := s.AlphaSigma()
-	at0, sd := posterior(0)
-	at1, _ := posterior(1)
+	at0, at1 := posterior(0), posterior(1)
 	score := func(mean *graph.Node, variance float64) *graph.Node {
 		of := graph.Add(graph.MulScalar(graph.Square(alpha), variance), graph.Square(sigma))
 		return graph.Div(graph.Sub(graph.Mul(alpha, mean), s.X), of)
 	}
-	m := graph.AddScalar(graph.MulScalar(s.Given, at1-at0), at0)
-	h := graph.Sub(score(m, sd*sd), score(graph.MulScalar(graph.OnesLike(m), 0.3), 0.81))
+	m := graph.AddScalar(graph.MulScalar(s.Given, at1.Mean-at0.Mean), at0.Mean)
+	h := graph.Sub(score(m, at0.SD*at0.SD), score(graph.MulScalar(graph.OnesLike(m), oracle.Prior.Mean), oracle.Prior.SD*oracle.Prior.SD))
 	return graph.Neg(graph.Mul(sigma, h))
 }
 
@@ -109,7 +104,7 @@ func (r restoration) distance(t *testing.T, e *engine.Engine, h diffusion.Contro
 // control h = θy, which is 2·E σ_t(ε − ε_θ + σ_tθy)·y, has E εy = 0, E ε_θy = σ_tαs²/(α²s² + σ_t²) and E y² = m² + s² + σ².
 func TestSupervisedDrawsTheMeasurementsOfItsSamples(t *testing.T) {
 	const theta, batch = -0.3, 50_000
-	e := open(t)
+	e := oracle.Open(t)
 	r := restorations(t, e)
 	buffer := &Buffer{Capacity: batch, Dim: 1}
 	buffer.Append(r.prior.Sample(batch, noise.New(1)))
@@ -123,12 +118,14 @@ func TestSupervisedDrawsTheMeasurementsOfItsSamples(t *testing.T) {
 	}
 	var want float64
 	const grid = 2000
+	v := oracle.Prior.SD * oracle.Prior.SD
 	for i := range grid {
 		at := 1e-3 + 0.999*(float64(i)+0.5)/grid
 		alpha, sigma := diffusion.VP{}.Alpha(at), diffusion.VP{}.Sigma(at)
-		want += 2 * sigma * (sigma*theta*(0.09+0.81+0.36) - sigma*alpha*0.81/(alpha*alpha*0.81+sigma*sigma)) / grid
+		law := oracle.Prior.Diffuse(alpha, sigma)
+		want += 2 * sigma * (sigma*theta*(0.09+v+0.36) - sigma*alpha*v/(law.SD*law.SD)) / grid
 	}
-	near(t, "gradient", firstGradient(e), want, 0.03) // 2σ(ε−ε_θ+σθy)y has sd 1.5 or so: standard error 0.007
+	oracle.Near(t, "gradient", firstGradient(e), want, 0.03) // 2σ(ε−ε_θ+σθy)y has sd 1.5 or so: standard error 0.007
 	if math.Abs(want) < 0.1 {
 		t.Errorf("the gradient is %g: a test near 0 tells little", want)
 	}
@@ -138,12 +135,12 @@ func TestSupervisedDrawsTheMeasurementsOfItsSamples(t *testing.T) {
 // of those it was never shown.
 func TestAmortisedFineTuningFindsEveryPosterior(t *testing.T) {
 	const size, paths, iterations, updates, n = 16, 2048, 6, 80, 2000
-	e := open(t)
+	e := oracle.Open(t)
 	r := restorations(t, e)
 	h := r.amortised(e, "/h", 1)
 	start := r.distance(t, e, h)
 	s := r.sampler(e, 30, h, r.training(size))
-	o, err := NewSupervised(s, h, Training{Updates: updates, Batch: 256, Times: diffusion.TimeLaw{Power: 2},
+	o, err := NewSupervised(s, h, Training{Updates: updates, Batch: 256, Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: 2}},
 		Optimizer: nn.Optimizer{LearningRate: 5e-3}}, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -159,8 +156,8 @@ func TestAmortisedFineTuningFindsEveryPosterior(t *testing.T) {
 	if trained := r.distance(t, e, h); !(start > 0.05) || !(trained < 0.015*start) {
 		t.Errorf("E σ²(h−h*)² = %.5f at first, then %.5f", start, trained)
 	}
-	// The mean of logEvidence over measurements is ½log(0.36/1.17) − ½, of 128 groups ± 0.0625.
-	near(t, "log Ẑ of the last iteration, mean over its measurements", float64(last.LogZ), 0.5*math.Log(0.36/1.17)-0.5, 4*0.0625)
+	// The mean of likelihood(y).LogZ over measurements is ½log(0.36/1.17) − ½, of 128 groups ± 0.0625.
+	oracle.Near(t, "log Ẑ of the last iteration, mean over its measurements", float64(last.LogZ), 0.5*math.Log(0.36/1.17)-0.5, 4*0.0625)
 	if !(float64(last.KL) < 0.08) || !(float64(last.ESS) > 0.9) {
 		t.Errorf("the last iteration has %+v", last.Diagnostics)
 	}
@@ -176,17 +173,17 @@ func TestAmortisedFineTuningFindsEveryPosterior(t *testing.T) {
 		}
 		name := fmt.Sprintf("y = %g: ", y)
 		mean, se := meanSE(widen(p.X))
-		wantMean, wantSD := posterior(y)
-		near(t, name+"posterior mean", mean, wantMean, 0.08)                       // ± 0.011, and over seeds up to 0.055 off
-		near(t, name+"posterior sd", se*math.Sqrt(n), wantSD, 0.05)                // over seeds up to 0.037 above, of which 0.01 is the discretisation's
-		near(t, name+"log Ẑ", float64(w.Diagnostics().LogZ), logEvidence(y), 0.04) // within 0.016 over seeds
+		want := posterior(y)
+		oracle.Near(t, name+"posterior mean", mean, want.Mean, 0.08)                                        // ± 0.011, and over seeds up to 0.055 off
+		oracle.Near(t, name+"posterior sd", se*math.Sqrt(n), want.SD, 0.05)                                 // over seeds up to 0.037 above, of which 0.01 is the discretisation's
+		oracle.Near(t, name+"log Ẑ", float64(w.Diagnostics().LogZ), likelihood(y).LogZ(oracle.Prior), 0.04) // within 0.016 over seeds
 	}
 }
 
 // What cannot learn from conditions says so instead of learning something else.
 func TestObjectivesWithoutConditions(t *testing.T) {
 	p := gaussians(t)
-	s := p.sampler(open(t), diffusion.EulerMaruyama{}, 4, nil)
+	s := p.sampler(oracle.Open(t), diffusion.EulerMaruyama{}, 4, nil)
 	s.Given = &diffusion.Condition{Shape: []int{1}, Draw: func(noise.Key, int, []float32) {}}
 	if _, err := NewSupervised(s, newLearnt(s.Engine, 0), Training{}, 0); err == nil || !strings.Contains(err.Error(), "Of") {
 		t.Errorf("a condition without Of: error %v", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 )
 
@@ -16,7 +17,7 @@ const chainSteps = 15
 // backprop is the objective for the control θ·h*, with one gradient step per Fit.
 func backprop(t *testing.T, p problem, kernel diffusion.Kernel, theta float64, batch int) (*engine.Engine, *Backprop) {
 	t.Helper()
-	e := open(t)
+	e := oracle.Open(t)
 	h := learntMultiple{newLearnt(e, theta), p.optimum()}
 	s := p.sampler(e, kernel, chainSteps, h)
 	o, err := NewBackprop(s, h, Training{Updates: 1, Batch: batch, Optimizer: plain}, s.Steps, p.reward())
@@ -57,13 +58,13 @@ func TestBackpropMinimisesLSC(t *testing.T) {
 			integrand[i] = w.Energy[i] - w.Reward[i]
 		}
 		lsc, se := meanSE(integrand)
-		near(t, fmt.Sprintf("%#v: L_SC of the diagnostics", kernel), float64(d.LSC), lsc, 1e-9)
-		near(t, fmt.Sprintf("%#v: loss", kernel), loss, lsc, 4*se*math.Sqrt(5)+0.002)
+		oracle.Near(t, fmt.Sprintf("%#v: L_SC of the diagnostics", kernel), float64(d.LSC), lsc, 1e-9)
+		oracle.Near(t, fmt.Sprintf("%#v: loss", kernel), loss, lsc, 4*se*math.Sqrt(5)+0.002)
 
 		at := func(theta float64) float64 { _, o := backprop(t, p, kernel, theta, batch); return fit(t, o, 1) }
 		const d1 = 0.02
 		slope := (at(theta+d1) - at(theta-d1)) / (2 * d1)
-		near(t, fmt.Sprintf("%#v: gradient", kernel), gradient, slope, 0.01*math.Abs(slope))
+		oracle.Near(t, fmt.Sprintf("%#v: gradient", kernel), gradient, slope, 0.01*math.Abs(slope))
 		if !(slope < -0.3) {
 			t.Errorf("%#v: slope %g at ½h*, want it clearly negative", kernel, slope)
 		}
@@ -90,7 +91,7 @@ func TestBackpropAtTheOptimum(t *testing.T) {
 		_, o := backprop(t, p, diffusion.EulerMaruyama{}, theta, 8192)
 		loss[theta] = fit(t, o, 1)
 	}
-	near(t, "loss at h*", loss[1], -p.logZ, 0.1) // 15 steps
+	oracle.Near(t, "loss at h*", loss[1], -p.logZ, 0.1) // 15 steps
 	if loss[1] > loss[0.8] || loss[1] > loss[1.2] {
 		t.Errorf("losses %v, want the least at 1", loss)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 )
 
@@ -74,7 +75,7 @@ func TestDrawIsUniform(t *testing.T) {
 		counts[int(v)]++
 	}
 	for i, c := range counts[3:] {
-		near(t, "share of a sample", c/n, 0.1, 4*0.3/316) // binomial standard error 0.00095
+		oracle.Near(t, "share of a sample", c/n, 0.1, 4*0.3/316) // binomial standard error 0.00095
 		if counts[i%3] != 0 {
 			t.Errorf("drew sample %d, which was dropped", i%3)
 		}

@@ -40,7 +40,7 @@ func Example() {
 		Base:    diffusion.Mixture{Density: data}, // or a network: any diffusion.Model
 	}
 	objective, err := finetune.NewSupervised(sampler, h, // from here on the sampler is guided by h
-		finetune.Training{Updates: 50, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 3e-3}, Times: diffusion.TimeLaw{Power: 2}}, 0)
+		finetune.Training{Updates: 50, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 3e-3}, Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: 2}}}, 0)
 	if err != nil {
 		log.Fatal(err)
 	}

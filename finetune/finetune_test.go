@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
@@ -16,10 +17,10 @@ import (
 // small is Algorithm 1 on the tests' problem, with a small network, from the base process.
 func small(t *testing.T, p problem, iterations, updates int) *FineTuning {
 	t.Helper()
-	e := open(t)
+	e := oracle.Open(t)
 	h := free(e, "/h", 24, 1)
 	s := p.sampler(e, diffusion.EulerMaruyama{}, 30, h)
-	o, err := NewSupervised(s, h, Training{Updates: updates, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 5e-3}, Times: diffusion.TimeLaw{Power: 2}}, 0)
+	o, err := NewSupervised(s, h, Training{Updates: updates, Batch: 128, Optimizer: nn.Optimizer{LearningRate: 5e-3}, Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: 2}}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func TestFineTuningConverges(t *testing.T) {
 		if ev.Iteration != i+1 || ev.Iterations != 4 || ev.Paths != 1024 || ev.NonFinite != 0 || ev.Seconds <= 0 {
 			t.Errorf("event %d is %+v", i, ev)
 		}
-		near(t, "acceptance", ev.Acceptance, 0.4, 4*math.Sqrt(0.24/1024)) // of which the draw is random
+		oracle.Near(t, "acceptance", ev.Acceptance, 0.4, 4*math.Sqrt(0.24/1024)) // of which the draw is random
 		if want := int64(2*1024*30 + 2*80*128); ev.NetworkCalls != want {
 			t.Errorf("%d network calls in iteration %d, want %d", ev.NetworkCalls, i+1, want)
 		}
@@ -52,9 +53,9 @@ func TestFineTuningConverges(t *testing.T) {
 	}
 	// The first paths are the base process's: KL(P‖P_tilted) = 1.3145, KL(P^h‖P) = 0.
 	first, last := events[0], events[3]
-	near(t, "KL at the start", float64(first.KL), 1.3145, 0.25) // the standard error of E r is 0.06
-	near(t, "KL to the base at the start", float64(first.KLBase), 0, 0)
-	near(t, "log Ẑ at the end", float64(last.LogZ), p.logZ, 0.05)
+	oracle.Near(t, "KL at the start", float64(first.KL), 1.3145, 0.25) // the standard error of E r is 0.06
+	oracle.Near(t, "KL to the base at the start", float64(first.KLBase), 0, 0)
+	oracle.Near(t, "log Ẑ at the end", float64(last.LogZ), p.logZ, 0.05)
 	// Over six keys the last KL is 0.05 to 0.06, the ESS 0.90 to 0.93.
 	if !(float64(last.KL) < 0.15) || !(float64(last.ESS) > 0.8) || !(float64(last.LSC) < float64(first.LSC)-0.8) || !(last.Loss < first.Loss) {
 		t.Errorf("from %+v\nto %+v", first.Diagnostics, last.Diagnostics)
@@ -124,7 +125,7 @@ func TestFineTuningWiring(t *testing.T) {
 	p := gaussians(t)
 	objective, selector := &spy{}, &chosen{}
 	r := reward.Func(func(x []float32) float64 { return float64(x[0]) }) // positive rewards are accepted
-	f := &FineTuning{Sampler: p.sampler(open(t), diffusion.EulerMaruyama{}, 10, push{0.3}), Reward: r, Selector: selector, Objective: objective,
+	f := &FineTuning{Sampler: p.sampler(oracle.Open(t), diffusion.EulerMaruyama{}, 10, push{0.3}), Reward: r, Selector: selector, Objective: objective,
 		Buffer: &Buffer{Capacity: 10_000, Dim: 1}, Iterations: 4, Paths: 64, Key: noise.New(3), Prefill: []float32{-7, -8}}
 	var events []Event
 	f.Observe = func(ev Event) { events = append(events, ev) }
@@ -146,7 +147,7 @@ func TestFineTuningWiring(t *testing.T) {
 		accepted := 0
 		for i, x := range w.X {
 			endpoints[x] = true
-			if near(t, "log w", w.LogW[i], float64(x)+w.LogRatio[i], 1e-12); w.LogRatio[i] == 0 || w.Reward[i] != float64(x) {
+			if oracle.Near(t, "log w", w.LogW[i], float64(x)+w.LogRatio[i], 1e-12); w.LogRatio[i] == 0 || w.Reward[i] != float64(x) {
 				t.Errorf("path %d has reward %g at %g and log ratio %g", i, w.Reward[i], x, w.LogRatio[i])
 			}
 			if x > 0 {
@@ -157,8 +158,8 @@ func TestFineTuningWiring(t *testing.T) {
 		if objective.lengths[k] != length {
 			t.Errorf("iteration %d: %d samples in the buffer, want %d", k, objective.lengths[k], length)
 		}
-		near(t, "acceptance", events[k].Acceptance, float64(accepted)/64, 1e-12)
-		near(t, "loss", events[k].Loss, float64(k+1), 0)
+		oracle.Near(t, "acceptance", events[k].Acceptance, float64(accepted)/64, 1e-12)
+		oracle.Near(t, "loss", events[k].Loss, float64(k+1), 0)
 		if !math.IsNaN(float64(events[k].LogC)) {
 			t.Errorf("log c = %g without one", events[k].LogC)
 		}
@@ -209,7 +210,7 @@ func TestFineTuningErrors(t *testing.T) {
 // Paths given for the first iteration are weighed in place of simulated ones, and the later iterations are as ever.
 func TestFirst(t *testing.T) {
 	p := gaussians(t)
-	e := open(t)
+	e := oracle.Open(t)
 	first := diffusion.Paths{N: 3, Dim: 1, X: []float32{0.5, -1, 2}, LogRatio: []float64{0, 0, 0}, Energy: []float64{0, 0, 0}}
 	run := func(first *diffusion.Paths) *spy {
 		objective := &spy{}

@@ -13,13 +13,13 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/gmm"
 	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 )
 
-// problem is the tests' setting: data N(0.3, 0.9²) and the reward −(x−1.2)²/(2·0.6²) but for a constant, namely
-// log N(x; 1.2, 0.6²). The tilted law is N(0.923, 0.499²).
+// problem is the setting of package oracle, as mixtures. Its reward is log N(x; 1.2, 0.6²): a constant more than the oracle's.
 type problem struct {
 	prior, density, tilted *gmm.Mixture
 	logZ                   float64
@@ -27,20 +27,16 @@ type problem struct {
 
 func gaussians(t *testing.T) problem {
 	t.Helper()
-	normal := func(mean, sd float64) *gmm.Mixture {
-		m, err := gmm.Isotropic([]float64{1}, [][]float64{{mean}}, sd)
+	normal := func(g oracle.Gaussian) *gmm.Mixture {
+		m, err := gmm.Isotropic([]float64{1}, [][]float64{{g.Mean}}, g.SD)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return m
 	}
-	p := problem{prior: normal(0.3, 0.9), density: normal(1.2, 0.6)}
-	var err error
-	if p.tilted, p.logZ, err = p.prior.Times(p.density); err != nil {
-		t.Fatal(err)
-	}
-	near(t, "mean of the tilted law", p.tilted.Mean()[0], 0.923, 5e-4)
-	return p
+	r := oracle.Reward
+	return problem{prior: normal(oracle.Prior), density: normal(r.Density()), tilted: normal(oracle.Tilted),
+		logZ: r.LogZ(oracle.Prior) + r.Density().LogDensity(r.Goal)}
 }
 
 func (p problem) base() diffusion.Model  { return diffusion.Mixture{Density: p.prior} }
@@ -80,15 +76,6 @@ func (p problem) weighted(t *testing.T, s *diffusion.Sampler, key noise.Key, n i
 		t.Fatal(err)
 	}
 	return w
-}
-
-func open(t *testing.T) *engine.Engine {
-	t.Helper()
-	e, err := engine.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
 }
 
 // push is the constant control h = Value; learnt is the same with a trainable value, /h/theta.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 )
@@ -61,7 +62,7 @@ func TestEveryGroupReachesItsRate(t *testing.T) {
 		}
 		w.members(func(lo, hi int) {
 			n := float64(hi - lo)
-			near(t, "mean acceptance of a group", sum(alpha[lo:hi])/n, min(rate, float64(alive(w.LogW[lo:hi]))/n), 1e-3)
+			oracle.Near(t, "mean acceptance of a group", sum(alpha[lo:hi])/n, min(rate, float64(alive(w.LogW[lo:hi]))/n), 1e-3)
 			for i := lo; i < hi; i++ {
 				if math.IsInf(w.LogW[i], -1) && alpha[i] != 0 {
 					t.Errorf("path %d of weight zero: α = %g", i, alpha[i])
@@ -80,7 +81,7 @@ func TestEveryGroupReachesItsRate(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range alpha {
-			near(t, "α of a path, one group shifted", same[i], alpha[i], 4e-6*float64(w.Group)) // settled to 1e-6 in the mean
+			oracle.Near(t, "α of a path, one group shifted", same[i], alpha[i], 4e-6*float64(w.Group)) // settled to 1e-6 in the mean
 		}
 	})
 }
@@ -115,9 +116,9 @@ func TestDeadGroups(t *testing.T) {
 		if math.IsInf(w.LogW[i], -1) {
 			want = 0
 		}
-		near(t, fmt.Sprintf("α of path %d", i), a, want, 1e-5)
+		oracle.Near(t, fmt.Sprintf("α of path %d", i), a, want, 1e-5)
 	}
-	near(t, "log c, mean over the groups alive", logC, (2+9)/2.+math.Log(2), 1e-4)
+	oracle.Near(t, "log c, mean over the groups alive", logC, (2+9)/2.+math.Log(2), 1e-4)
 	if _, _, err := grouped([]float64{-inf, -inf, -inf, -inf}, 2).accept(Relaxed{}, 0); !errors.Is(err, ErrNoWeight) {
 		t.Errorf("all groups dead: error %v, want ErrNoWeight", err)
 	}
@@ -147,12 +148,12 @@ func TestDiagnosticsOfGroups(t *testing.T) {
 		Reward: []float64{2, 4, -1, -inf, 1, 1, 1, 1, -inf, -inf},
 		LogW:   []float64{math.Log(1), math.Log(2), math.Log(3), -inf, 4, 4, 4, 4, -inf, -inf}, Group: 4}
 	d := w.Diagnostics()
-	near(t, "ESS", float64(d.ESS), (36./14/4+1)/2, 1e-12)
-	near(t, "log Ẑ", float64(d.LogZ), (math.Log(6./4)+4)/2, 1e-12)
-	near(t, "KL", float64(d.KL), (math.Log(2)-math.Log(6)/3)/2, 1e-12) // mean of the weights alive 2, of their logs log(6)/3
-	near(t, "mean reward", float64(d.Reward), 9./7, 1e-12)
-	near(t, "KL(P^h‖P)", float64(d.KLBase), 26./7, 1e-12)
-	near(t, "L_SC", float64(d.LSC), 17./7, 1e-12)
+	oracle.Near(t, "ESS", float64(d.ESS), (36./14/4+1)/2, 1e-12)
+	oracle.Near(t, "log Ẑ", float64(d.LogZ), (math.Log(6./4)+4)/2, 1e-12)
+	oracle.Near(t, "KL", float64(d.KL), (math.Log(2)-math.Log(6)/3)/2, 1e-12) // mean of the weights alive 2, of their logs log(6)/3
+	oracle.Near(t, "mean reward", float64(d.Reward), 9./7, 1e-12)
+	oracle.Near(t, "KL(P^h‖P)", float64(d.KLBase), 26./7, 1e-12)
+	oracle.Near(t, "L_SC", float64(d.LSC), 17./7, 1e-12)
 	if d.Paths != 10 || d.NonFinite != 3 {
 		t.Errorf("%d of %d paths counted dead, want 3 of 10", d.NonFinite, d.Paths)
 	}
@@ -167,15 +168,15 @@ func TestDiagnosticsOfGroups(t *testing.T) {
 		if same := got == whole; same != (size == 0 || size >= 10) {
 			t.Errorf("in groups of %d: %+v, in none %+v", size, got, whole)
 		}
-		near(t, "mean reward, grouped otherwise", float64(got.Reward), float64(d.Reward), 1e-12)
-		near(t, "L_SC, grouped otherwise", float64(got.LSC), float64(d.LSC), 1e-12)
-		near(t, "KL(P^h‖P), grouped otherwise", float64(got.KLBase), float64(d.KLBase), 1e-12)
+		oracle.Near(t, "mean reward, grouped otherwise", float64(got.Reward), float64(d.Reward), 1e-12)
+		oracle.Near(t, "L_SC, grouped otherwise", float64(got.LSC), float64(d.LSC), 1e-12)
+		oracle.Near(t, "KL(P^h‖P), grouped otherwise", float64(got.KLBase), float64(d.KLBase), 1e-12)
 	}
 	// Alone, every path is a perfect sample of its group.
 	w.Group = 1
 	d = w.Diagnostics()
-	near(t, "ESS of lone paths", float64(d.ESS), 1, 1e-12)
-	near(t, "KL of lone paths", float64(d.KL), 0, 1e-12)
+	oracle.Near(t, "ESS of lone paths", float64(d.ESS), 1, 1e-12)
+	oracle.Near(t, "KL of lone paths", float64(d.KL), 0, 1e-12)
 }
 
 // A factor of the weights of one group shows in log Ẑ only.
@@ -196,9 +197,9 @@ func TestDiagnosticsAreInvariant(t *testing.T) {
 			w.LogW[i] += 30
 		}
 		moved := w.Diagnostics()
-		near(t, "ESS", float64(moved.ESS), float64(d.ESS), 1e-9)
-		near(t, "KL", float64(moved.KL), float64(d.KL), 1e-9)
-		near(t, "log Ẑ", float64(moved.LogZ), float64(d.LogZ)+30/groups, 1e-9)
+		oracle.Near(t, "ESS", float64(moved.ESS), float64(d.ESS), 1e-9)
+		oracle.Near(t, "KL", float64(moved.KL), float64(d.KL), 1e-9)
+		oracle.Near(t, "log Ẑ", float64(moved.LogZ), float64(d.LogZ)+30/groups, 1e-9)
 	})
 }
 
@@ -235,7 +236,7 @@ func (misfit) GraphGiven(x, y *graph.Node) *graph.Node {
 func TestFineTuningInGroups(t *testing.T) {
 	p := gaussians(t)
 	objective, selector := &spy{}, &counting{}
-	s := p.sampler(open(t), diffusion.EulerMaruyama{}, 10, push{0.3})
+	s := p.sampler(oracle.Open(t), diffusion.EulerMaruyama{}, 10, push{0.3})
 	s.Given = &diffusion.Condition{Shape: []int{1}, Draw: func(_ noise.Key, path int, y []float32) { y[0] = float32(path / 4) }}
 	f := &FineTuning{Sampler: s, Reward: misfit{}, Selector: selector, Objective: objective, Group: 4,
 		Buffer: &Buffer{Capacity: 100, Dim: 1}, Iterations: 2, Paths: 10, Key: noise.New(3)}
@@ -253,7 +254,7 @@ func TestFineTuningInGroups(t *testing.T) {
 		}
 		for i, x := range w.X {
 			d := float64(x) - float64(i/4)
-			near(t, "reward", w.Reward[i], -d*d/0.72, 1e-12)
+			oracle.Near(t, "reward", w.Reward[i], -d*d/0.72, 1e-12)
 		}
 		if events[k].Diagnostics != w.Diagnostics() {
 			t.Error("the event has other diagnostics than the batch")
@@ -302,7 +303,7 @@ func TestVarGradOfGroups(t *testing.T) {
 		return w
 	}
 	spread := func(delta float64) (total float64) { // mean over the groups of Var ℓ
-		s := p.sampler(open(t), diffusion.DDPM{}, 20, followed{push{theta + delta}})
+		s := p.sampler(oracle.Open(t), diffusion.DDPM{}, 20, followed{push{theta + delta}})
 		s.Drive = followed{push{theta}}
 		w := weigh(s, nil)
 		w.members(func(lo, hi int) { total += variance(w.LogW[lo:hi]) / math.Ceil(1.*paths/size) })
@@ -310,7 +311,7 @@ func TestVarGradOfGroups(t *testing.T) {
 	}
 	// fit takes one step after the weights were changed.
 	fit := func(change func(w *Weighted)) (gradient, loss float64) {
-		e := open(t)
+		e := oracle.Open(t)
 		h := learntFollowed{newLearnt(e, theta)}
 		s := p.sampler(e, diffusion.DDPM{}, 20, h)
 		s.Given = given
@@ -328,8 +329,8 @@ func TestVarGradOfGroups(t *testing.T) {
 	const d = 0.05
 	want := (8*(spread(d)-spread(-d)) - (spread(2*d) - spread(-2*d))) / (12 * d)
 	gradient, loss := fit(func(*Weighted) {})
-	near(t, "gradient", gradient, want, 2e-3*math.Abs(want))
-	near(t, "mean of Var ℓ", loss, spread(0), 1e-4*loss)
+	oracle.Near(t, "gradient", gradient, want, 2e-3*math.Abs(want))
+	oracle.Near(t, "mean of Var ℓ", loss, spread(0), 1e-4*loss)
 
 	// Constants of the groups drop out; without groups they would not.
 	shift := func(w *Weighted) {
@@ -338,20 +339,20 @@ func TestVarGradOfGroups(t *testing.T) {
 		}
 	}
 	shifted, shiftedLoss := fit(shift)
-	near(t, "gradient, the groups' weights shifted", shifted, gradient, 1e-4*math.Abs(gradient))
-	near(t, "mean of Var ℓ, the groups' weights shifted", shiftedLoss, loss, 1e-9)
+	oracle.Near(t, "gradient, the groups' weights shifted", shifted, gradient, 1e-4*math.Abs(gradient))
+	oracle.Near(t, "mean of Var ℓ, the groups' weights shifted", shiftedLoss, loss, 1e-9)
 	if other, otherLoss := fit(func(w *Weighted) { shift(w); w.Group = 0 }); math.Abs(other-gradient) < 0.1*math.Abs(gradient) || otherLoss < 2*loss {
 		t.Errorf("without groups, shifted weights have gradient %g and Var ℓ %g, in groups %g and %g", other, otherLoss, gradient, loss)
 	}
 	// One group of all is none.
 	whole, wholeLoss := fit(func(w *Weighted) { w.Group = 0 })
 	all, allLoss := fit(func(w *Weighted) { w.Group = paths })
-	near(t, "gradient of one group", all, whole, 0)
-	near(t, "Var ℓ of one group", allLoss, wholeLoss, 0)
+	oracle.Near(t, "gradient of one group", all, whole, 0)
+	oracle.Near(t, "Var ℓ of one group", allLoss, wholeLoss, 0)
 	// Lone paths have no variance.
 	lone, loneLoss := fit(func(w *Weighted) { w.Group = 1 })
-	near(t, "gradient of lone paths", lone, 0, 0)
-	near(t, "Var ℓ of lone paths", loneLoss, 0, 0)
+	oracle.Near(t, "gradient of lone paths", lone, 0, 0)
+	oracle.Near(t, "Var ℓ of lone paths", loneLoss, 0, 0)
 	// A group whose paths are all dead is left out of the gradient.
 	dead, deadLoss := fit(func(w *Weighted) {
 		for i := range size {

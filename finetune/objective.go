@@ -38,11 +38,10 @@ func Averaged(e *engine.Engine, h htransform.Learned) htransform.Learned {
 
 // Training are the settings that all objectives share.
 type Training struct {
-	Updates   int               `yaml:"updates"` // gradient steps per iteration, M
-	Batch     int               `yaml:"batch"`   // samples per gradient step
-	Optimizer nn.Optimizer      `yaml:",inline"`
-	Velocity  bool              `yaml:"velocity"` // weigh the loss by 1/α², see [diffusion.Diffused.Loss]
-	Times     diffusion.TimeLaw `yaml:",inline"`
+	Updates             int          `yaml:"updates"` // gradient steps per iteration, M
+	Batch               int          `yaml:"batch"`   // samples per gradient step
+	Optimizer           nn.Optimizer `yaml:",inline"`
+	diffusion.Denoising `yaml:",inline"`
 }
 
 var (

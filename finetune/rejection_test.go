@@ -9,19 +9,20 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 )
 
-// Relaxed rejection of the base law N(0.3, 0.9²) toward r = −(x−1.2)²/(2·0.6²): the accepted law lies between the base and
+// Relaxed rejection of the base law N(0.3, 0.9²) toward the reward of package oracle: the accepted law lies between the base and
 // the tilted N(0.923, 0.499²), which it is where c reaches the largest weight, at rates below E[w]/max w = 0.392. The base is a
 // grid of its quantiles, so that nothing here is random.
 func TestRejectionMoments(t *testing.T) {
 	const n = 100_000
-	base := distuv.Normal{Mu: 0.3, Sigma: 0.9}
+	base := distuv.Normal{Mu: oracle.Prior.Mean, Sigma: oracle.Prior.SD}
 	x, r := make([]float64, n), make([]float64, n)
 	for i := range x {
 		x[i] = base.Quantile((float64(i) + 0.5) / n)
-		r[i] = -(x[i] - 1.2) * (x[i] - 1.2) / (2 * 0.36)
+		r[i] = oracle.Reward.At(x[i])
 	}
 	for _, c := range []struct{ rate, mean, sd, decrease float64 }{
 		{0.9, 0.473, 0.763, 0.631}, {0.5, 0.883, 0.526, 1.300}, {0.3, 0.9231, 0.4992, 1.3145}, {0.1, 0.9231, 0.4992, 1.3145},
@@ -45,11 +46,11 @@ func TestRejectionMoments(t *testing.T) {
 			f += alpha[i]/total*(math.Log(alpha[i]*n/total)-r[i]) + r[i]/n
 		}
 		name := fmt.Sprintf("ρ = %g: ", c.rate)
-		near(t, name+"accepted mean", mean, c.mean, 0.004)
-		near(t, name+"accepted sd", math.Sqrt(square-mean*mean), c.sd, 0.004)
+		oracle.Near(t, name+"accepted mean", mean, c.mean, 0.004)
+		oracle.Near(t, name+"accepted sd", math.Sqrt(square-mean*mean), c.sd, 0.004)
 		decrease := cov*n/total + math.Log(total/n) - logMean
-		near(t, name+"decrease of F by Theorem 5", decrease, c.decrease, 0.003)
-		near(t, name+"decrease of F by definition", -f, decrease, 1e-6)
+		oracle.Near(t, name+"decrease of F by Theorem 5", decrease, c.decrease, 0.003)
+		oracle.Near(t, name+"decrease of F by definition", -f, decrease, 1e-6)
 	}
 }
 
@@ -70,8 +71,8 @@ func TestKeepDrawsByAlpha(t *testing.T) {
 		}
 		mean += float64(kept[i]) / float64(len(kept)/2) / n
 	}
-	near(t, "share kept", float64(len(kept)/2)/n, 0.5, 4*math.Sqrt(1./6/n))
-	near(t, "mean of the kept, of a triangular law", mean, 2./3, 4*math.Sqrt(1./18/(n/2)))
+	oracle.Near(t, "share kept", float64(len(kept)/2)/n, 0.5, 4*math.Sqrt(1./6/n))
+	oracle.Near(t, "mean of the kept, of a triangular law", mean, 2./3, 4*math.Sqrt(1./18/(n/2)))
 	again := w.keep(alpha, noise.New(1))
 	if len(again) != len(kept) || again[100] != kept[100] {
 		t.Error("the same key keeps other paths")
@@ -80,7 +81,7 @@ func TestKeepDrawsByAlpha(t *testing.T) {
 		for i := range alpha {
 			alpha[i] = all
 		}
-		near(t, name, float64(len(w.keep(alpha, noise.New(1)))), all*2*n, 0)
+		oracle.Near(t, name, float64(len(w.keep(alpha, noise.New(1)))), all*2*n, 0)
 	}
 }
 
@@ -111,7 +112,7 @@ func TestAccepted(t *testing.T) {
 		}
 	}
 	for i, a := range alpha {
-		near(t, fmt.Sprintf("share of the draws with path %d", i), count[i]/keys, a, 4*math.Sqrt(a*(1-a)/keys)+1e-5)
+		oracle.Near(t, fmt.Sprintf("share of the draws with path %d", i), count[i]/keys, a, 4*math.Sqrt(a*(1-a)/keys)+1e-5)
 	}
 	if alpha[1] < 0.999 || alpha[4] > 0.05 { // the test needs both ends of α
 		t.Errorf("α is %v", alpha)

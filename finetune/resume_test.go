@@ -13,6 +13,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -20,7 +21,7 @@ import (
 // objectives are all of them, with everything in the optimiser that depends on the number of steps.
 var objectives = map[string]func(s *diffusion.Sampler, h htransform.Learned, p problem) (Objective, error){
 	"supervised": func(s *diffusion.Sampler, h htransform.Learned, _ problem) (Objective, error) {
-		return NewSupervised(s, h, Training{Updates: 3, Batch: 32, Optimizer: averaging, Times: diffusion.TimeLaw{Power: 2}}, 0.1)
+		return NewSupervised(s, h, Training{Updates: 3, Batch: 32, Optimizer: averaging, Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: 2}}}, 0.1)
 	},
 	"VarGrad": func(s *diffusion.Sampler, h htransform.Learned, _ problem) (Objective, error) {
 		return NewVarGrad(s, h, averaging, 4)
@@ -53,7 +54,7 @@ func (f *FineTuning) state() state {
 // of 70 samples, is full after the second iteration.
 func fiveIterations(t *testing.T, objective string, seed uint64) *FineTuning {
 	t.Helper()
-	p, e := gaussians(t), open(t)
+	p, e := gaussians(t), oracle.Open(t)
 	h := p.informed(e, "/h", 8, seed)
 	s := p.sampler(e, diffusion.EulerMaruyama{}, 8, h)
 	o, err := objectives[objective](s, h, p)
@@ -172,7 +173,7 @@ func TestRestarts(t *testing.T) {
 		{[]int{1, 3, 9}, [][3]int{{0, 0, 1}, {1, 1, 3}, {2, 1, 3}, {3, 3, 4}}, []float64{0, 1, 1, 1}},
 	} {
 		objective, selector := &spy{}, &chosen{}
-		f := &FineTuning{Sampler: p.sampler(open(t), diffusion.EulerMaruyama{}, 2, push{0.3}), Reward: p.reward(), Selector: selector, Objective: objective,
+		f := &FineTuning{Sampler: p.sampler(oracle.Open(t), diffusion.EulerMaruyama{}, 2, push{0.3}), Reward: p.reward(), Selector: selector, Objective: objective,
 			Buffer: &Buffer{Capacity: 10, Dim: 1}, Iterations: 4, Paths: 8, Key: noise.New(3), Restarts: c.restarts}
 		if err := f.Run(t.Context()); err != nil {
 			t.Fatal(err)

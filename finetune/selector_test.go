@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // The same properties are checked on the same cases in every run, unless a seed is given.
@@ -20,16 +22,6 @@ func TestMain(m *testing.M) {
 }
 
 var inf = math.Inf(1)
-
-func near(t interface {
-	Helper()
-	Errorf(string, ...any)
-}, name string, got, want, tolerance float64) {
-	t.Helper()
-	if !(math.Abs(got-want) <= tolerance) {
-		t.Errorf("%s = %.7g, want %.7g ± %.2g", name, got, want, tolerance)
-	}
-}
 
 func sum(v []float64) (s float64) {
 	for _, x := range v {
@@ -76,7 +68,7 @@ func TestRelaxedReachesItsRate(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := float64(len(logW))
-		near(t, "mean acceptance", sum(alpha)/n, math.Min(rate, float64(alive(logW))/n), 1e-3)
+		oracle.Near(t, "mean acceptance", sum(alpha)/n, math.Min(rate, float64(alive(logW))/n), 1e-3)
 		for i, a := range alpha {
 			if want := math.Min(1, math.Exp(logW[i]-logC)); math.Abs(a-want) > 1e-12 {
 				t.Errorf("α = %g of log w = %g, log c = %g; want min(1, w/c) = %g", a, logW[i], logC, want)
@@ -120,7 +112,7 @@ func TestRelaxedIsMonotoneAndInvariant(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range same {
-			near(t, fmt.Sprintf("α of path %d, all log weights shifted by %g", i, shift), same[i], few[i], tolerance+1e-6) // 1e9·2⁻⁵³ of rounding
+			oracle.Near(t, fmt.Sprintf("α of path %d, all log weights shifted by %g", i, shift), same[i], few[i], tolerance+1e-6) // 1e9·2⁻⁵³ of rounding
 		}
 	})
 }
@@ -147,7 +139,7 @@ func TestRelaxedCases(t *testing.T) {
 			continue
 		}
 		for i := range alpha {
-			near(t, fmt.Sprintf("%s: α of path %d", c.name, i), alpha[i], c.alpha[i], 5e-6)
+			oracle.Near(t, fmt.Sprintf("%s: α of path %d", c.name, i), alpha[i], c.alpha[i], 5e-6)
 		}
 	}
 	// Reward-only is the same rule on the rewards.
@@ -231,7 +223,7 @@ func TestHardSelectorsKeepTheBest(t *testing.T) {
 				t.Errorf("%#v kept reward %g and dropped %g", s, worst, best)
 			}
 			want := min(math.Ceil(rate*float64(len(rewards))-1e-9), float64(alive(rewards)))
-			near(t, fmt.Sprintf("%T keeps", s), sum(alpha), want, 0)
+			oracle.Near(t, fmt.Sprintf("%T keeps", s), sum(alpha), want, 0)
 		}
 		k := rapid.IntRange(1, 9).Draw(t, "k")
 		alpha, _, err := BestOf{K: k}.Accept(0, nil, rewards)
@@ -244,7 +236,7 @@ func TestHardSelectorsKeepTheBest(t *testing.T) {
 			if math.IsInf(best, -1) {
 				want = 0
 			}
-			near(t, "kept of a group", sum(alpha[lo:hi]), want, 0)
+			oracle.Near(t, "kept of a group", sum(alpha[lo:hi]), want, 0)
 			for i := lo; i < hi; i++ {
 				if alpha[i] == 1 && rewards[i] != best {
 					t.Errorf("group %v: kept %g", rewards[lo:hi], rewards[i])
@@ -288,6 +280,6 @@ func TestRateStages(t *testing.T) {
 		{Rate{0.1, 0.3}, 0.49, 0.1}, {Rate{0.1, 0.3}, 0.5, 0.3}, {Rate{0.1, 0.3}, 1, 0.3},
 		{Rate{0.1, 0.3, 0.6}, 1. / 3, 0.3}, {Rate{0.1, 0.3, 0.6}, 2. / 3, 0.6}, {Rate{0.1, 0.3, 0.6}, 8. / 24, 0.3},
 	} {
-		near(t, fmt.Sprintf("%v at %g", c.rate, c.progress), c.rate.At(c.progress), c.want, 0)
+		oracle.Near(t, fmt.Sprintf("%v at %g", c.rate, c.progress), c.rate.At(c.progress), c.want, 0)
 	}
 }

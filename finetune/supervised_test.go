@@ -13,6 +13,7 @@ import (
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -44,7 +45,7 @@ func TestSupervisedFindsTheOptimum(t *testing.T) {
 	const updates, batch = 300, 128
 	buffer := &Buffer{Capacity: 4096, Dim: 1}
 	buffer.Append(p.tilted.Sample(4096, noise.New(1)))
-	training := Training{Updates: updates, Batch: batch, Times: diffusion.TimeLaw{Power: 2}, Optimizer: nn.Optimizer{LearningRate: 5e-3, EMA: 0.98}}
+	training := Training{Updates: updates, Batch: batch, Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: 2}}, Optimizer: nn.Optimizer{LearningRate: 5e-3, EMA: 0.98}}
 	for name, create := range map[string]func(e *engine.Engine, path string) htransform.Learned{
 		"reward-free": func(e *engine.Engine, path string) htransform.Learned {
 			return free(e, path, 32, 2)
@@ -53,7 +54,7 @@ func TestSupervisedFindsTheOptimum(t *testing.T) {
 			return p.informed(e, path, 32, 2)
 		},
 	} {
-		e := open(t)
+		e := oracle.Open(t)
 		h := create(e, "/h")
 		start := p.distance(t, e, h)
 		o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, training, 0)
@@ -74,7 +75,7 @@ func TestSupervisedFindsTheOptimum(t *testing.T) {
 		// The tilted law is what the trained h samples: log w is nearly constant. Of KL 0.01 is the discretisation's.
 		w := p.weighted(t, p.sampler(e, diffusion.EulerMaruyama{}, 50, h), noise.New(4), 2000, nil)
 		mean, se := meanSE(widen(w.X))
-		near(t, name+": mean of the samples", mean, p.tilted.Mean()[0], 0.05+4*se)
+		oracle.Near(t, name+": mean of the samples", mean, p.tilted.Mean()[0], 0.05+4*se)
 		if d := w.Diagnostics(); !(float64(d.KL) < 0.1) || !(float64(d.ESS) > 0.85) {
 			t.Errorf("%s: KL = %.3f, ESS = %.3f; want nearly 0 and 1", name, d.KL, d.ESS)
 		}
@@ -97,9 +98,9 @@ func TestSupervisedRegulariser(t *testing.T) {
 	buffer.Append(p.tilted.Sample(batch, noise.New(1)))
 	for _, power := range []float64{1, 2} {
 		gradient := func(kl float64) float64 {
-			e := open(t)
+			e := oracle.Open(t)
 			h := newLearnt(e, theta)
-			o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, Training{Updates: 1, Batch: batch, Optimizer: plain, Times: diffusion.TimeLaw{Power: power}}, kl)
+			o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, Training{Updates: 1, Batch: batch, Optimizer: plain, Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: power}}}, kl)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,7 +109,7 @@ func TestSupervisedRegulariser(t *testing.T) {
 			}
 			return firstGradient(e)
 		}
-		near(t, fmt.Sprintf("power %g: what λ = 0.3 adds", power), gradient(0.3)-gradient(0), 0.3*theta*10.05, 0.01)
+		oracle.Near(t, fmt.Sprintf("power %g: what λ = 0.3 adds", power), gradient(0.3)-gradient(0), 0.3*theta*10.05, 0.01)
 	}
 }
 
@@ -118,7 +119,7 @@ func TestSupervisedGradient(t *testing.T) {
 	const theta, batch = 0.7, 50_000
 	buffer := &Buffer{Capacity: batch, Dim: 1}
 	buffer.Append(p.tilted.Sample(batch, noise.New(1)))
-	e := open(t)
+	e := oracle.Open(t)
 	h := newLearnt(e, theta)
 	o, err := NewSupervised(p.sampler(e, diffusion.EulerMaruyama{}, 1, h), h, Training{Updates: 1, Batch: batch, Optimizer: plain}, 0)
 	if err != nil {
@@ -132,16 +133,16 @@ func TestSupervisedGradient(t *testing.T) {
 	for i := range grid {
 		at := 1e-3 + 0.999*(float64(i)+0.5)/grid
 		alpha, sigma := diffusion.VP{}.Alpha(at), diffusion.VP{}.Sigma(at)
-		// E h* under the tilted law: its own score has mean zero, so −E∇log p_t = (αm − 0.3α)/(0.81α² + σ²).
-		m := alpha * (p.tilted.Mean()[0] - 0.3) / (0.81*alpha*alpha + sigma*sigma)
+		// E h* under the tilted law: its own score has mean zero, and the prior's is linear.
+		m := -oracle.Prior.Diffuse(alpha, sigma).Score(alpha * oracle.Tilted.Mean)
 		want += 2 * sigma * sigma * (theta - m) / grid
 	}
-	near(t, "gradient", firstGradient(e), want, 0.03) // 2σ(ε−ε_θ−ε_h) has sd 1 or so: standard error 0.006
+	oracle.Near(t, "gradient", firstGradient(e), want, 0.03) // 2σ(ε−ε_θ−ε_h) has sd 1 or so: standard error 0.006
 }
 
 func TestSupervisedErrors(t *testing.T) {
 	p := gaussians(t)
-	e := open(t)
+	e := oracle.Open(t)
 	h := newLearnt(e, 0)
 	s := p.sampler(e, diffusion.EulerMaruyama{}, 1, h)
 	o, err := NewSupervised(s, h, Training{Updates: 3, Batch: 8}, 0)

@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 )
 
 // varGradStep is one iteration of VarGrad with the constant control θ: its gradient and its loss.
 func varGradStep(t *testing.T, p problem, kernel diffusion.Kernel, theta float64, paths, subset, seed int, visitKey noise.Key) (gradient, loss float64) {
 	t.Helper()
-	e := open(t)
+	e := oracle.Open(t)
 	h := newLearnt(e, theta)
 	s := p.sampler(e, kernel, 20, h)
 	o, err := NewVarGrad(s, h, plain, subset)
@@ -42,14 +43,14 @@ func TestVarGradIsTheGradientOfTheVariance(t *testing.T) {
 	for _, kernel := range []diffusion.Kernel{diffusion.EulerMaruyama{}, diffusion.DDPM{}, diffusion.DDIM{Eta: 1}, diffusion.DDIM{Eta: 0.7}} {
 		got, loss := varGradStep(t, p, kernel, theta, paths, 0, seed, noise.New(1))
 		at := func(delta float64) float64 {
-			s := p.sampler(open(t), kernel, 20, push{theta + delta})
+			s := p.sampler(oracle.Open(t), kernel, 20, push{theta + delta})
 			s.Drive = push{theta}
 			return variance(p.weighted(t, s, noise.New(seed), paths, nil).LogW) // of −ℓ
 		}
 		const d = 0.05
 		want := (8*(at(d)-at(-d)) - (at(2*d) - at(-2*d))) / (12 * d)
-		near(t, fmt.Sprintf("%#v: gradient", kernel), got, want, 2e-3*math.Abs(want))
-		near(t, fmt.Sprintf("%#v: Var ℓ", kernel), loss, at(0), 1e-4*loss)
+		oracle.Near(t, fmt.Sprintf("%#v: gradient", kernel), got, want, 2e-3*math.Abs(want))
+		oracle.Near(t, fmt.Sprintf("%#v: Var ℓ", kernel), loss, at(0), 1e-4*loss)
 	}
 }
 
@@ -62,12 +63,13 @@ func TestVarGradIsTwiceTheGradientOfKL(t *testing.T) {
 		var mean, slope, energy float64 // of x_0; d mean/dθ; Σ(Kσ/S)²
 		for _, st := range p.sampler(nil, diffusion.EulerMaruyama{}, 20, nil).Steps {
 			alpha, sigma := diffusion.VP{}.Alpha(st.T), diffusion.VP{}.Sigma(st.T)
-			k := sigma / (alpha*alpha*0.81 + sigma*sigma) // ε_θ = k·(x − 0.3α)
-			mean = st.A*mean + st.K*(k*(mean-0.3*alpha)-sigma*theta)
+			at := oracle.Prior.Diffuse(alpha, sigma)
+			k := sigma / (at.SD * at.SD) // ε_θ = k·(x − mean of X_t)
+			mean = st.A*mean + st.K*(k*(mean-at.Mean)-sigma*theta)
 			slope = (st.A+st.K*k)*slope - st.K*sigma
 			energy += st.K * st.K * sigma * sigma / (st.S * st.S)
 		}
-		kl := theta*energy + (mean-1.2)/0.36*slope
+		kl := theta*energy - oracle.Reward.Density().Score(mean)*slope
 		gradients := make([]float64, repeats)
 		for i := range gradients {
 			gradients[i], _ = varGradStep(t, p, diffusion.EulerMaruyama{}, theta, paths, 0, 100+i, noise.New(1))
@@ -99,7 +101,7 @@ func TestVarGradOnASubsetOfSteps(t *testing.T) {
 func TestVarGradLeavesOutDivergedPaths(t *testing.T) {
 	p := gaussians(t)
 	fit := func(broken int) (gradient, loss float64, err error) {
-		e := open(t)
+		e := oracle.Open(t)
 		h := learntMultiple{newLearnt(e, 0.5), p.optimum()}
 		s := p.sampler(e, diffusion.EulerMaruyama{}, 20, h)
 		o, err := NewVarGrad(s, h, plain, 0)
@@ -125,15 +127,15 @@ func TestVarGradLeavesOutDivergedPaths(t *testing.T) {
 		t.Fatalf("one of 512 paths diverged: %v", err)
 	}
 	// One path matters little to either.
-	near(t, "Var ℓ", gotLoss, loss, 0.1*loss)
-	near(t, "gradient", got, gradient, 0.2*math.Abs(gradient))
+	oracle.Near(t, "Var ℓ", gotLoss, loss, 0.1*loss)
+	oracle.Near(t, "gradient", got, gradient, 0.2*math.Abs(gradient))
 }
 
 // At h* ℓ is constant but for the discretisation: little variance is left, and little gradient.
 func TestVarGradVanishesAtTheOptimum(t *testing.T) {
 	p := gaussians(t)
 	at := func(scale float64) (gradient, loss float64) {
-		e := open(t)
+		e := oracle.Open(t)
 		h := learntMultiple{newLearnt(e, scale), p.optimum()}
 		s := p.sampler(e, diffusion.EulerMaruyama{}, 100, h)
 		o, err := NewVarGrad(s, h, plain, 0)

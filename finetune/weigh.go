@@ -92,20 +92,28 @@ func (w Weighted) keep(alpha []float64, key noise.Key) []float32 {
 	return kept
 }
 
-// Accepted returns n of the endpoints, row-major, kept by relaxed rejection (14) with the rate n/N: after the last iteration, one
-// more step toward the tilted law, as every iteration takes to learn from (Theorem 5). Paths are drawn systematically and not
-// one by one, so that there are exactly n, each kept with its probability α. None appears twice, but where fewer than n have a
-// positive weight, and, as c meets the rate to a millionth only, with a probability of millionths where α = 1. All paths must
-// be of one condition.
+// Accepted returns n endpoints of every group, row-major, kept by relaxed rejection (14) with the rate n over the paths of a group: after the
+// last iteration, one more step toward the tilted law, as every iteration takes to learn from (Theorem 5). Paths are drawn systematically
+// and not one by one, so that there are exactly n, each kept with its probability α. None appears twice, but where fewer than n have a
+// positive weight, and, as c meets the rate to a millionth only, with a probability of millionths where α = 1.
 func (w Weighted) Accepted(n int, key noise.Key) ([]float32, error) {
-	alpha, _, err := relax(w.LogW, float64(n)/float64(w.N))
-	if err != nil {
-		return nil, err
+	var kept []float32
+	for i, g := range w.groups() {
+		from := key
+		if w.Group > 0 {
+			from = key.At(i)
+		}
+		alpha, _, err := relax(w.LogW[g[0]:g[1]], float64(n)/float64(g[1]-g[0]))
+		if err != nil {
+			return nil, err
+		}
+		for j, a := range alpha {
+			alpha[j] = math.Log(a)
+		}
+		paths := diffusion.Paths{N: g[1] - g[0], Dim: w.Dim, X: w.X[g[0]*w.Dim : g[1]*w.Dim]}
+		kept = append(kept, steer.Particles{Paths: paths, LogW: alpha}.Resample(n, from)...)
 	}
-	for i, a := range alpha {
-		alpha[i] = math.Log(a)
-	}
-	return steer.Particles{Paths: w.Paths, LogW: alpha}.Resample(n, key), nil
+	return kept, nil
 }
 
 // Number is a float64 that JSON can carry: values that are not finite are written as null.

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/reward"
 )
 
@@ -116,11 +117,11 @@ func TestDiagnostics(t *testing.T) {
 	w := Weighted{Paths: diffusion.Paths{N: 4, Dim: 1, X: make([]float32, 4), Energy: []float64{1, 3, 2, 100}},
 		Reward: []float64{2, 4, -1, -inf}, LogW: []float64{math.Log(1), math.Log(2), math.Log(3), -inf}}
 	d := w.Diagnostics()
-	near(t, "mean reward", float64(d.Reward), 5./3, 1e-12)
-	near(t, "ESS", float64(d.ESS), 36./14/4, 1e-12)
-	near(t, "log Ẑ", float64(d.LogZ), math.Log(6./4), 1e-12)
-	near(t, "KL(P^h‖P)", float64(d.KLBase), 2, 1e-12)
-	near(t, "L_SC", float64(d.LSC), 1./3, 1e-12)
+	oracle.Near(t, "mean reward", float64(d.Reward), 5./3, 1e-12)
+	oracle.Near(t, "ESS", float64(d.ESS), 36./14/4, 1e-12)
+	oracle.Near(t, "log Ẑ", float64(d.LogZ), math.Log(6./4), 1e-12)
+	oracle.Near(t, "KL(P^h‖P)", float64(d.KLBase), 2, 1e-12)
+	oracle.Near(t, "L_SC", float64(d.LSC), 1./3, 1e-12)
 }
 
 // The estimate of KL(P^h‖P_tilted) is never negative and vanishes for equal weights, dead paths or not.
@@ -138,8 +139,8 @@ func TestKLIsNotNegative(t *testing.T) {
 	})
 	equal := Weighted{Paths: diffusion.Paths{N: 3, Dim: 1, X: make([]float32, 3), Energy: make([]float64, 3)},
 		Reward: make([]float64, 3), LogW: []float64{7, 7, 7}}
-	near(t, "KL of equal weights", float64(equal.Diagnostics().KL), 0, 1e-12)
-	near(t, "ESS of equal weights", float64(equal.Diagnostics().ESS), 1, 1e-12)
+	oracle.Near(t, "KL of equal weights", float64(equal.Diagnostics().KL), 0, 1e-12)
+	oracle.Near(t, "ESS of equal weights", float64(equal.Diagnostics().ESS), 1, 1e-12)
 }
 
 // JSON has no NaN: what is not finite is null.

@@ -12,6 +12,7 @@ import (
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
@@ -56,7 +57,7 @@ func TestLikelihoodIsExactForNormalData(t *testing.T) {
 		side, factor int
 		sigma        float64
 	}{{4, 2, 0.05}, {4, 2, 0.8}, {4, 4, 0.3}, {3, 1, 0.5}, {6, 3, 0.1}} {
-		e, image := open(t), []int{c.side, c.side, 1}
+		e, image := oracle.Open(t), []int{c.side, c.side, 1}
 		d := c.side * c.side
 		r, err := reward.NewInverse(e, reward.Average{Factor: c.factor}, c.sigma, image, 0, nil)
 		if err != nil {
@@ -113,7 +114,7 @@ func TestLikelihoodIsExactForNormalData(t *testing.T) {
 				want.MulVec(a.T(), &solved)
 				for j := range d {
 					wantEps := -sigma * alpha * want.AtVec(j) * (1 - ti)
-					near(t, fmt.Sprintf("%d/%d, σ = %g, %s: ε_h", c.side, c.factor, c.sigma, name), float64(got[i*d+j]), wantEps, 2e-5*(1+math.Abs(wantEps)/sigma))
+					oracle.Near(t, fmt.Sprintf("%d/%d, σ = %g, %s: ε_h", c.side, c.factor, c.sigma, name), got[i*d+j], wantEps, 2e-5*(1+math.Abs(wantEps)/sigma))
 				}
 			}
 		}
@@ -127,7 +128,7 @@ func TestLikelihoodIsExactForNormalData(t *testing.T) {
 // gradient for the row's own measurement too.
 func TestRewardInformedSeesTheMeasurement(t *testing.T) {
 	const sigma = 0.5
-	e := open(t)
+	e := oracle.Open(t)
 	a, image := reward.Average{Factor: 2}, []int{2, 2, 1}
 	r, err := reward.NewInverse(e, a, sigma, image, 0, nil)
 	if err != nil {
@@ -175,10 +176,10 @@ func TestRewardInformedSeesTheMeasurement(t *testing.T) {
 		}
 		g := (float64(y[i]) - mean) / 4 / (sigma * sigma)
 		for j := 4 * i; j < 4*i+4; j++ {
-			near(t, "NN2·g", float64(rest[j]), -level*(1-float64(ti))*g, 1e-5)
-			near(t, "what the network makes of y", float64(got[j]-rest[j]), level*alpha*float64(y[i]), 1e-5) // h = −α·NN1
+			oracle.Near(t, "NN2·g", rest[j], -level*(1-float64(ti))*g, 1e-5)
+			oracle.Near(t, "what the network makes of y", got[j]-rest[j], level*alpha*float64(y[i]), 1e-5) // h = −α·NN1
 			log := math.Copysign(math.Log1p(math.Abs(g)), g)
-			near(t, "what it makes of g", float64(compressed[j]-rest[j]), level*alpha*log, 1e-5)
+			oracle.Near(t, "what it makes of g", compressed[j]-rest[j], level*alpha*log, 1e-5)
 		}
 	}
 }

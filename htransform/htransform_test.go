@@ -12,6 +12,7 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/gmm"
 	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
@@ -22,22 +23,6 @@ var (
 	points   = []float32{0, 0, 1, -1, -0.5, 0.2, 2.5, 3, -1, 0.3}
 	times    = []float32{1e-4, 0.02, 0.2, 0.5, 0.8}
 )
-
-func open(t *testing.T) *engine.Engine {
-	t.Helper()
-	e, err := engine.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
-
-func near(t *testing.T, name string, got, want, tolerance float64) {
-	t.Helper()
-	if !(math.Abs(got-want) <= tolerance) {
-		t.Errorf("%s = %.8g, want %.8g ± %.2g", name, got, want, tolerance)
-	}
-}
 
 // laws are a prior, a reward and their tilted law in two dimensions.
 func laws(t *testing.T) (prior, density, tilted *gmm.Mixture) {
@@ -99,17 +84,17 @@ func each(fn func(i int, x []float64, alpha, sigma float64)) {
 // numerical derivatives of p^tilted_t/p_t.
 func TestExactAgainstHost(t *testing.T) {
 	prior, _, tilted := laws(t)
-	got := noiseOf(t, open(t), prior, htransform.Exact{Prior: prior, Tilted: tilted})[0]
+	got := noiseOf(t, oracle.Open(t), prior, htransform.Exact{Prior: prior, Tilted: tilted})[0]
 	each(func(i int, x []float64, alpha, sigma float64) {
 		p, q := prior.Diffuse(alpha, sigma), tilted.Diffuse(alpha, sigma)
 		a, b := p.Score(x), q.Score(x)
 		for j := range 2 {
-			near(t, "ε_h", float64(got[2*i+j]), -sigma*(b[j]-a[j]), 1e-4)
+			oracle.Near(t, "ε_h", got[2*i+j], -sigma*(b[j]-a[j]), 1e-4)
 			const d = 1e-5
 			up, down := append([]float64(nil), x...), append([]float64(nil), x...)
 			up[j], down[j] = x[j]+d, x[j]-d
 			slope := (q.LogDensity(up) - p.LogDensity(up) - q.LogDensity(down) + p.LogDensity(down)) / (2 * d)
-			near(t, "ε_h by (6)", float64(got[2*i+j]), -sigma*slope, 1e-4)
+			oracle.Near(t, "ε_h by (6)", got[2*i+j], -sigma*slope, 1e-4)
 		}
 	})
 }
@@ -117,7 +102,7 @@ func TestExactAgainstHost(t *testing.T) {
 // At the start NN1 = 0 and NN2 = (1−t)·SiLU(0.02): weak guidance by the reward's gradient at Tweedie's estimate.
 func TestRewardInformedStart(t *testing.T) {
 	prior, density, _ := laws(t)
-	e := open(t)
+	e := oracle.Open(t)
 	h := informed(e, reward.Mixture{Density: density}, 2)
 	out := noiseOf(t, e, prior, h, "/h/nn1/out/weights", "/h/nn1/out/bias", "/h/nn2/out/bias")
 	silu := 0.02 / (1 + math.Exp(-0.02))
@@ -125,12 +110,12 @@ func TestRewardInformedStart(t *testing.T) {
 		score := prior.Diffuse(alpha, sigma).Score(x)
 		g := density.Score([]float64{(x[0] + sigma*sigma*score[0]) / alpha, (x[1] + sigma*sigma*score[1]) / alpha})
 		for j := range 2 {
-			near(t, "ε_h", float64(out[0][2*i+j]), -sigma*(1-float64(times[i]))*silu*g[j], 2e-4*sigma*silu*(1+math.Abs(g[j])))
+			oracle.Near(t, "ε_h", out[0][2*i+j], -sigma*(1-float64(times[i]))*silu*g[j], 2e-4*sigma*silu*(1+math.Abs(g[j])))
 		}
 	})
 	// NN1 is zero and g detached, so nothing of the control depends on x differentiably: the base is never differentiated.
 	for _, v := range out[1] {
-		near(t, "gradient with respect to x", float64(v), 0, 0)
+		oracle.Near(t, "gradient with respect to x", v, 0, 0)
 	}
 	// Both networks learn from the first step on.
 	for k, name := range []string{"weights of NN1", "bias of NN1", "bias of NN2"} {
@@ -147,7 +132,7 @@ func TestRewardInformedStart(t *testing.T) {
 // With NN1 = 0 whatever NN2 is, the control stays a multiple of g that depends on t only.
 func TestScaleIsAScalarOfTime(t *testing.T) {
 	prior, density, _ := laws(t)
-	e := open(t)
+	e := oracle.Open(t)
 	h := informed(e, reward.Mixture{Density: density}, 2)
 	h.NN2 = nn.MLP{Scope: e.Scope("/other"), In: nn.TimeFeatures, Out: 1, Width: 8, Depth: 3}
 	h.NN2.Init(noise.New(2), 1, 0.5)
@@ -157,7 +142,7 @@ func TestScaleIsAScalarOfTime(t *testing.T) {
 		score := prior.Diffuse(alpha, sigma).Score(x)
 		g := density.Score([]float64{(x[0] + sigma*sigma*score[0]) / alpha, (x[1] + sigma*sigma*score[1]) / alpha})
 		scale := -float64(got[2*i]) / (sigma * g[0])
-		near(t, "second coordinate by the scale of the first", float64(got[2*i+1]), -sigma*scale*g[1], 1e-3*sigma*math.Abs(scale)*(1+math.Abs(g[1])))
+		oracle.Near(t, "second coordinate by the scale of the first", got[2*i+1], -sigma*scale*g[1], 1e-3*sigma*math.Abs(scale)*(1+math.Abs(g[1])))
 		scales = append(scales, scale)
 	})
 	if scales[1] == scales[2] {
@@ -176,22 +161,22 @@ func vector(e *engine.Engine, path string, in, out int) nn.Network {
 
 func TestRewardFreeStartsAtZero(t *testing.T) {
 	prior, _, _ := laws(t)
-	e := open(t)
+	e := oracle.Open(t)
 	h := htransform.RewardFree{NN1: vector(e, "/h/nn1", 4, 2)}
 	out := noiseOf(t, e, prior, h, "/h/nn1/out/weights")
 	for _, v := range out[0] {
-		near(t, "ε_h", float64(v), 0, 0)
+		oracle.Near(t, "ε_h", v, 0, 0)
 	}
 	// A bias b of the last layer is a change of the velocity: h = −α·b.
-	e = open(t)
+	e = oracle.Open(t)
 	h = htransform.RewardFree{NN1: vector(e, "/h/nn1", 4, 2)}
 	if err := e.Params.GetVariable("/h/nn1/out/bias").SetValue(engine.Rows([]float32{2, -3})); err != nil {
 		t.Fatal(err)
 	}
 	got := noiseOf(t, e, prior, h)[0]
 	each(func(i int, _ []float64, alpha, sigma float64) {
-		near(t, "ε_h", float64(got[2*i]), 2*sigma*alpha, 1e-5)
-		near(t, "ε_h", float64(got[2*i+1]), -3*sigma*alpha, 1e-5)
+		oracle.Near(t, "ε_h", got[2*i], 2*sigma*alpha, 1e-5)
+		oracle.Near(t, "ε_h", got[2*i+1], -3*sigma*alpha, 1e-5)
 	})
 }
 
@@ -199,13 +184,13 @@ func TestRewardFreeStartsAtZero(t *testing.T) {
 // is 0 and whose score is −x at all times.
 func TestTuned(t *testing.T) {
 	prior, _, _ := laws(t)
-	e := open(t)
+	e := oracle.Open(t)
 	h := htransform.RewardFree{NN1: vector(e, "/h/nn1", 4, 2), Tuned: true}
 	got := noiseOf(t, e, prior, h)[0]
 	each(func(i int, x []float64, alpha, sigma float64) {
 		score := prior.Diffuse(alpha, sigma).Score(x)
 		for j := range 2 {
-			near(t, "ε_h", float64(got[2*i+j]), -sigma*sigma*(-x[j]-score[j]), 2e-4)
+			oracle.Near(t, "ε_h", got[2*i+j], -sigma*sigma*(-x[j]-score[j]), 2e-4)
 		}
 	})
 }
@@ -213,7 +198,7 @@ func TestTuned(t *testing.T) {
 // What is learned lists all its parameters, and within other scopes reads those there and no others.
 func TestLearned(t *testing.T) {
 	prior, density, _ := laws(t)
-	e, other := open(t), open(t)
+	e, other := oracle.Open(t), oracle.Open(t)
 	r := reward.Mixture{Density: density}
 	for name, c := range map[string]struct {
 		h, there htransform.Learned
@@ -247,7 +232,7 @@ func TestLearned(t *testing.T) {
 
 // Controls keep the shape of their samples, images included.
 func TestShapes(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	r, err := reward.NewGraphed(e, []int{2, 3, 1}, 0, func(x *graph.Node) *graph.Node { return graph.ReduceSum(x, 1, 2, 3) })
 	if err != nil {
 		t.Fatal(err)

@@ -11,19 +11,11 @@ import (
 
 	"github.com/doob-diffusion/doob/cpu"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/op"
 )
-
-func openBackend(t *testing.T, name string) *engine.Engine {
-	t.Helper()
-	e, err := engine.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
 
 // task is a network and its training on a fixed stream of random batches.
 type task struct {
@@ -61,7 +53,7 @@ func tasks() []task {
 // train returns the losses of 50 steps, and all parameters and averages after them.
 func train(t *testing.T, c task, backend string) (losses []float64, state [][]float32) {
 	t.Helper()
-	e := openBackend(t, backend)
+	e := oracle.OpenOn(t, backend)
 	loss := c.start(e)
 	trainer, err := nn.NewTrainer(e, variables(e, "/n"), nn.Optimizer{LearningRate: 2e-3, WeightDecay: 0.01, EMA: 0.99}, loss)
 	if err != nil {
@@ -148,7 +140,7 @@ func TestOperationsOnEveryBackend(t *testing.T) {
 	}
 	for _, o := range operations {
 		run := func(backend string) [][]float32 {
-			e := openBackend(t, backend)
+			e := oracle.OpenOn(t, backend)
 			program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
 				y := o.apply(in)
 				// A loss in which every element has a weight of its own.

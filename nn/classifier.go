@@ -15,16 +15,9 @@ func (c CNN) LogProbabilities(x *graph.Node) *graph.Node {
 	return graph.LogSoftmax(c.Apply(nil, x), -1)
 }
 
-// Classification are the settings of a classifier's training.
-type Classification struct {
-	Steps     int       `yaml:"steps"`
-	Batch     int       `yaml:"batch"`
-	Optimizer Optimizer `yaml:",inline"`
-}
-
-// Trainer compiles the cross-entropy, with a learning rate that falls to zero over Steps. The inputs of a step are images
-// [Batch, height, width, In] and labels [Batch], int32.
-func (s Classification) Trainer(e *engine.Engine, c CNN) (*Trainer, error) {
+// Trainer compiles the cross-entropy, with a learning rate that falls to zero over the steps. The inputs of a step are images
+// [batch, height, width, In] and labels [batch], int32.
+func (c CNN) Trainer(e *engine.Engine, s Training) (*Trainer, error) {
 	trainer, err := NewTrainer(e, c.Parameters(), s.Optimizer, func(in []*graph.Node) *graph.Node {
 		truth := graph.OneHot(in[1], c.Out, in[0].DType())
 		return graph.Neg(graph.ReduceAllMean(graph.ReduceSum(graph.Mul(truth, c.LogProbabilities(in[0])), -1)))

@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -40,7 +41,7 @@ func classify(t *testing.T, e *engine.Engine, c nn.CNN, x []float32, height, wid
 
 // The architecture, layer by layer in float64.
 func TestCNNAgainstReference(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	c := begin(smallCNN(e), 1, 1, 0)
 	randomize(t, e)
 	const height, width = 8, 12
@@ -70,16 +71,16 @@ func TestCNNAgainstReference(t *testing.T) {
 			}
 		}
 		for k, want := range mean {
-			near(t, fmt.Sprintf("feature %d of image %d", k, image), float64(features[image*16+k]), want, 1e-4*(1+math.Abs(want)))
+			oracle.Near(t, fmt.Sprintf("feature %d of image %d", k, image), features[image*16+k], want, 1e-4*(1+math.Abs(want)))
 		}
 		for k, want := range r.dense("out", mean) {
-			near(t, fmt.Sprintf("result %d of image %d", k, image), float64(result[image*3+k]), want, 1e-4*(1+math.Abs(want)))
+			oracle.Near(t, fmt.Sprintf("result %d of image %d", k, image), result[image*3+k], want, 1e-4*(1+math.Abs(want)))
 		}
 	}
 }
 
 func TestCNNInit(t *testing.T) {
-	a, b := open(t), open(t)
+	a, b := oracle.Open(t), oracle.Open(t)
 	b.Scope("/before").VariableWithValue("w", float32(1))
 	c := begin(nn.CNN{Scope: a.Scope("/u"), In: 1, Out: 10}, 7, 0.5, 0.25)
 	nn.CNN{Scope: b.Scope("/u"), In: 1, Out: 10}.Init(noise.New(7), 0.5, 0.25)
@@ -110,7 +111,7 @@ func TestCNNInit(t *testing.T) {
 	for _, v := range value(t, a, "/u/out/weights") {
 		square += float64(v) * float64(v) * 64 / 640
 	}
-	near(t, "variance times fan-in of the last weights", square, 0.25, 4*0.25*math.Sqrt(2/640.))
+	oracle.Near(t, "variance times fan-in of the last weights", square, 0.25, 4*0.25*math.Sqrt(2/640.))
 	result, features := classify(t, a, c, images(3, 28*28), 28, 28)
 	if len(features) != 3*64 || len(result) != 3*10 {
 		t.Errorf("%d features and %d results of 3 images", len(features), len(result))
@@ -118,12 +119,12 @@ func TestCNNInit(t *testing.T) {
 	c = begin(c.At(a.Scope("/constant")), 1, 0, 0.75)
 	constant, _ := classify(t, a, c, images(2, 28*28), 28, 28)
 	for _, v := range constant {
-		near(t, "result with last = 0", float64(v), 0.75, 0)
+		oracle.Near(t, "result with last = 0", v, 0.75, 0)
 	}
 }
 
 func TestCNNTreatsImagesAlone(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	c := begin(smallCNN(e), 1, 1, 0)
 	randomize(t, e)
 	const size = 7 * 6 * 2 // odd sizes are rounded up
@@ -132,14 +133,14 @@ func TestCNNTreatsImagesAlone(t *testing.T) {
 	for i := range 3 {
 		alone, _ := classify(t, e, c, x[i*size:(i+1)*size], 7, 6)
 		for j, v := range alone {
-			near(t, fmt.Sprintf("image %d alone", i), float64(v), float64(all[i*3+j]), 1e-4*(1+math.Abs(float64(v))))
+			oracle.Near(t, fmt.Sprintf("image %d alone", i), v, float64(all[i*3+j]), 1e-4*(1+math.Abs(float64(v))))
 		}
 	}
 }
 
 // Every parameter's gradient against a difference in a random direction, in float64.
 func TestCNNGradient(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	c := begin(smallCNN(e), 1, 1, 0)
 	randomize(t, e)
 	parameters := variables(e, "/u")
@@ -194,7 +195,7 @@ func TestCNNGradient(t *testing.T) {
 		}
 		got := at(up) - at(down)
 		at(start)
-		near(t, "change of the loss with "+p.Path(), got, want, 1e-3*math.Abs(want)+1e-8)
+		oracle.Near(t, "change of the loss with "+p.Path(), got, want, 1e-3*math.Abs(want)+1e-8)
 		if size == 0 {
 			t.Errorf("%s has no gradient: it is not used", p.Path())
 		}
@@ -204,7 +205,7 @@ func TestCNNGradient(t *testing.T) {
 // Rows and columns, wherever they are, under noise: a dense network of the mean pixels could not tell them apart.
 func TestCNNLearns(t *testing.T) {
 	train := func() (first, last float64, right int) {
-		e := open(t)
+		e := oracle.Open(t)
 		c := begin(nn.CNN{Scope: e.Scope("/u"), In: 1, Out: 2, Width: 8}, 1, 0, 0)
 		trainer, err := nn.NewTrainer(e, variables(e, "/u"), nn.Optimizer{LearningRate: 1e-2}, func(in []*graph.Node) *graph.Node {
 			truth := graph.OneHot(in[1], 2, in[0].DType())
@@ -279,7 +280,7 @@ func TestCNNErrors(t *testing.T) {
 					err = r.(error)
 				}
 			}()
-			e := open(t)
+			e := oracle.Open(t)
 			c.c.Scope = e.Scope("/u")
 			c.c.Init(noise.New(1), 1, 0)
 			size := 1

@@ -11,18 +11,10 @@ import (
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
-
-func open(t *testing.T) *engine.Engine {
-	t.Helper()
-	e, err := engine.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
 
 // begin creates the parameters of a network and returns it, of its own type.
 func begin[N nn.Network](n N, seed uint64, last, bias float64) N {
@@ -43,13 +35,6 @@ func value(t *testing.T, e *engine.Engine, path string) []float32 {
 		t.Fatalf("no parameter %s", path)
 	}
 	return tensors.MustCopyFlatData[float32](v.MustValue())
-}
-
-func near(t *testing.T, name string, got, want, tolerance float64) {
-	t.Helper()
-	if !(math.Abs(got-want) <= tolerance) {
-		t.Errorf("%s = %.8g, want %.8g ± %.2g", name, got, want, tolerance)
-	}
 }
 
 // dense is y = x·W + b on the host, with the parameters below path.
@@ -73,7 +58,7 @@ func TestMLPAgainstHost(t *testing.T) {
 		octaves int
 	}{{false, 0}, {true, 0}, {false, 3}, {true, 1}} {
 		timed := c.timed
-		e := open(t)
+		e := oracle.Open(t)
 		m := begin(nn.MLP{Scope: e.Scope("/h"), In: 3, Out: 2, Width: 8, Depth: 3, Timed: timed, Octaves: c.octaves}, 1, 1, 0.25)
 		// Biases start at zero; make them tell.
 		for _, path := range []string{"/h/hidden_0/bias", "/h/hidden_2/bias"} {
@@ -128,10 +113,10 @@ func TestMLPAgainstHost(t *testing.T) {
 				h = y
 			}
 			for j, want := range h {
-				near(t, "feature", float64(features[8*row+j]), want, 2e-3) // phases of 1000 in float32
+				oracle.Near(t, "feature", features[8*row+j], want, 2e-3) // phases of 1000 in float32
 			}
 			for j, want := range dense(t, e, "/h/out", h) {
-				near(t, "output", float64(got[2*row+j]), want, 3e-3)
+				oracle.Near(t, "output", got[2*row+j], want, 3e-3)
 			}
 		}
 	}
@@ -145,7 +130,7 @@ func TestInit(t *testing.T) {
 		m.Scope = e.Scope(path)
 		m.Init(noise.New(seed), 0.5, 0.02)
 	}
-	a, b := open(t), open(t)
+	a, b := oracle.Open(t), oracle.Open(t)
 	create(a, "/x", 1)
 	create(a, "/h", 1)
 	create(b, "/h", 1) // first here
@@ -171,18 +156,18 @@ func TestInit(t *testing.T) {
 		for _, v := range w {
 			square += float64(v) * float64(v) / float64(len(w))
 		}
-		near(t, "sd of "+c.path, math.Sqrt(square), c.sd, 4*c.sd/math.Sqrt(2*float64(len(w))))
+		oracle.Near(t, "sd of "+c.path, math.Sqrt(square), c.sd, 4*c.sd/math.Sqrt(2*float64(len(w))))
 	}
 	for _, v := range value(t, a, "/h/hidden_0/bias") {
-		near(t, "hidden bias", float64(v), 0, 0)
+		oracle.Near(t, "hidden bias", v, 0, 0)
 	}
 	for _, v := range value(t, a, "/h/out/bias") {
-		near(t, "last bias", float64(v), float64(float32(0.02)), 0)
+		oracle.Near(t, "last bias", v, float64(float32(0.02)), 0)
 	}
 }
 
 func TestZeroLastLayerIsConstant(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	m := begin(nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 2, Width: 8, Depth: 2, Timed: true}, 1, 0, 0.3)
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{m.Dense(in[1], in[0])} })
 	if err != nil {
@@ -193,12 +178,12 @@ func TestZeroLastLayerIsConstant(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, v := range tensors.MustCopyFlatData[float32](out[0]) {
-		near(t, "output", float64(v), float64(float32(0.3)), 0)
+		oracle.Near(t, "output", v, float64(float32(0.3)), 0)
 	}
 }
 
 func TestMissingParameters(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	m := nn.MLP{Scope: e.Scope("/h"), In: 2, Out: 2, Width: 8, Depth: 1}
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{m.Dense(nil, in[0])} })
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -20,7 +21,7 @@ import (
 // A network on patches is the network on images whose channels are the pixels of a patch, there and back.
 func TestPatch(t *testing.T) {
 	const n, side, patch = 3, 8, 2
-	e := open(t)
+	e := oracle.Open(t)
 	u := tiny(e)
 	u.Patch = patch
 	u.Init(noise.New(1), 1, 0)
@@ -70,7 +71,7 @@ func TestPatch(t *testing.T) {
 
 // A copy with more inputs is the same function of the first of them, but can learn from the others.
 func TestCopy(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	u := tiny(e)
 	u.Patch = 2
 	u.Init(noise.New(1), 1, 0)
@@ -120,7 +121,7 @@ func TestCopy(t *testing.T) {
 		"fewer inputs":    func(u *nn.UNet) { u.In = 1 },
 		"further outputs": func(u *nn.UNet) { u.Out = 4 },
 	} {
-		e := open(t)
+		e := oracle.Open(t)
 		u := begin(tiny(e), 1, 1, 0)
 		other := u.At(e.Scope("/other"))
 		change(&other)
@@ -140,7 +141,7 @@ func TestCopy(t *testing.T) {
 
 // So it is for perceptrons, whose inputs are joined by their octaves, and for classifiers.
 func TestCopyOfOthers(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	few, many := nn.MLP{In: 2, Out: 2, Width: 8, Depth: 2, Octaves: 2, Timed: true}, nn.MLP{In: 6, Out: 2, Width: 8, Depth: 2, Octaves: 2, Timed: true}
 	a, b := begin(few.At(e.Scope("/a")), 1, 1, 0), begin(many.At(e.Scope("/b")), 2, 1, 0)
 	c, d := begin(nn.CNN{Scope: e.Scope("/c"), In: 2, Out: 3, Width: 8}, 1, 1, 0), begin(nn.CNN{Scope: e.Scope("/d"), In: 3, Out: 3, Width: 8}, 2, 1, 0)
@@ -163,7 +164,7 @@ func TestCopyOfOthers(t *testing.T) {
 	for k := 0; k < 4; k += 2 {
 		want, got := tensors.MustCopyFlatData[float32](out[k]), tensors.MustCopyFlatData[float32](out[k+1])
 		for i := range want {
-			near(t, "value", float64(got[i]), float64(want[i]), 2e-5*(1+math.Abs(float64(want[i]))))
+			oracle.Near(t, "value", got[i], float64(want[i]), 2e-5*(1+math.Abs(float64(want[i]))))
 		}
 	}
 	if nn.Copy(a, c) == nil || nn.Copy(a, b) == nil {
@@ -174,7 +175,7 @@ func TestCopyOfOthers(t *testing.T) {
 // A network lists its parameters by path, wherever they are, and reads the place that it is said to have.
 func TestWithin(t *testing.T) {
 	for _, n := range []nn.Network{nn.MLP{In: 2, Out: 2, Width: 8, Depth: 2}, nn.UNet{In: 2, Out: 2, Width: 8, Multipliers: []int{1}}, nn.CNN{In: 2, Out: 2}} {
-		e := open(t)
+		e := oracle.Open(t)
 		e.Scope("/hh").VariableWithValue("other", float32(1))
 		n = n.Within(func(*model.Scope) *model.Scope { return e.Scope("/h") }).Init(noise.New(1), 1, 0)
 		trainer, err := nn.NewTrainer(e, n.Parameters(), nn.Optimizer{}, func(in []*graph.Node) *graph.Node {
@@ -205,7 +206,7 @@ func TestWithin(t *testing.T) {
 
 // Sizes are read and written as settings, and nothing else is: JSON is what networks that are stored are found by.
 func TestSizesAsSettings(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	for _, c := range []struct {
 		n    nn.Network
 		json string
@@ -229,7 +230,7 @@ func TestSizesAsSettings(t *testing.T) {
 
 // The inputs of a perceptron are flattened, and its result has the shape of the first.
 func TestMLPApply(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	m := begin(nn.MLP{Scope: e.Scope("/m"), In: 12, Out: 6, Width: 8, Depth: 1, Timed: true}, 1, 1, 0)
 	a, b := images(2, 6), images(2, 6)
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {

@@ -25,6 +25,13 @@ type Optimizer struct {
 
 const beta1, beta2, epsilon = 0.9, 0.999, 1e-8
 
+// Training are the settings of a network's training on data.
+type Training struct {
+	Steps     int       `yaml:"steps"`
+	Batch     int       `yaml:"batch"` // examples in a step
+	Optimizer Optimizer `yaml:",inline"`
+}
+
 // Trainer minimises one loss over some parameters. Its state, like the parameters, are variables of the engine: moments
 // under /optimizer/<path>, averages under /ema/<path>.
 type Trainer struct {

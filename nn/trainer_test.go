@@ -14,13 +14,14 @@ import (
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 )
 
 // bowl is an engine with three parameters of ½Σ(p·scale − target)², in two tensors.
 func bowl(t *testing.T, options nn.Optimizer) (*engine.Engine, *nn.Trainer) {
 	t.Helper()
-	e := open(t)
+	e := oracle.Open(t)
 	e.Scope("/h").VariableWithValue("a", []float32{1, -2})
 	e.Scope("/h/deep").VariableWithValue("b", []float32{0.5})
 	e.Scope("/h2").VariableWithValue("a", []float32{7}) // not below /h
@@ -91,13 +92,13 @@ func TestTrainerAgainstReference(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				near(t, fmt.Sprintf("loss before step %d", k), loss, want, 2e-5*(1+want))
+				oracle.Near(t, fmt.Sprintf("loss before step %d", k), loss, want, 2e-5*(1+want))
 			}
 			got := slices.Concat(value(t, e, "/h/a"), value(t, e, "/h/deep/b"))
 			ema := slices.Concat(value(t, e, nn.Averaged("/h/a")), value(t, e, nn.Averaged("/h/deep/b")))
 			for i := range p {
-				near(t, "parameter", float64(got[i]), p[i], 2e-5)
-				near(t, "average", float64(ema[i]), average[i], 2e-5)
+				oracle.Near(t, "parameter", got[i], p[i], 2e-5)
+				oracle.Near(t, "average", ema[i], average[i], 2e-5)
 			}
 			if got := value(t, e, "/h2/a"); got[0] != 7 {
 				t.Errorf("a parameter that is not below the path became %g", got[0])
@@ -125,7 +126,7 @@ func TestCosineDecayEnds(t *testing.T) {
 		return moved
 	}
 	first := step()
-	near(t, "first step of both parameters", first, 0.2, 1e-3)
+	oracle.Near(t, "first step of both parameters", first, 0.2, 1e-3)
 	var last float64
 	for range steps - 1 {
 		last = step()
@@ -133,7 +134,7 @@ func TestCosineDecayEnds(t *testing.T) {
 	if last > 0.002*first {
 		t.Errorf("last step moves by %g, the first by %g", last, first)
 	}
-	near(t, "step after the end", step(), 0, 0)
+	oracle.Near(t, "step after the end", step(), 0, 0)
 }
 
 // What is not finite is reported by the name of the first tensor that has it, and leaves parameters and moments alone.
@@ -198,7 +199,7 @@ func TestNotFinite(t *testing.T) {
 
 // The loss √(p²·x) is finite at x = 0, its gradient ½·2px/√0 is not a number. Labels are no matter for doubt, images are.
 func TestGradientIsNaN(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	e.Scope("/h").VariableWithValue("a", []float32{1, -2})
 	e.Scope("/h").VariableWithValue("scalar", float32(3))
 	trainer, err := nn.NewTrainer(e, variables(e, "/h"), nn.Optimizer{}, func(in []*graph.Node) *graph.Node {
@@ -284,14 +285,14 @@ func TestRunInParts(t *testing.T) {
 }
 
 func TestNothingToTrain(t *testing.T) {
-	if _, err := nn.NewTrainer(open(t), nil, nn.Optimizer{}, func(in []*graph.Node) *graph.Node { return in[0] }); err == nil {
+	if _, err := nn.NewTrainer(oracle.Open(t), nil, nn.Optimizer{}, func(in []*graph.Node) *graph.Node { return in[0] }); err == nil {
 		t.Error("no error")
 	}
 }
 
 // A trainer writes to its own engine only: parameters of another one, such as the origin of a fork, would lose their values.
 func TestParametersOfAnotherEngine(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	p := e.Scope("/h").VariableWithValue("a", []float32{1})
 	fork := e.Fork()
 	fork.Scope("/h").VariableWithValue("a", []float32{1})

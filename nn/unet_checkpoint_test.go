@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -71,7 +72,7 @@ func compare[T float32 | float64](t *testing.T, e *engine.Engine, u nn.UNet, tol
 			}
 		}
 		for i, v := range got {
-			near(t, fmt.Sprintf("%s[%d] on %s with %d blocks in %T", name, i, e.Name, u.Blocks, v), float64(v), float64(want[name][i]), tolerance*size)
+			oracle.Near(t, fmt.Sprintf("%s[%d] on %s with %d blocks in %T", name, i, e.Name, u.Blocks, v), v, float64(want[name][i]), tolerance*size)
 		}
 	}
 	return numbers
@@ -82,7 +83,7 @@ func compare[T float32 | float64](t *testing.T, e *engine.Engine, u nn.UNet, tol
 func TestCheckpointChangesNothing(t *testing.T) {
 	for _, backend := range []string{"go", "cpu", "cpu:direct"} {
 		for _, blocks := range []int{1, 3} {
-			e := openBackend(t, backend)
+			e := oracle.OpenOn(t, backend)
 			u := tiny(e)
 			u.Blocks = blocks
 			u.Init(noise.New(1), 1, 0)
@@ -113,7 +114,7 @@ func TestCheckpointSavesMemory(t *testing.T) {
 	const batch, side = 8, 64
 	var bytes, losses [2]float64
 	for i, checkpoint := range []bool{false, true} {
-		e := open(t)
+		e := oracle.Open(t)
 		u := begin(nn.UNet{Scope: e.Scope("/u"), In: 1, Out: 1, Width: 16, Multipliers: []int{1, 1, 1, 1}, Blocks: 3, Checkpoint: checkpoint}, 1, 1, 0)
 		trainer, err := nn.NewTrainer(e, variables(e, "/u"), nn.Optimizer{}, func(in []*graph.Node) *graph.Node {
 			return graph.ReduceAllMean(graph.Square(graph.Sub(u.Apply(in[1], in[0]), in[2])))
@@ -135,12 +136,12 @@ func TestCheckpointSavesMemory(t *testing.T) {
 	if !(bytes[1] < 0.6*bytes[0]) {
 		t.Errorf("training takes %.1f MB with checkpoints and %.1f MB without: want at most 0.6 of it", bytes[1]/1e6, bytes[0]/1e6)
 	}
-	near(t, "loss after a step", losses[1], losses[0], 1e-5*losses[0])
+	oracle.Near(t, "loss after a step", losses[1], losses[0], 1e-5*losses[0])
 }
 
 // What is made of a gradient, such as guidance times a factor that is learned, does not have that gradient computed again.
 func TestCheckpointKeepsGradients(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	u := tiny(e)
 	u.Checkpoint = true
 	u.Init(noise.New(1), 1, 0)
@@ -175,5 +176,5 @@ func TestCheckpointKeepsGradients(t *testing.T) {
 	}
 	// (f·g)² has the slope 2·f·g², f being ½.
 	want := float64(tensors.ToScalar[float32](out[1]))
-	near(t, "slope", float64(tensors.ToScalar[float32](out[0])), want, 1e-5*want)
+	oracle.Near(t, "slope", tensors.ToScalar[float32](out[0]), want, 1e-5*want)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // picture is one image on the host: pixels in rows, each with its channels.
@@ -193,7 +194,7 @@ func (r reference) apply(p picture, at float64) picture {
 }
 
 func TestUNetAgainstReference(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	u := begin(tiny(e), 1, 1, 0)
 	randomize(t, e)
 	const height, width, at = 4, 6, 0.25
@@ -205,7 +206,7 @@ func TestUNetAgainstReference(t *testing.T) {
 	got := apply(t, e, u, x, height, width, at)
 	for i, pixel := range (reference{t, e}).apply(p, at).pixels {
 		for c, want := range pixel {
-			near(t, fmt.Sprintf("pixel %d, channel %d", i, c), float64(got[3*i+c]), want, 1e-3*(1+math.Abs(want)))
+			oracle.Near(t, fmt.Sprintf("pixel %d, channel %d", i, c), got[3*i+c], want, 1e-3*(1+math.Abs(want)))
 		}
 	}
 }

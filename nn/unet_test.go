@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -61,7 +62,7 @@ func images(n, size int) []float32 {
 
 // Images of a batch do not see one another, and one time for all is the same as a time for each.
 func TestUNetTreatsImagesAlone(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	u := begin(tiny(e), 1, 1, 0)
 	randomize(t, e)
 	const size, result = 4 * 6 * 2, 4 * 6 * 3
@@ -70,7 +71,7 @@ func TestUNetTreatsImagesAlone(t *testing.T) {
 	for i, at := range []float32{0.1, 0.5, 0.9} {
 		alone := apply(t, e, u, x[i*size:(i+1)*size], 4, 6, at)
 		for j, v := range alone {
-			near(t, fmt.Sprintf("image %d alone", i), float64(v), float64(all[i*result+j]), 1e-4)
+			oracle.Near(t, fmt.Sprintf("image %d alone", i), v, float64(all[i*result+j]), 1e-4)
 		}
 	}
 	if same, each := apply(t, e, u, x, 4, 6, 0.3), apply(t, e, u, x, 4, 6, 0.3, 0.3, 0.3); !slices.Equal(same, each) {
@@ -82,7 +83,7 @@ func TestUNetTreatsImagesAlone(t *testing.T) {
 }
 
 func TestUNetInit(t *testing.T) {
-	a, b := open(t), open(t)
+	a, b := oracle.Open(t), oracle.Open(t)
 	b.Scope("/before").VariableWithValue("w", float32(1))
 	u := tiny(a)
 	for _, e := range []*engine.Engine{a, b} {
@@ -111,7 +112,7 @@ func TestUNetInit(t *testing.T) {
 			case p.Path() == "/u/out/conv/weights":
 				want = 0.25
 			}
-			near(t, "variance times fan-in of "+p.Path(), square, want, 4*want*math.Sqrt(2/float64(len(v))))
+			oracle.Near(t, "variance times fan-in of "+p.Path(), square, want, 4*want*math.Sqrt(2/float64(len(v))))
 		}
 	}
 	if got := u.Size(); got != total {
@@ -125,7 +126,7 @@ func TestUNetInit(t *testing.T) {
 	}
 	u = begin(tiny(b).At(b.Scope("/constant")), 1, 0, 0.75)
 	for _, v := range apply(t, b, u, images(2, 4*4*2), 4, 4, 0.5) {
-		near(t, "output with last = 0", float64(v), 0.75, 0)
+		oracle.Near(t, "output with last = 0", v, 0.75, 0)
 	}
 }
 
@@ -134,7 +135,7 @@ func TestUNetFLOPs(t *testing.T) {
 	// the pairs, 9·4·3 for the output; and once the embedding, 4·16 + 16·16, and three times 16·2·4.
 	u := nn.UNet{In: 2, Out: 3, Width: 4, Multipliers: []int{1}}
 	want := 2 * (12*(9*2*4+2*9*4*4+4*4*4+9*4*3) + 2*12*12*4 + 4*16 + 16*16 + 3*16*2*4)
-	near(t, "one level", u.FLOPs(6, 2), float64(want), 0)
+	oracle.Near(t, "one level", u.FLOPs(6, 2), float64(want), 0)
 	// The network of the benchmark, layer by layer at 28×28, 14×14 and 7×7 (two per product).
 	reference := nn.UNet{In: 1, Out: 1, Width: 64}
 	full, half, quarter := 28*28, 14*14, 7*7
@@ -142,13 +143,13 @@ func TestUNetFLOPs(t *testing.T) {
 		quarter*(9*(128*256+256*256)+128*256) + quarter*4*256*256 + 2*quarter*quarter*256 + // bottom
 		half*(9*(256*128+256*128+128*128)+256*128) + full*(9*(128*64+128*64+64*64)+128*64) + full*9*64 + // up
 		64*256 + 256*256 + 2*256*((64+64)+(64+128)+(128+256)+(256+128)+(128+64)+64) // time
-	near(t, "reference", reference.FLOPs(28, 28), 2*float64(want), 0)
+	oracle.Near(t, "reference", reference.FLOPs(28, 28), 2*float64(want), 0)
 }
 
 // Every parameter's gradient against central differences. The parameters are float32, the network runs in float64, so
 // that the difference of two losses is exact enough.
 func TestUNetGradient(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	u := begin(tiny(e), 1, 1, 0)
 	randomize(t, e)
 	parameters := variables(e, "/u")
@@ -190,7 +191,7 @@ func TestUNetGradient(t *testing.T) {
 		x[i] = v + h
 		up := at()
 		x[i] = v - h
-		near(t, fmt.Sprintf("gradient of pixel %d", i), g, (up-at())/(2*h), 1e-7)
+		oracle.Near(t, fmt.Sprintf("gradient of pixel %d", i), g, (up-at())/(2*h), 1e-7)
 		x[i] = v
 	}
 	r := rand.New(rand.NewPCG(1, 2))
@@ -214,7 +215,7 @@ func TestUNetGradient(t *testing.T) {
 		}
 		got := set(up) - set(down)
 		set(start)
-		near(t, "change of the loss with "+p.Path(), got, want, 1e-4*math.Abs(want)+1e-9)
+		oracle.Near(t, "change of the loss with "+p.Path(), got, want, 1e-4*math.Abs(want)+1e-9)
 		// Keys get no gradient from their bias: it adds the same number to all logits of a query.
 		if size == 0 && !strings.HasSuffix(p.Path(), "key/bias") {
 			t.Errorf("%s has no gradient: it is not used", p.Path())
@@ -224,7 +225,7 @@ func TestUNetGradient(t *testing.T) {
 
 // The network learns to move an image by one pixel, or not to, as the time says.
 func TestUNetLearns(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	u := begin(nn.UNet{Scope: e.Scope("/u"), In: 1, Out: 1, Width: 8, Multipliers: []int{1, 2}}, 1, 0, 0)
 	trainer, err := nn.NewTrainer(e, variables(e, "/u"), nn.Optimizer{LearningRate: 1e-2}, func(in []*graph.Node) *graph.Node {
 		return graph.ReduceAllMean(graph.Square(graph.Sub(u.Apply(in[1], in[0]), in[2])))
@@ -267,7 +268,7 @@ func TestUNetLearns(t *testing.T) {
 
 func TestUNetErrors(t *testing.T) {
 	run := func(u nn.UNet, dims ...int) (err error) {
-		e := open(t)
+		e := oracle.Open(t)
 		defer func() {
 			if r := recover(); r != nil {
 				err = r.(error)

@@ -79,7 +79,7 @@ func (l *live) lastLine() []string {
 	if l.stage == nil {
 		return nil
 	}
-	return []string{l.stage.line(true)}
+	return []string{l.stage.line(true, l.width())}
 }
 
 // draw writes the lines that stay and the block below them. It is one write, so that nothing else lands inside and no

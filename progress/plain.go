@@ -66,6 +66,6 @@ func (p *plain) end() {
 }
 
 func (p *plain) print(last bool) {
-	io.WriteString(p.w, p.stage.line(last)+"\n")
+	io.WriteString(p.w, p.stage.line(last, 0)+"\n")
 	p.printed, p.stale = p.stage.now, false
 }

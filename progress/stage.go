@@ -83,19 +83,25 @@ func (s *stage) elapsed() string {
 	return "in " + formatDuration(d)
 }
 
-// line is s without a bar; the last one of a stage says how long it took in place of how long it will take.
-func (s *stage) line(last bool) string {
+// line is s without a bar; the last one of a stage says how long it took in place of how long it will take. It lacks the rate where it fits
+// into width columns, 0 for any, without that only.
+func (s *stage) line(last bool, width int) string {
 	parts := []string{s.Stage, s.count()}
 	for _, f := range s.Fields {
 		parts = append(parts, f.part().render(false))
 	}
-	parts = append(parts, formatRate(s.rate(), s.unit()))
+	time := s.eta()
 	if last || s.complete() {
-		parts = append(parts, s.elapsed())
-	} else {
-		parts = append(parts, s.eta())
+		time = s.elapsed()
 	}
-	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), "  ")
+	join := func(parts ...string) string {
+		return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), gap)
+	}
+	text, short := join(append(slices.Clone(parts), formatRate(s.rate(), s.unit()), time)...), join(append(parts, time)...)
+	if width > 0 && columns(text) > width && columns(short) <= width {
+		return short
+	}
+	return text
 }
 
 // unit is what the rate counts.

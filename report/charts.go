@@ -116,3 +116,15 @@ func (c Chart) extent() (view Rect, whole, ok bool) {
 	}
 	return Rect{x.lo, x.hi, y.lo, y.hi}, whole, true
 }
+
+// Logarithmic gives a chart of positive values a logarithmic axis if they span more than a decade.
+func (c Chart) Logarithmic() Chart {
+	lowest, highest := math.Inf(1), 0.0
+	for _, s := range c.Series {
+		for _, v := range s.Y {
+			lowest, highest = min(lowest, v), max(highest, v)
+		}
+	}
+	c.LogY = lowest > 0 && highest > 10*lowest
+	return c
+}

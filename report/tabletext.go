@@ -13,7 +13,7 @@ func (t Table) WriteText(w io.Writer) error { return t.WriteWithin(w, 0) }
 
 // WriteWithin writes the table for a terminal of the given width in cells, 0 for any: aligned columns two spaces apart, a
 // thin rule below the header. A table that is wider comes in blocks, one below the other, each of which begins with the
-// columns before the first that is Right (or with the first of all, if none is), and its notes are wrapped. Only a column
+// columns before the first that is Right (or with the first of all, if none is), without rows that are empty there; its notes are wrapped. Only a column
 // that does not fit beside those sticks out.
 func (t Table) WriteWithin(w io.Writer, width int) error {
 	if err := t.check(); err != nil {
@@ -35,7 +35,7 @@ func (t Table) WriteWithin(w io.Writer, width int) error {
 
 // blocks returns the columns of every block.
 func (t Table) blocks(width int) (blocks [][]int) {
-	labels := max(1, slices.IndexFunc(t.Columns, func(c Column) bool { return c.Right }))
+	labels := t.labels()
 	var block []int
 	used := 0
 	for j := range t.Columns {
@@ -71,9 +71,22 @@ func (t Table) writeBlock(b *strings.Builder, columns []int) {
 	}
 	line(t.names())
 	b.WriteString(strings.Repeat("─", max(0, rule)) + "\n")
+	parted := len(columns) < len(t.Columns)
 	for _, r := range t.Rows {
-		line(r)
+		if !parted || !t.isEmpty(r, columns) {
+			line(r)
+		}
 	}
+}
+
+// isEmpty reports whether a row has nothing in a block but its labels.
+func (t Table) isEmpty(row []string, columns []int) bool {
+	return !slices.ContainsFunc(columns[min(len(columns), t.labels()):], func(j int) bool { return row[j] != "" })
+}
+
+// labels is the number of columns that every block begins with.
+func (t Table) labels() int {
+	return max(1, slices.IndexFunc(t.Columns, func(c Column) bool { return c.Right }))
 }
 
 // terminal measures text in the cells of a terminal; by itself the library would ask the environment for its locale.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/reward"
 )
 
@@ -28,7 +29,7 @@ func TestBicubicAgainstPillow(t *testing.T) {
 	near1 := func(name string, got []float32, every int, scale float64) {
 		t.Helper()
 		for i, v := range want {
-			near(t, name, float64(got[every*i]), scale*v, 5e-7*math.Abs(scale))
+			oracle.Near(t, name, got[every*i], scale*v, 5e-7*math.Abs(scale))
 		}
 	}
 	near1("one channel", reward.Bicubic(one, []int{3, 4, 1}, 2), 1, 1)
@@ -56,7 +57,7 @@ func TestBicubicIsExactForParabolas(t *testing.T) {
 		at := func(i int) float64 { return (float64(i)+0.5)/float64(factor) - 0.5 }
 		for i := 2 * factor; i < (side-2)*factor; i++ {
 			for j := 2 * factor; j < (side-2)*factor; j++ {
-				near(t, "parabola", float64(got[i*side*factor+j]), f(at(i), at(j)), 1e-6)
+				oracle.Near(t, "parabola", got[i*side*factor+j], f(at(i), at(j)), 1e-6)
 			}
 		}
 	}
@@ -64,7 +65,7 @@ func TestBicubicIsExactForParabolas(t *testing.T) {
 
 func TestBicubicEdges(t *testing.T) {
 	for _, v := range reward.Bicubic(slices.Repeat([]float32{0.3}, 2*1*3*2), []int{1, 3, 2}, 4) {
-		near(t, "a constant image", float64(v), 0.3, 1e-7)
+		oracle.Near(t, "a constant image", v, 0.3, 1e-7)
 	}
 	for name, call := range map[string]func(){
 		"no whole image": func() { reward.Bicubic(make([]float32, 5), []int{2, 2, 1}, 2) },

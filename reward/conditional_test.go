@@ -12,6 +12,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 )
@@ -82,11 +83,11 @@ func TestConditional(t *testing.T) {
 			return []*graph.Node{reward.Graph(c.reward, in[0], given), g, back[0], back[1]}
 		}, engine.Rows(x, 1), engine.Rows(y, 1))
 		for i := range x {
-			near(t, c.name+": in a graph", float64(out[0][i]), c.want[i], 1e-5)
-			near(t, c.name+": gradient", float64(out[1][i]), c.gradient[i], 1e-5)
+			oracle.Near(t, c.name+": in a graph", out[0][i], c.want[i], 1e-5)
+			oracle.Near(t, c.name+": gradient", out[1][i], c.gradient[i], 1e-5)
 			// The gradient is a constant, to the sample and to the condition.
-			near(t, c.name+": what flows back into x", float64(out[2][i]), c.gradient[i], 1e-5)
-			near(t, c.name+": what flows back into y", float64(out[3][i]), 1, 0)
+			oracle.Near(t, c.name+": what flows back into x", out[2][i], c.gradient[i], 1e-5)
+			oracle.Near(t, c.name+": what flows back into y", out[3][i], 1, 0)
 		}
 	}
 	// The values are judged as those of other rewards are.
@@ -122,10 +123,10 @@ func TestInverseDraw(t *testing.T) {
 				one := measure(m.name, slices.Repeat([]float32{1}, d), m.image) // 0 where nothing is observed
 				for k, ax := range measure(m.name, x[i*d:(i+1)*d], m.image) {
 					if one[k] == 0 {
-						near(t, m.name+" on "+backend+": what is not observed", float64(got[i*e+k]), 0, 0)
+						oracle.Near(t, m.name+" on "+backend+": what is not observed", got[i*e+k], 0, 0)
 						continue
 					}
-					near(t, m.name+" on "+backend+": y", float64(got[i*e+k]), ax+sigma*float64(xi[i*e+k]), 3e-6)
+					oracle.Near(t, m.name+" on "+backend+": y", got[i*e+k], ax+sigma*float64(xi[i*e+k]), 3e-6)
 				}
 			}
 		}
@@ -156,7 +157,7 @@ func TestNorm(t *testing.T) {
 			t.Errorf("%s: ‖A‖² = %g, want %g", m.name, got, want)
 		}
 		if known := map[string]float64{"average-1": 1, "average-2": 1. / 4, "average-3": 1. / 9, "average-4": 1. / 16, "inpaint": 1}[m.name]; known > 0 {
-			near(t, m.name+": ‖A‖²", got, known, 1e-5*known)
+			oracle.Near(t, m.name+": ‖A‖²", got, known, 1e-5*known)
 		}
 	}
 }
@@ -181,7 +182,7 @@ func TestAnneal(t *testing.T) {
 				}
 				variance := sigma*sigma + level*level*spread
 				// log N(0; 0, variance) − log N(1; 0, variance), by −1/(2σ²) without noise.
-				near(t, "weight", float64(v), (1/(2*variance))/(1/(2*sigma*sigma)), 1e-5)
+				oracle.Near(t, "weight", v, (1/(2*variance))/(1/(2*sigma*sigma)), 1e-5)
 			}
 		}
 	}

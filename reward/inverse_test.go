@@ -9,6 +9,7 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 )
@@ -18,7 +19,7 @@ const sigma = 0.05
 func inverse(t *testing.T, name string, image []int, y []float32) *reward.Inverse {
 	t.Helper()
 	a, _ := operator(t, name, image)
-	r, err := reward.NewInverse(open(t), a, sigma, image, 2, y)
+	r, err := reward.NewInverse(oracle.Open(t), a, sigma, image, 2, y)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,12 +69,12 @@ func TestInverse(t *testing.T) {
 					y           []float32
 				}{{"given", given[i], float64(out[0][i]), yi}, {"common", common[i], float64(out[1][i]), y[:e]}} {
 					want := score(xi, c.y)
-					near(t, name+": host reward, y "+c.name, c.host, want, 2e-6*math.Abs(want))
-					near(t, name+": graph reward, y "+c.name, c.graph, want, 1e-5*math.Abs(want))
+					oracle.Near(t, name+": host reward, y "+c.name, c.host, want, 2e-6*math.Abs(want))
+					oracle.Near(t, name+": graph reward, y "+c.name, c.graph, want, 1e-5*math.Abs(want))
 				}
 			}
 			for i, want := range out[3] {
-				near(t, name+": gradient", float64(out[2][i]), float64(want), 1e-3) // of 400 and more
+				oracle.Near(t, name+": gradient", out[2][i], float64(want), 1e-3) // of 400 and more
 			}
 		}
 	}
@@ -100,13 +101,13 @@ func TestMeasureAndResidual(t *testing.T) {
 		for _, v := range residual {
 			mean += v / n
 		}
-		near(t, name+": mean residual of the truth", mean, 1, 4*math.Sqrt(2/float64(observed*n)))
+		oracle.Near(t, name+": mean residual of the truth", mean, 1, 4*math.Sqrt(2/float64(observed*n)))
 
 		var unseen, different int
 		for i, v := range y {
 			if d := engine.Size(r.Shape); r.Observed[i%d] == 0 {
 				unseen++
-				near(t, name+": a measurement where nothing is observed", float64(v), 0, 0)
+				oracle.Near(t, name+": a measurement where nothing is observed", v, 0, 0)
 			} else if i >= d && v-y[i-d] != 0 {
 				different++
 			}
@@ -119,7 +120,7 @@ func TestMeasureAndResidual(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, v := range one {
-			near(t, name+": image 0 measured alone", float64(v), float64(y[i]), 0)
+			oracle.Near(t, name+": image 0 measured alone", v, float64(y[i]), 0)
 		}
 		// All pixels off by σ: every observed entry is.
 		for i := range x {
@@ -133,7 +134,7 @@ func TestMeasureAndResidual(t *testing.T) {
 			mean += v / n
 		}
 		// The cross term 2⟨Ad, ξ⟩/(nσ) adds 4 to the variance of a square.
-		near(t, name+": mean residual at distance σ", mean, 2, 4*math.Sqrt(6/float64(observed*n)))
+		oracle.Near(t, name+": mean residual at distance σ", mean, 2, 4*math.Sqrt(6/float64(observed*n)))
 	}
 }
 
@@ -147,7 +148,7 @@ func TestInverseErrors(t *testing.T) {
 	if _, err := r.Residual(ctx, x, nil, 2); !errors.Is(err, reward.ErrNoMeasurement) {
 		t.Errorf("residual without a measurement: %v", err)
 	}
-	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{r.Graph(in[0])} })
+	program, err := oracle.Open(t).Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{r.Graph(in[0])} })
 	if err == nil {
 		_, err = program.Run(engine.Rows(x, image...))
 	}
@@ -175,7 +176,7 @@ func TestInverseErrors(t *testing.T) {
 		"sigma 0": {0, image, nil}, "sigma NaN": {math.NaN(), image, nil}, "infinite sigma": {math.Inf(1), image, nil},
 		"an odd image": {1, []int{4, 5, 1}, nil}, "a short measurement": {1, image, y[:3]}, "an empty measurement": {1, image, []float32{}},
 	} {
-		if _, err := reward.NewInverse(open(t), a, c.sigma, c.image, 0, c.y); err == nil {
+		if _, err := reward.NewInverse(oracle.Open(t), a, c.sigma, c.image, 0, c.y); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

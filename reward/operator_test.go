@@ -9,6 +9,7 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 )
@@ -158,12 +159,12 @@ func TestOperators(t *testing.T) {
 			for i := range n {
 				want := measure(m.name, x[i*d:(i+1)*d], m.image)
 				for k, v := range want {
-					near(t, name+": Ax", float64(ax[i*len(want)+k]), v, 2e-6)
+					oracle.Near(t, name+": Ax", ax[i*len(want)+k], v, 2e-6)
 				}
 			}
-			near(t, name+": ⟨Ax, y⟩", dot(ax, y), dot(x, aty), 2e-5)
+			oracle.Near(t, name+": ⟨Ax, y⟩", dot(ax, y), dot(x, aty), 2e-5)
 			for i, v := range aty {
-				near(t, name+": the gradient of ⟨Ax, y⟩", float64(pulled[i]), float64(v), 2e-6)
+				oracle.Near(t, name+": the gradient of ⟨Ax, y⟩", float64(pulled[i]), float64(v), 2e-6)
 			}
 			for i, v := range one {
 				// Averages and blurs keep a constant image; in the hole there is nothing.
@@ -171,20 +172,20 @@ func TestOperators(t *testing.T) {
 					y[i] = 0
 					continue
 				}
-				near(t, name+": A1", float64(v), 1, 1e-6)
+				oracle.Near(t, name+": A1", v, 1, 1e-6)
 			}
 			for i, v := range gray {
 				if m.name == "inpaint" && aty[i] == 0 {
-					near(t, name+": a pixel that nobody saw", float64(v), 0, 0)
+					oracle.Near(t, name+": a pixel that nobody saw", v, 0, 0)
 					continue
 				}
-				near(t, name+": the measurement of 1, projected back", float64(v), 1, 1e-5)
+				oracle.Near(t, name+": the measurement of 1, projected back", float64(v), 1, 1e-5)
 			}
 			if m.name[:4] == "blur" {
 				continue
 			}
 			for i, v := range y {
-				near(t, name+": what the image shown for y measures", float64(seen[i]), float64(v), 1e-6)
+				oracle.Near(t, name+": what the image shown for y measures", seen[i], float64(v), 1e-6)
 			}
 		}
 	}

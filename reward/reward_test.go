@@ -11,24 +11,9 @@ import (
 
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/gmm"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/reward"
 )
-
-func open(t *testing.T) *engine.Engine {
-	t.Helper()
-	e, err := engine.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
-
-func near(t *testing.T, name string, got, want, tolerance float64) {
-	t.Helper()
-	if !(math.Abs(got-want) <= tolerance) {
-		t.Errorf("%s = %.8g, want %.8g ± %.2g", name, got, want, tolerance)
-	}
-}
 
 func mixture(t *testing.T) *gmm.Mixture {
 	t.Helper()
@@ -61,7 +46,7 @@ func TestMixture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	graphed, err := reward.NewGraphed(open(t), []int{2}, 3, r.Graph) // 4 samples in batches of 3
+	graphed, err := reward.NewGraphed(oracle.Open(t), []int{2}, 3, r.Graph) // 4 samples in batches of 3
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,8 +56,8 @@ func TestMixture(t *testing.T) {
 	}
 	for i := range 4 {
 		want := m.LogDensity([]float64{float64(points[2*i]), float64(points[2*i+1])})
-		near(t, "host reward", host[i], want, 1e-12)
-		near(t, "graph reward", values[i], want, 2e-5*(1+math.Abs(want)))
+		oracle.Near(t, "host reward", host[i], want, 1e-12)
+		oracle.Near(t, "graph reward", values[i], want, 2e-5*(1+math.Abs(want)))
 	}
 	if _, err := r.Rewards(context.Background(), points, 3); err == nil {
 		t.Error("8 numbers for 3 samples: no error")
@@ -82,7 +67,7 @@ func TestMixture(t *testing.T) {
 // Gradient is ∇r at its argument, whatever that was computed from, and a constant to what comes after.
 func TestGradient(t *testing.T) {
 	m := mixture(t)
-	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
+	program, err := oracle.Open(t).Compile(func(in []*graph.Node) []*graph.Node {
 		x0 := graph.MulScalar(in[0], 0.5)
 		g := reward.Gradient(reward.Mixture{Density: m}, x0, nil)
 		loss := graph.ReduceAllSum(graph.Square(graph.Add(g, in[1])))
@@ -106,15 +91,15 @@ func TestGradient(t *testing.T) {
 		want := m.Score([]float64{float64(points[2*i]) / 2, float64(points[2*i+1]) / 2})
 		for a := range 2 {
 			j := 2*i + a
-			near(t, "gradient", float64(g[j]), want[a], 1e-4*(1+math.Abs(want[a])))
-			near(t, "what flows back into x", float64(back[j]), 0, 0)
-			near(t, "what flows into another input", float64(direct[j]), 2*float64(g[j]), 1e-5)
+			oracle.Near(t, "gradient", g[j], want[a], 1e-4*(1+math.Abs(want[a])))
+			oracle.Near(t, "what flows back into x", back[j], 0, 0)
+			oracle.Near(t, "what flows into another input", direct[j], 2*float64(g[j]), 1e-5)
 		}
 	}
 }
 
 func TestGraphed(t *testing.T) {
-	e := open(t)
+	e := oracle.Open(t)
 	sum := func(x *graph.Node) *graph.Node { return graph.ReduceSum(x, 1, 2, 3) }
 	r, err := reward.NewGraphed(e, []int{1, 2, 1}, 0, sum)
 	if err != nil {
@@ -130,7 +115,7 @@ func TestGraphed(t *testing.T) {
 		t.Fatalf("%d rewards, %v", len(got), err)
 	}
 	for i, v := range got {
-		near(t, "reward", v, float64(4*i+1), 0)
+		oracle.Near(t, "reward", v, float64(4*i+1), 0)
 	}
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()

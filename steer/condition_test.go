@@ -12,6 +12,7 @@ import (
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/gmm"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 	"github.com/doob-diffusion/doob/steer"
@@ -55,12 +56,12 @@ func TestGuidanceByMeasurements(t *testing.T) {
 		for _, d := range shape {
 			dim *= d
 		}
-		prior, err := gmm.Isotropic([]float64{1}, [][]float64{slices.Repeat([]float64{0.3}, dim)}, 0.9)
+		prior, err := gmm.Isotropic([]float64{1}, [][]float64{slices.Repeat([]float64{oracle.Prior.Mean}, dim)}, oracle.Prior.SD)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r, anneal := likelihood{}, reward.Anneal(0.6, 1)
-		program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
+		program, err := oracle.Open(t).Compile(func(in []*graph.Node) []*graph.Node {
 			s := diffusion.State{Process: diffusion.VP{}, X: in[0], T: in[1]}.Evaluate(diffusion.Mixture{Density: prior})
 			out := func() []*graph.Node {
 				return []*graph.Node{s.Noise(steer.Guidance{Reward: r, Scale: 2}), s.Noise(steer.Twisted{Reward: r, Scale: 2}),
@@ -96,26 +97,27 @@ func TestGuidanceByMeasurements(t *testing.T) {
 				for i := range n {
 					ti := float64(at[i%len(at)])
 					alpha, sigma := diffusion.VP{}.Alpha(ti), diffusion.VP{}.Sigma(ti)
-					slope := alpha * 0.81 / (alpha*alpha*0.81 + sigma*sigma)
+					var slope float64
 					weight := 0.36 / (0.36 + sigma*sigma)
 					d, square := make([]float64, dim), 0. // x̂₀ − y
 					for j := range d {
-						d[j] = 0.3 + slope*(float64(x[i*dim+j])-alpha*0.3) - float64(y[i*dim+j])
+						slope, d[j] = tweedie(alpha, sigma, float64(x[i*dim+j]))
+						d[j] -= float64(y[i*dim+j])
 						square += d[j] * d[j]
 					}
 					for j := range d {
 						g := -d[j] / 0.36
 						eps := func(of string, k int, want float64) {
 							t.Helper()
-							near(t, name+of, float64(got[k][i*dim+j]), want, 1e-3*sigma*(1+math.Abs(want)/sigma))
+							oracle.Near(t, name+of, got[k][i*dim+j], want, 1e-3*sigma*(1+math.Abs(want)/sigma))
 						}
 						eps("guidance", 0, -sigma*2*g)
 						eps("twisted", 1, -sigma*2*g*slope)
 						eps("twisted, annealed", 2, -sigma*2*g*slope*weight)
 						eps("DPS", 3, sigma*2/(0.6*sigma*sigma)*d[j]/math.Sqrt(square)*slope) // −σ·h
 					}
-					near(t, name+"log ψ", float64(got[4][i]), -square/0.72, 1e-3)
-					near(t, name+"log ψ, annealed", float64(got[5][i]), -square/(2*(0.36+sigma*sigma)), 1e-3)
+					oracle.Near(t, name+"log ψ", got[4][i], -square/0.72, 1e-3)
+					oracle.Near(t, name+"log ψ, annealed", float64(got[5][i]), -square/(2*(0.36+sigma*sigma)), 1e-3)
 				}
 			}
 		}
@@ -125,7 +127,7 @@ func TestGuidanceByMeasurements(t *testing.T) {
 // A misfit of zero has no direction: DPS leaves the sample where it is.
 func TestDPSWithoutMisfit(t *testing.T) {
 	p := gaussians(t)
-	program, err := open(t).Compile(func(in []*graph.Node) []*graph.Node {
+	program, err := oracle.Open(t).Compile(func(in []*graph.Node) []*graph.Node {
 		s := diffusion.State{Process: diffusion.VP{}, X: in[0], T: in[1]}.Evaluate(p.base())
 		s.Given = s.X0()
 		return []*graph.Node{s.Noise(steer.DPS{Reward: likelihood{}, Scale: 2})}
@@ -142,7 +144,7 @@ func TestDPSWithoutMisfit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, v := range got {
-		near(t, "ε_h", float64(v), 0, 0)
+		oracle.Near(t, "ε_h", v, 0, 0)
 	}
 }
 
@@ -152,13 +154,7 @@ func TestDPSWithoutMisfit(t *testing.T) {
 // N((m − 0.5)·u/V, u) with u = 1/(1/V + 1/0.36).
 func TestSMCGiven(t *testing.T) {
 	p := gaussians(t)
-	m, v := 0., 1.
-	for _, st := range p.steps {
-		alpha, sigma := diffusion.VP{}.Alpha(st.T), diffusion.VP{}.Sigma(st.T)
-		slope := sigma / (alpha*alpha*0.81 + sigma*sigma)
-		m = (st.A+st.K*slope)*m - st.K*slope*0.3*alpha
-		v = (st.A+st.K*slope)*(st.A+st.K*slope)*v + st.S*st.S
-	}
+	m, v := p.base0.Mean, p.base0.SD*p.base0.SD
 	anneal := reward.Anneal(0.6, 1)
 	for _, c := range []struct {
 		name      string

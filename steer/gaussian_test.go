@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"github.com/doob-diffusion/doob/diffusion"
-	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/gmm"
 	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/reward"
 )
 
@@ -20,43 +20,47 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// problem is the tests' setting: data N(0.3, 0.9²) and the reward log N(x; 1.2, 0.6²), on the Euler–Maruyama chain of few
-// steps. Its base process ends in a Gaussian that is known exactly, discretisation included, and so are log Z and the tilted law.
+// problem is the setting of package oracle with the reward log N(x; 1.2, 0.6²), on the Euler–Maruyama chain of few steps. Its base
+// process ends in a Gaussian that is known exactly, discretisation included, and so are log Z and the tilted law.
 type problem struct {
 	prior, density, tilted *gmm.Mixture
 	steps                  []diffusion.Step
-	logZ, mean, sd         float64 // of the discretised process
+	base0, tilted0         oracle.Gaussian // of x_0 in the discretised process
+	logZ                   float64         // of the same
 }
 
 func gaussians(t *testing.T) problem {
 	t.Helper()
-	normal := func(mean, sd float64) *gmm.Mixture {
-		m, err := gmm.Isotropic([]float64{1}, [][]float64{{mean}}, sd)
+	normal := func(g oracle.Gaussian) *gmm.Mixture {
+		m, err := gmm.Isotropic([]float64{1}, [][]float64{{g.Mean}}, g.SD)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return m
 	}
-	p := problem{prior: normal(0.3, 0.9), density: normal(1.2, 0.6), steps: diffusion.EulerMaruyama{}.Steps(diffusion.VP{}, diffusion.Times(40, 2))}
-	var err error
-	if p.tilted, _, err = p.prior.Times(p.density); err != nil {
-		t.Fatal(err)
-	}
+	p := problem{prior: normal(oracle.Prior), density: normal(oracle.Reward.Density()), tilted: normal(oracle.Tilted),
+		steps: diffusion.EulerMaruyama{}.Steps(diffusion.VP{}, diffusion.Times(40, 2))}
 	mean, variance := 0.0, 1.0
 	for _, st := range p.steps {
-		alpha, sigma := diffusion.VP{}.Alpha(st.T), diffusion.VP{}.Sigma(st.T)
-		slope := sigma / (alpha*alpha*0.81 + sigma*sigma) // ε = slope·(x − 0.3α)
-		mean = (st.A+st.K*slope)*mean - st.K*slope*0.3*alpha
+		sigma := diffusion.VP{}.Sigma(st.T)
+		at := oracle.Prior.Diffuse(diffusion.VP{}.Alpha(st.T), sigma)
+		slope := sigma / (at.SD * at.SD) // ε = slope·(x − mean)
+		mean = (st.A+st.K*slope)*mean - st.K*slope*at.Mean
 		variance = (st.A+st.K*slope)*(st.A+st.K*slope)*variance + st.S*st.S
 	}
-	end, logZ, err := normal(mean, math.Sqrt(variance)).Times(p.density)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.logZ, p.mean, p.sd = logZ, end.Mean()[0], math.Sqrt(1/(1/variance+1/0.36))
-	near(t, "mean of the discretised tilted law", p.mean, 0.923, 0.01)
-	near(t, "its sd", p.sd, 0.499, 0.01)
+	p.base0 = oracle.Gaussian{Mean: mean, SD: math.Sqrt(variance)}
+	p.tilted0 = oracle.Reward.Tilt(p.base0)
+	p.logZ = oracle.Reward.LogZ(p.base0) + oracle.Reward.Density().LogDensity(oracle.Reward.Goal)
+	oracle.Near(t, "mean of the discretised tilted law", p.tilted0.Mean, oracle.Tilted.Mean, 0.01)
+	oracle.Near(t, "its sd", p.tilted0.SD, oracle.Tilted.SD, 0.01)
 	return p
+}
+
+// tweedie returns x̂₀ = mean + slope·(x − α·mean) for the prior, and its slope dx̂₀/dx.
+func tweedie(alpha, sigma, x float64) (slope, x0 float64) {
+	at := oracle.Prior.Diffuse(alpha, sigma)
+	slope = alpha * oracle.Prior.SD * oracle.Prior.SD / (at.SD * at.SD)
+	return slope, oracle.Prior.Mean + slope*(x-at.Mean)
 }
 
 func (p problem) reward() reward.Mixture { return reward.Mixture{Density: p.density} }
@@ -66,26 +70,7 @@ func (p problem) optimum() diffusion.Control {
 }
 
 func (p problem) sampler(t *testing.T, h diffusion.Control) *diffusion.Sampler {
-	return &diffusion.Sampler{Engine: open(t), Steps: p.steps, Shape: []int{1}, Base: p.base(), Control: h, Batch: 500}
-}
-
-func open(t *testing.T) *engine.Engine {
-	t.Helper()
-	e, err := engine.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
-
-func near(t interface {
-	Helper()
-	Errorf(string, ...any)
-}, name string, got, want, tolerance float64) {
-	t.Helper()
-	if !(math.Abs(got-want) <= tolerance) {
-		t.Errorf("%s = %.7g, want %.7g ± %.2g", name, got, want, tolerance)
-	}
+	return &diffusion.Sampler{Engine: oracle.Open(t), Steps: p.steps, Shape: []int{1}, Base: p.base(), Control: h, Batch: 500}
 }
 
 // within wants the mean of repeated estimates within four of its standard errors, which may not be above limit.

@@ -11,8 +11,10 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/term"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/report"
 )
 
 // Exit codes.
@@ -28,6 +30,19 @@ type terminal struct {
 	err *os.File
 }
 
+const defaultBackend = engine.Default
+
+// table writes a table as wide as the terminal is, and as wide as it is into pipes and files.
+func (t *terminal) table(table report.Table) error {
+	width := 0
+	if f, ok := t.out.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+			width = w
+		}
+	}
+	return table.WriteWithin(t.out, width)
+}
+
 // interruption is an error of a command that was interrupted and has left something to go on with.
 type interruption struct {
 	error
@@ -37,7 +52,7 @@ type interruption struct {
 func (i interruption) Unwrap() error { return i.error }
 
 type cli struct {
-	Run     runCommand     `cmd:"" help:"Run an experiment of the paper."`
+	Run     runCommand     `cmd:"" help:"Run an experiment, or go on with one."`
 	Sample  sampleCommand  `cmd:"" help:"Draw samples from what a run has learned."`
 	Restore restoreCommand `cmd:"" help:"Restore a picture of your own with what a run of superres has learned."`
 	Eval    evalCommand    `cmd:"" help:"Measure new samples of what runs have learned."`
@@ -60,7 +75,7 @@ func Main(ctx context.Context, args []string, out io.Writer, stderr *os.File) in
 	parser, err := kong.New(&c, kong.Name("doob"), kong.Writers(out, stderr), kong.Exit(func(n int) { code = n }),
 		kong.Description("Fine-tune a diffusion model toward a reward, by importance-weighted paths of its own."),
 		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Vars{"backends": strings.Join(engine.Backends(), ", "), "backend": engine.Default},
+		kong.Vars{"backends": strings.Join(engine.Backends(), ", "), "backend": defaultBackend, "experiments": strings.Join(experimentNames(), ", ")},
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&terminal{out: out, err: stderr}))
 	if err != nil {
 		panic(err) // the command line above is malformed

@@ -35,7 +35,7 @@ func (c *dataListCommand) Run(t *terminal) error {
 		table.Rows = append(table.Rows, []string{s.Name, fmt.Sprintf("%.1f MB", float64(s.Bytes)/1e6), state, s.About, dir})
 	}
 	table.Rows = append(table.Rows, []string{"digits", "", "built in", "digits drawn from outline fonts, 28×28 grey, as many as wanted", ""})
-	return table.WriteText(t.out)
+	return t.table(table)
 }
 
 type dataGetCommand struct {

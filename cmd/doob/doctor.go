@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"runtime"
 
-	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/internal/doctor"
+	"github.com/doob-diffusion/doob/internal/version"
 )
 
 type doctorCommand struct {
@@ -14,17 +15,15 @@ type doctorCommand struct {
 }
 
 func (c *doctorCommand) Run(ctx context.Context, t *terminal) error {
-	fmt.Fprintf(t.out, "doob       %s, %s, %s/%s, %d processors\n", experiment.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
+	fmt.Fprintf(t.out, "doob       %s, %s, %s/%s, %d processors\n", version.String(), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
 	failed := 0
-	for _, check := range experiment.Examine(ctx, c.Backend, c.Dir) {
-		mark := "ok"
-		if check.Err != nil {
-			mark = "FAILED"
+	for _, f := range doctor.Examine(ctx, c.Backend, c.Dir) {
+		if f.Err != nil {
 			failed++
-			fmt.Fprintf(t.out, "%-10s %s: %v\n", check.Name, mark, check.Err)
+			fmt.Fprintf(t.out, "%-10s FAILED: %v\n", f.Name, f.Err)
 			continue
 		}
-		fmt.Fprintf(t.out, "%-10s %s: %s\n", check.Name, mark, check.Finding)
+		fmt.Fprintf(t.out, "%-10s ok: %s\n", f.Name, f.Text)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of the checks failed", failed)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/doob-diffusion/doob/experiment"
 )
@@ -12,7 +13,8 @@ type evalCommand struct {
 	Folders []string `arg:"" name:"dir" help:"Run folders."`
 	N       int      `short:"n" help:"Samples of each method. Default: as many as the run has measured."`
 	Seed    uint64   `default:"1000" help:"Seed of the samples; that of a run gives the run's own."`
-	Tasks   bool     `help:"Of MNIST, a row for every task and method instead of their means."`
+	Methods []string `help:"Methods to measure. Default: all that the run has finished."`
+	Tasks   bool     `help:"A row for every task and method instead of their means."`
 	From    string   `placeholder:"DIR" help:"Folder with the files of the data set. Default: that of the run."`
 	Backend string   `default:"${backend}" help:"Tensor backend: ${backends}."`
 	JSON    bool     `name:"json" help:"One line of JSON per run, with all tasks."`
@@ -20,12 +22,12 @@ type evalCommand struct {
 
 func (c *evalCommand) Run(ctx context.Context, t *terminal) error {
 	for i, folder := range c.Folders {
-		observe, done := experiment.Observer(func(experiment.Event) {}), func() {}
+		observe, done := func(experiment.Event) {}, func() {}
 		if !c.JSON {
-			d := newDisplay(t.err, 1)
+			d := newDisplay(t.err)
 			observe, done = d.show, d.close
 		}
-		out, err := experiment.Evaluate(ctx, experiment.Evaluation{Folder: folder, N: c.N, Seed: c.Seed, From: c.From, Backend: c.Backend}, observe)
+		out, err := experiment.Evaluate(ctx, experiment.Draw{Folder: folder, Method: strings.Join(c.Methods, ","), N: c.N, Seed: c.Seed, From: c.From, Backend: c.Backend}, observe)
 		done()
 		if err != nil {
 			return err
@@ -42,7 +44,11 @@ func (c *evalCommand) Run(ctx context.Context, t *terminal) error {
 		if len(c.Folders) > 1 {
 			fmt.Fprintf(t.out, "%s:\n", folder)
 		}
-		if err := out.Table(c.Tasks).WriteText(t.out); err != nil {
+		table := out.Table()
+		if c.Tasks && len(out.Tasks) > 0 {
+			table = out.TaskTable()
+		}
+		if err := t.table(table); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -42,7 +43,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"transcript": transcript, "jsonlines": jsonlines, "lines": countLines, "prefix": prefix, "tree": listTree, "flowers": plantFlowers,
+			"transcript": transcript, "jsonlines": jsonlines, "lines": countLines, "prefix": prefix, "own-numbers": ownNumbers, "same-report": sameReport, "tree": listTree, "flowers": plantFlowers,
 		},
 	})
 }
@@ -97,7 +98,7 @@ func transcript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out.String()), 0o666))
 }
 
-// jsonlines FILE checks that every line is a JSON object, the last one the report and all others events.
+// jsonlines FILE checks that every line is a JSON object: the first one the configuration, the last one the report, all others events.
 func jsonlines(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: jsonlines FILE")
@@ -114,6 +115,11 @@ func jsonlines(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		_, isReport := object["methods"]
 		_, isEvent := object["stage"]
+		if _, isConfig := object["config"]; isConfig != (i == 0) {
+			ts.Fatalf("line %d of %d: configuration %v", i+1, len(lines), isConfig)
+		} else if isConfig {
+			continue
+		}
 		if last := i == len(lines)-1; isReport != last || isEvent == last {
 			ts.Fatalf("line %d of %d: event %v, report %v", i+1, len(lines), isEvent, isReport)
 		}
@@ -158,4 +164,79 @@ func listTree(ts *testscript.TestScript, neg bool, args []string) {
 		return err
 	}))
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), out.Bytes(), 0o666))
+}
+
+// same-report A B checks that two runs have the same report, but for times.
+func sameReport(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: same-report A B")
+	}
+	a, err := timeless(filepath.Join(ts.MkAbs(args[0]), "report.json"))
+	ts.Check(err)
+	b, err := timeless(filepath.Join(ts.MkAbs(args[1]), "report.json"))
+	ts.Check(err)
+	if d := cmp.Diff(a, b); d != "" {
+		ts.Fatalf("report.json (-%s +%s):\n%s", args[0], args[1], d)
+	}
+}
+
+// timeless is a JSON file without numbers of seconds.
+func timeless(file string) (tree any, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for key, inner := range v {
+				if strings.HasSuffix(key, "seconds") {
+					delete(v, key)
+				} else {
+					walk(inner)
+				}
+			}
+		case []any:
+			for _, inner := range v {
+				walk(inner)
+			}
+		}
+	}
+	err = json.Unmarshal(text, &tree)
+	walk(tree)
+	return tree, err
+}
+
+// own-numbers A B checks that the methods of a report A have the numbers of those of B, besides what is null.
+func ownNumbers(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: own-numbers A B")
+	}
+	var a, b struct{ Methods map[string]map[string]any }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &a))
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &b))
+	compared := 0
+	var compare func(path string, a, b any)
+	compare = func(path string, a, b any) {
+		switch v := a.(type) {
+		case map[string]any:
+			for key, inner := range v {
+				other, _ := b.(map[string]any)
+				compare(path+"."+key, inner, other[key])
+			}
+		case float64:
+			if compared++; a != b {
+				ts.Fatalf("%s is %v and %v", path, a, b)
+			}
+		}
+	}
+	for name, numbers := range a.Methods {
+		for key, v := range numbers {
+			compare(name+"."+key, v, b.Methods[name][key])
+		}
+	}
+	if compared == 0 {
+		ts.Fatalf("%s has no numbers", args[0])
+	}
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/superres"
 )
 
 type restoreCommand struct {
@@ -20,7 +20,7 @@ type restoreCommand struct {
 }
 
 func (c *restoreCommand) Run(ctx context.Context, t *terminal) error {
-	r, err := experiment.Restore(ctx, experiment.Restoration{Folder: c.Model, Picture: c.Picture, Measure: c.Measure, N: c.N, Steps: c.Steps,
+	r, err := superres.Restore(ctx, superres.Restoration{Folder: c.Model, Picture: c.Picture, Measure: c.Measure, N: c.N, Steps: c.Steps,
 		Seed: c.Seed, Out: c.Out, Spread: c.SD, Backend: c.Backend})
 	if err != nil {
 		return err

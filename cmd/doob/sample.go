@@ -12,11 +12,12 @@ type sampleCommand struct {
 	Folder  string  `arg:"" name:"dir" help:"Run folder."`
 	N       int     `short:"n" default:"64" help:"Number of samples."`
 	Seed    uint64  `default:"1" help:"Seed of the noise."`
-	Method  string  `help:"What to sample: base or a fine-tuned method of the run. Default: importance."`
-	Task    string  `help:"Of MNIST, such as single_3; of superres, the number of a measurement. Default: the first."`
+	Method  string  `help:"What to sample: base or a method of the run. Default: importance."`
+	Task    string  `help:"Task of the run, such as single_3, or the number of a measurement. Default: the first."`
 	Amplify float64 `default:"1" help:"Multiplies h: above 1 for less variety and fewer samples between the modes."`
 	Accept  float64 `default:"1" help:"Keeps this share of the simulated paths, by their weights: fewer samples that the reward rules out."`
 	Out     string  `short:"o" default:"samples.png" help:"Picture (.png) or numbers (.csv)."`
+	From    string  `placeholder:"DIR" help:"Folder with the files of the data set. Default: that of the run."`
 	Backend string  `default:"${backend}" help:"Tensor backend: ${backends}."`
 }
 
@@ -27,7 +28,7 @@ func (c *sampleCommand) Run(ctx context.Context, t *terminal) error {
 	if c.Accept == 0 {
 		return errors.New("sample: a share of 0 to accept: want a number in (0, 1]")
 	}
-	method, err := experiment.Sample(ctx, experiment.Draw{Folder: c.Folder, Method: c.Method, Task: c.Task, N: c.N, Seed: c.Seed, Amplify: c.Amplify, Accept: c.Accept,
+	method, err := experiment.Sample(ctx, experiment.Draw{Folder: c.Folder, Method: c.Method, Task: c.Task, N: c.N, Seed: c.Seed, Amplify: c.Amplify, Accept: c.Accept, From: c.From,
 		Out: c.Out, Backend: c.Backend})
 	if err != nil {
 		return err

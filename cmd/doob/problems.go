@@ -1,0 +1,8 @@
+package main
+
+// The problems that this program knows. Each registers itself.
+import (
+	_ "github.com/doob-diffusion/doob/experiment/mnist"
+	_ "github.com/doob-diffusion/doob/experiment/superres"
+	_ "github.com/doob-diffusion/doob/experiment/toy"
+)

@@ -1,0 +1,117 @@
+package experiment
+
+import (
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/internal/version"
+	"github.com/doob-diffusion/doob/method"
+)
+
+// book gathers what a run's events say, and so also what those of a run said that is resumed.
+type book struct {
+	problem Problem
+	results map[stage]Result
+	history map[stage][]finetune.Event
+	held    map[stage][]finetune.Diagnostics
+}
+
+func newBook(p Problem) *book {
+	return &book{p, map[stage]Result{}, map[stage][]finetune.Event{}, map[stage][]finetune.Diagnostics{}}
+}
+
+func (b *book) add(ev Event) {
+	at := ev.stage()
+	if ev.Iteration != nil { // what was done again counts as it was the last time
+		b.history[at] = append(b.history[at][:min(len(b.history[at]), ev.Done-1)], *ev.Iteration)
+	}
+	if ev.Held != nil {
+		b.held[at] = append(b.held[at][:min(len(b.held[at]), ev.Done)], *ev.Held)
+	}
+	if ev.Result != nil {
+		b.results[at] = ev.Result
+	}
+}
+
+// Names of what the frame itself adds to results, besides those of path weights.
+const trainingPaths, trainingCalls, trainingSeconds = "training_paths", "training_calls", "training_seconds"
+
+// spent returns what a method has cost before it sampled.
+func (b *book) spent(at stage) method.Spent {
+	r := b.results[at]
+	return method.Spent{Paths: int64(r[trainingPaths].Value), Calls: int64(r[trainingCalls].Value), Seconds: r[trainingSeconds].Value}
+}
+
+// scale returns what a method has tuned; 0 for none.
+func (b *book) scale(at stage) float64 {
+	if v := b.results[at].value("scale"); finite(v) {
+		return v
+	}
+	return 0
+}
+
+// mean returns the mean of a method's results over tasks within each seed, and then over so many seeds.
+func (b *book) mean(out Result, key, metric string, tasks []string, name string, seeds int) {
+	values := make([]float64, seeds)
+	for i := range values {
+		for _, task := range tasks {
+			values[i] += b.results[stage{b.problem.common().Seed + uint64(i), task, name}].value(metric) / float64(len(tasks))
+		}
+	}
+	out.add(key, values)
+}
+
+// report gathers the results of methods in so many seeds.
+func (b *book) report(names []string, seeds int, references map[string]Result) *Report {
+	c, tasks := b.problem.common(), b.problem.Tasks()
+	rep := &Report{Experiment: c.Experiment, Seed: c.Seed, Seeds: seeds, Backend: c.Backend, Version: version.String(), Order: names, Titles: map[string]string{},
+		Methods: map[string]Result{}, Tasks: map[string]map[string]Result{}, Reference: b.references(references), problem: b.problem, tasks: tasks}
+	for _, name := range names {
+		rep.Titles[name], rep.Methods[name] = c.title(name), Result{}
+		for _, col := range columns(b.problem, tasks) {
+			b.mean(rep.Methods[name], col.key, col.Name, col.tasks, name, seeds)
+		}
+	}
+	for _, task := range tasks {
+		if task == "" {
+			continue
+		}
+		rep.Tasks[task] = map[string]Result{}
+		for _, name := range names {
+			if b.results[stage{c.Seed, task, name}] == nil {
+				continue
+			}
+			rep.Tasks[task][name] = Result{}
+			for _, m := range b.problem.Metrics() {
+				b.mean(rep.Tasks[task][name], m.Name, m.Name, []string{task}, name, seeds)
+			}
+		}
+	}
+	return rep
+}
+
+// references places what the target reaches: of every task, and the means over every group, those of the first one also without its name.
+func (b *book) references(byTask map[string]Result) Result {
+	out, values := Result{}, map[string]float64{}
+	for _, col := range columns(b.problem, b.problem.Tasks()) {
+		var sum float64
+		for _, task := range col.tasks {
+			sum += byTask[task].value(col.Name) / float64(len(col.tasks))
+		}
+		values[col.Reference] = sum
+		if col.group == 0 && col.key != col.Name {
+			values["floor."+col.Name] = sum
+		}
+	}
+	for task, r := range byTask {
+		for name, e := range r {
+			if task != "" {
+				values["floor.tasks."+task+"."+name] = e.Value
+			}
+		}
+	}
+	for at, v := range values {
+		if finite(v) {
+			out[at] = Numbers(map[string]float64{"": v})[""]
+		}
+	}
+	return out
+}

@@ -1,0 +1,157 @@
+package experiment
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/method"
+	"github.com/doob-diffusion/doob/metric"
+	"github.com/doob-diffusion/doob/report"
+)
+
+// course returns a number of a method after every iteration: the mean over the tasks within each of so many seeds, and over the seeds.
+func (b *book) course(name string, seeds int, value func(at stage, k int) (finetune.Number, bool)) (mean, se []finetune.Number) {
+	for k := 0; ; k++ {
+		var values []float64
+		for i := range seeds {
+			var sum, n float64
+			for _, task := range b.problem.Tasks() {
+				if v, ok := value(stage{b.problem.common().Seed + uint64(i), task, name}, k); ok {
+					sum, n = sum+float64(v), n+1
+				}
+			}
+			if n > 0 {
+				values = append(values, sum/n)
+			}
+		}
+		if len(values) == 0 {
+			return mean, se
+		}
+		m, e := metric.MeanSE(values)
+		mean, se = append(mean, finetune.Number(m)), append(se, finetune.Number(e))
+	}
+}
+
+// on returns a value of held-out paths, and own of those that an iteration has learned from.
+func (b *book) on(value func(finetune.Diagnostics) finetune.Number) func(at stage, k int) (finetune.Number, bool) {
+	return func(at stage, k int) (finetune.Number, bool) {
+		if events := b.held[at]; k < len(events) {
+			return value(events[k]), true
+		}
+		return 0, false
+	}
+}
+
+func (b *book) own(value func(finetune.Event) finetune.Number) func(at stage, k int) (finetune.Number, bool) {
+	return func(at stage, k int) (finetune.Number, bool) {
+		if events := b.history[at]; k < len(events) {
+			return value(events[k]), true
+		}
+		return 0, false
+	}
+}
+
+// The stochastic-control loss (10) and what else path weights say, in the order of figures.
+var diagnostics = []struct {
+	title string
+	value func(finetune.Diagnostics) finetune.Number
+}{
+	{"Stochastic-control loss L_SC", func(d finetune.Diagnostics) finetune.Number { return d.LSC }},
+	{"KL(P^h ‖ tilted)", func(d finetune.Diagnostics) finetune.Number { return d.KL }},
+	{"log Ẑ", func(d finetune.Diagnostics) finetune.Number { return d.LogZ }},
+	{"Mean reward", func(d finetune.Diagnostics) finetune.Number { return d.Reward }},
+	{"ESS, share of the paths", func(d finetune.Diagnostics) finetune.Number { return d.ESS }},
+}
+
+// training shows the courses of all methods that learn. Where there are paths for held-out conditions, the first four numbers are theirs (Figure
+// 2), means over the seeds with bands of a standard error, and only of methods that they judge; all else is of the iterations' own paths, of the
+// first seed.
+func (b *book) training(rep *Report) []report.Chart {
+	c, judged := b.problem.common(), len(b.held) > 0
+	var names []string
+	var lengths []int
+	for _, name := range rep.Order {
+		steps, _ := b.course(name, 1, b.own(func(finetune.Event) finetune.Number { return 0 }))
+		if mean, _ := b.course(name, 1, b.on(diagnostics[0].value)); len(steps) > 0 && (!judged || len(mean) > 0) {
+			names, lengths = append(names, name), append(lengths, len(steps))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	share := slices.Max(lengths) > 2*slices.Min(lengths) // side by side, the shorter ones could not be seen
+	chart := func(title string, names []string, first, seeds int, value func(at stage, k int) (finetune.Number, bool)) report.Chart {
+		out := report.Chart{Title: title, XLabel: "iteration"}
+		if share {
+			out.XLabel = "share of the iterations"
+		}
+		for _, name := range names {
+			line := report.Series{Name: rep.Titles[name]}
+			mean, se := b.course(name, seeds, value)
+			for k := range mean {
+				x := float64(k + first)
+				if share {
+					x /= float64(len(mean) - 1 + first)
+				}
+				line.X, line.Y = append(line.X, x), append(line.Y, float64(mean[k]))
+				if seeds > 1 {
+					line.Err = append(line.Err, float64(se[k]))
+				}
+			}
+			out.Series = append(out.Series, line)
+		}
+		return out
+	}
+	var charts []report.Chart
+	for i, d := range diagnostics {
+		value, first, seeds := b.own(func(it finetune.Event) finetune.Number { return d.value(it.Diagnostics) }), 1, 1
+		if judged && i < 4 {
+			value, first, seeds = b.on(d.value), 0, c.Seeds
+		}
+		charts = append(charts, chart(d.title, names, first, seeds, value))
+	}
+	charts[0], charts[1] = charts[0].Logarithmic(), charts[1].Logarithmic()
+	if i := slices.IndexFunc(b.problem.Metrics(), func(m Metric) bool { return m.Name == "log_z" }); i >= 0 {
+		at := b.problem.Metrics()[i].Reference
+		if z := rep.Reference.value(at); at != "" && finite(z) {
+			charts[0].LogY = false
+			charts[0].HLines = []report.HLine{{Y: -z, Label: "−log Z"}}
+			charts[2].HLines = []report.HLine{{Y: z, Label: "exact"}}
+			charts[2].YMin, charts[2].YMax = z-1, z+1
+		}
+	}
+	selecting := slices.DeleteFunc(slices.Clone(names), func(name string) bool { m := method.New(name); return m != nil && !method.Selects(m) })
+	if len(selecting) > 0 && !judged {
+		charts = append(charts, chart("Acceptance rate", selecting, 1, 1, b.own(func(it finetune.Event) finetune.Number { return finetune.Number(it.Acceptance) })))
+	} else {
+		charts = append(charts, chart("Training loss", names, 1, 1, b.own(func(it finetune.Event) finetune.Number { return finetune.Number(it.Loss) })))
+	}
+	return charts
+}
+
+// trainingSection draws them.
+func (r *run) trainingSection(rep *Report) ([]report.Section, error) {
+	charts := r.book.training(rep)
+	if len(charts) == 0 {
+		return nil, nil
+	}
+	path := r.folder.File("figures", "training.png")
+	caption := fmt.Sprintf("Every fine-tuning method, per iteration, on the paths of that iteration (seed %d).", rep.Seed)
+	if len(r.book.held) > 0 {
+		caption = fmt.Sprintf("L_SC, KL, log Ẑ and reward on held-out conditions, with the same noise after every iteration; mean over %d seed(s), band ± one standard error.", rep.Seeds)
+	}
+	return []report.Section{{Heading: "Training", Images: []report.Image{{Path: path, Caption: caption}}}}, report.Charts(path, 3, charts)
+}
+
+// courses adds to a report what importance fine-tuning has done on held-out conditions, from before the first iteration to after the last.
+func (b *book) courses(extra map[string]any) {
+	for key, i := range map[string]int{"l_sc": 0, "kl": 1, "log_z": 2} {
+		mean, se := b.course("importance", b.problem.common().Seeds, b.on(diagnostics[i].value))
+		if len(mean) > 0 {
+			if extra[key] = mean; i == 0 {
+				extra["l_sc_se"] = se
+			}
+		}
+	}
+}

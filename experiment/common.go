@@ -1,0 +1,210 @@
+package experiment
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/internal/config"
+	"github.com/doob-diffusion/doob/method"
+	"github.com/doob-diffusion/doob/nn"
+)
+
+// Common is the part of a configuration that all problems have, besides the settings of the methods. Problems embed it.
+type Common struct {
+	Experiment string   `yaml:"experiment"`
+	Seed       uint64   `yaml:"seed"`
+	Seeds      int      `yaml:"seeds"` // repetitions, with seeds Seed, Seed+1, …
+	Methods    []string `yaml:"methods,flow"`
+	// Variants are importance fine-tuning with other settings, each a method of its own.
+	Variants []struct {
+		Name string   `yaml:"name"`
+		Set  []string `yaml:"set,flow"` // key=value, keys below importance and h
+	} `yaml:"variants,omitempty"`
+	Process   diffusion.Scheme    `yaml:"process,flow"`
+	Denoising diffusion.Denoising `yaml:"denoising,flow"`    // of base model and h alike
+	Pretrain  nn.Training         `yaml:"pretrain,flow"`     // of the base model
+	Pool      int                 `yaml:"pool"`              // base paths that take the place of iteration 1, shared by all methods that learn from endpoints
+	Samples   int                 `yaml:"samples"`           // of every method, for the metrics
+	Previews  int                 `yaml:"previews"`          // iterations between two pictures of what is learned; 0 for none
+	Batch     int                 `yaml:"batch"`             // rows in one network evaluation
+	States    bool                `yaml:"states"`            // keep what it takes to go on with more iterations; if not, they begin anew
+	Backend   string              `yaml:"backend,omitempty"` // set when the run begins
+
+	entry    Entry
+	settings map[string]method.Method
+	// KeepSamples has the samples of the first seed stored, for the figures.
+	KeepSamples bool `yaml:"-"`
+}
+
+//lint:ignore U1000 problems in other packages have it by embedding
+func (c *Common) common() *Common { return c }
+
+// Method returns a method with its settings, nil if there is none of that name.
+func (c *Common) Method(name string) method.Method {
+	m, ok := c.settings[name]
+	if !ok {
+		if m = method.New(name); m == nil {
+			return nil
+		}
+		// Of the learned methods, those of a problem's own may have an h that serves nothing else.
+		if of := method.New(m.About().Of); !c.isVariant(m.About().Of) && (of == nil || !method.Learns(of)) {
+			return nil
+		}
+		if c.settings == nil { // of a problem without configuration
+			return m
+		}
+		c.settings[name] = m
+	}
+	return m
+}
+
+func (c *Common) isVariant(name string) bool {
+	for _, v := range c.Variants {
+		if v.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// title returns a method's name for people.
+func (c *Common) title(name string) string {
+	m := c.Method(name)
+	if m == nil { // of an earlier version, which has not noted its title
+		m = c.fresh(name)
+	}
+	if m != nil {
+		return m.About().Title
+	}
+	return name
+}
+
+func (c *Common) wants(name string) bool { return slices.Contains(c.Methods, name) }
+
+// validate checks a whole configuration.
+func validate(p Problem) error {
+	c, check := p.common(), &config.Check{}
+	check.That(c.Experiment == c.entry.Name, "experiment is %q, want %s", c.Experiment, c.entry.Name)
+	check.Positive("seeds", c.Seeds)
+	check.That(c.Samples > 1, "samples is %d, want at least 2", c.Samples)
+	check.Positive("batch", c.Batch)
+	check.That(c.Pool >= 0, "pool is %d, want at least 0", c.Pool)
+	check.That(c.Previews >= 0, "previews is %d, want at least 0", c.Previews)
+	check.Scheme("process", c.Process)
+	check.Times("denoising", c.Denoising.Times)
+	check.Optimizer("pretrain", c.Pretrain.Optimizer)
+	check.Some("methods", c.Methods)
+	check.That(c.Pool == 0 || p.Offers()&method.Unconditional != 0, "pool is %d, want 0: base paths know nothing of what these are conditioned on", c.Pool)
+	known := slices.Clone(c.Methods)
+	for i, v := range c.Variants {
+		check.That(v.Name != "" && !strings.ContainsAny(v.Name, `/\`), "variants has the name %q, want one without slashes", v.Name)
+		twice := false
+		for _, w := range c.Variants[:i] {
+			twice = twice || w.Name == v.Name
+		}
+		check.That(!twice && c.settings[v.Name] == nil, "variants has the name %q twice, or it is that of a method", v.Name)
+		for _, s := range v.Set {
+			check.That(strings.HasPrefix(s, "importance.") || strings.HasPrefix(s, "h."), "variant %q sets %s, want keys below importance or h", v.Name, s)
+		}
+	}
+	for _, name := range c.Methods {
+		m := c.Method(name)
+		if m == nil {
+			check.That(c.isVariant(name), "methods has %q, want some of %s", name, strings.Join(c.known(), ", "))
+			continue
+		}
+		about := m.About()
+		missing := about.Needs.Missing(p.Offers())
+		check.That(missing == "", "methods has %s, which needs %s: %s has none", name, missing, c.Experiment)
+		check.That(about.Of == "" || slices.Contains(known, about.Of), "methods has %s, which needs %s", name, about.Of)
+		m.Check(check, name)
+		if l, ok := m.(interface{ Sizes() (paths, prefill int) }); ok {
+			_, prefill := l.Sizes()
+			check.That(c.Pool == 0 || prefill == 0, "%s.prefill is %d, want 0: there is a pool", name, prefill)
+		}
+	}
+	p.Check(check)
+	if err := check.Err(); err != nil {
+		return err
+	}
+	for _, v := range c.Variants {
+		if _, _, err := variant(p, v.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// known lists what methods may name.
+func (c *Common) known() []string {
+	var names []string
+	for name := range c.settings {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, v := range c.Variants {
+		names = append(names, v.Name)
+	}
+	_, endings := method.Names()
+	return append(names, "or a learned one with "+strings.Join(endings, ", "))
+}
+
+// variant returns a problem as a method sees it, and the method: for a variant, importance with its settings.
+func variant(p Problem, name string) (Problem, method.Method, error) {
+	for _, v := range p.common().Variants {
+		if v.Name != name {
+			continue
+		}
+		changed := clone(p)
+		changed.common().Variants, changed.common().Methods = nil, []string{"importance"}
+		set, err := settingsOf(v.Set)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, s := range set {
+			s.where = fmt.Sprintf("variant %q, %s", name, s.where)
+			if err := decode(changed, s); err != nil {
+				return nil, nil, err
+			}
+		}
+		return changed, changed.common().Method("importance"), validate(changed)
+	}
+	return p, p.common().Method(name), nil
+}
+
+// clone returns a copy of a problem whose configuration can be changed; what it has prepared is shared.
+func clone(p Problem) Problem {
+	out := reflect.New(reflect.TypeOf(p).Elem())
+	out.Elem().Set(reflect.ValueOf(p).Elem())
+	q := out.Interface().(Problem)
+	c := q.common()
+	settings := map[string]method.Method{}
+	for name, m := range c.settings {
+		copied := reflect.New(reflect.TypeOf(m).Elem())
+		copied.Elem().Set(reflect.ValueOf(m).Elem())
+		settings[name] = copied.Interface().(method.Method)
+	}
+	c.settings = settings
+	return q
+}
+
+// fileName is the name of what a method leaves for a task: of the run's first seed without the seed.
+func (c *Common) fileName(name, task string, seed uint64) string {
+	name = strings.ReplaceAll(name, " ", "-")
+	if task != "" {
+		name += "_" + task
+	}
+	if seed != c.Seed {
+		name += fmt.Sprintf("_seed_%d", seed)
+	}
+	return name
+}
+
+// checkpointFile returns the file of what a run has learned.
+func checkpointFile(folder, name string) string {
+	return filepath.Join(folder, "checkpoint", name+".safetensors")
+}

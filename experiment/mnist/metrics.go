@@ -1,0 +1,113 @@
+package mnist
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/method"
+	"github.com/doob-diffusion/doob/metric"
+	"github.com/doob-diffusion/doob/nn"
+)
+
+// Metrics implements [experiment.Problem].
+func (*Problem) Metrics() []experiment.Metric {
+	return []experiment.Metric{
+		{Name: "reward", Title: "reward", Better: "higher", Format: "%.2f", Live: true},
+		{Name: "fid", Title: "FID", Better: "lower", Format: "%.3f", Log: true, Live: true},
+		{Name: "accuracy", Title: "accuracy", Better: "higher", Format: "%.1f", Factor: 100, Unit: " %", Live: true},
+		{Name: "diversity", Title: "diversity", Format: "%.3f"},
+		{Name: "ess_fraction", Title: "ESS", Better: "higher", Format: "%.3f", Overall: true},
+		{Name: "kl", Title: "KL", Better: "lower", Format: "%.2f", Log: true, Overall: true, Live: true},
+		{Name: "paths", Title: "paths", Overall: true, Work: true, Aside: true},
+		{Name: "network_calls", Title: "calls", Log: true, Overall: true, Work: true},
+		{Name: "seconds", Title: "minutes", Format: "%.2f", Factor: 1. / 60, Log: true, Overall: true, Work: true},
+		{Name: "scale", Title: "scale", Format: "%g", Overall: true, Hidden: true},
+	}
+}
+
+// References implements [experiment.Problem]: as many training images as a method draws samples, against the test images.
+func (p *Problem) References(ctx context.Context, l *experiment.Lab) (map[string]experiment.Result, error) {
+	for _, c := range []struct {
+		path     string
+		accuracy *float64
+	}{{"/classifier", &p.accuracy.classifier}, {"/judge", &p.accuracy.judge}} {
+		net := p.Classifier.In(l.Engine.Scope(nn.Averaged(c.path)), 1, 10)
+		predicted, err := net.Predict(ctx, l.Engine, p.images.Test.Pixels, p.images.Test.N, p.Batch, 28, 28)
+		if err != nil {
+			return nil, err
+		}
+		*c.accuracy = metric.Accuracy(predicted, p.images.Test.Labels)
+	}
+	p.real = map[string][]float32{}
+	out := map[string]experiment.Result{}
+	for _, task := range p.Classes {
+		var err error
+		if p.real[task], err = p.features.Of(ctx, only(p.images.Test, classes(task), p.images.Test.N)); err != nil {
+			return nil, err
+		}
+		if out[task], err = p.measure(ctx, l, task, only(p.images.Train, classes(task), p.Samples)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Measure implements [experiment.Problem].
+func (p *Problem) Measure(ctx context.Context, l *experiment.Lab, task string, s *method.Samples) (experiment.Result, error) {
+	return p.measure(ctx, l, task, s.X)
+}
+
+func (p *Problem) measure(ctx context.Context, l *experiment.Lab, task string, x []float32) (experiment.Result, error) {
+	n := len(x) / pixels
+	rewards, err := p.rewards[task].Rewards(ctx, x, n)
+	if err != nil {
+		return nil, err
+	}
+	f, err := p.features.Of(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	judged, err := p.judge.Predict(ctx, l.Engine, x, n, p.Batch, 28, 28)
+	if err != nil {
+		return nil, err
+	}
+	right := 0
+	for _, class := range judged {
+		if slices.Contains(classes(task), class) {
+			right++
+		}
+	}
+	mean, _ := metric.MeanSE(rewards)
+	return experiment.Numbers(map[string]float64{"reward": mean, "fid": metric.FrechetDistance(f, p.real[task], p.features.Size),
+		"accuracy": float64(right) / float64(n), "diversity": metric.Diversity(f, p.features.Size)}), nil
+}
+
+// Reference implements [experiment.Problem].
+func (*Problem) Reference() string { return "Real images" }
+
+// Alike implements [experiment.Problem].
+func (*Problem) Alike() []string { return []string{"data", "tasks"} }
+
+// Describe implements [experiment.Problem].
+func (p *Problem) Describe(*experiment.Lab) map[string]any {
+	return map[string]any{"data": p.Data, "classifier_accuracy": p.accuracy.classifier, "judge_accuracy": p.accuracy.judge}
+}
+
+// Notes implements [experiment.Problem].
+func (*Problem) Notes(rep *experiment.Report) []string {
+	notes := []string{"FID is against the test images; real images are as many training images. ESS to minutes are means over all tasks."}
+	if judge, ok := rep.Extra["judge_accuracy"].(float64); ok {
+		classifier, _ := rep.Extra["classifier_accuracy"].(float64)
+		notes = append([]string{fmt.Sprintf("Accuracy is what a second classifier (%.2f %% on test images) says; reward and features are those of the first (%.2f %%).",
+			100*judge, 100*classifier)}, notes...)
+	}
+	if slices.Contains(rep.Order, "resampled") {
+		notes = append(notes, "Base model, resampled: base samples drawn again in proportion to exp(r), the tilted law itself if there are many.")
+	}
+	if slices.Contains(rep.Order, "importance_rejection") {
+		notes = append(notes, "Importance + rejection: paths of the h that importance learned, of which a share is kept by their weights (14).")
+	}
+	return notes
+}

@@ -1,0 +1,78 @@
+package experiment
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/method"
+	"github.com/doob-diffusion/doob/nn"
+)
+
+// state holds all that a stage needs to go on after an iteration.
+func (w *work) state(f *finetune.FineTuning) (map[string]checkpoint.Tensor, error) {
+	e := w.target.Engine
+	tensors, err := nn.State(e, nn.TrainingState(htransform.Path)...)
+	if err != nil {
+		return nil, err
+	}
+	rows, next := f.Buffer.State()
+	tensors["buffer/rows"] = checkpoint.Tensor{Shape: []int{len(rows) / f.Buffer.Dim, f.Buffer.Dim}, F32: rows}
+	tensors["counts"] = checkpoint.Tensor{Shape: []int{3}, I64: []int64{int64(next), e.Paths(), e.NetworkCalls()}}
+	tensors["seconds"] = checkpoint.Tensor{Shape: []int{1}, F64: []float64{w.spent().Seconds}}
+	return tensors, nil
+}
+
+// recall brings Algorithm 1 to where an earlier process has left it: in the middle, or at the end of fewer iterations.
+func (w *work) recall(f *finetune.FineTuning) error {
+	tensors, done := map[string]checkpoint.Tensor(nil), 0
+	if s := w.folder.Resumed(w.at.seed, w.at.task, w.at.name); s != nil {
+		tensors, done = s.Tensors, s.Done
+	} else if file := w.stateFile(); exists(file) {
+		kept, err := checkpoint.Load(file)
+		if err != nil {
+			return err
+		}
+		if done, err = strconv.Atoi(kept.Metadata["done"]); err != nil {
+			return fmt.Errorf("%s: done is %q: it is of another version", file, kept.Metadata["done"])
+		}
+		tensors = kept.Tensors
+	}
+	if tensors == nil || done > f.Iterations {
+		return nil
+	}
+	counts, seconds := tensors["counts"].I64, tensors["seconds"].F64
+	if len(counts) != 3 || len(seconds) != 1 {
+		return errors.New("the state of the method lacks counts or seconds: it is of another version")
+	}
+	if err := f.Buffer.Restore(tensors["buffer/rows"].F32, int(counts[0])); err != nil {
+		return err
+	}
+	if err := nn.Restore(w.target.Engine, tensors, nn.TrainingState(htransform.Path)...); err != nil {
+		return err
+	}
+	w.target.Recall(method.Spent{Paths: counts[1], Calls: counts[2], Seconds: seconds[0]})
+	f.Start = done
+	return nil
+}
+
+func (w *work) stateFile() string {
+	return checkpointFile(w.folder.Path, w.problem.common().fileName(w.at.name, w.at.task, w.at.seed)+"_state")
+}
+
+// keepState keeps what it takes to go on with more iterations, if the run is to be one that can.
+func (w *work) keepState(f *finetune.FineTuning) error {
+	if !w.problem.common().States {
+		return nil
+	}
+	tensors, err := w.state(f)
+	if err != nil {
+		return err
+	}
+	metadata := w.metadata("state", w.problem.common().Seed, w.settings)
+	metadata["done"] = strconv.Itoa(f.Iterations)
+	return checkpoint.Save(w.stateFile(), checkpoint.File{Tensors: tensors, Metadata: metadata})
+}

@@ -1,0 +1,201 @@
+package superres
+
+import (
+	"errors"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/png"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/internal/oracle"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/report"
+)
+
+// restoreOwn restores a picture of one's own, of a size that is no multiple of anything.
+func restoreOwn(t *testing.T, folder string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "own.png")
+	pixels := make([]float32, 33*50)
+	for i := range pixels {
+		pixels[i] = float32(math.Sin(float64(i%50)/5)) / 2
+	}
+	if err := report.Picture(file, pixels, 33, 50, 1); err != nil {
+		t.Fatal(err)
+	}
+	q := Restoration{Folder: folder, Picture: file, N: 2, Seed: 3, Out: filepath.Join(t.TempDir(), "out.png"), Spread: filepath.Join(t.TempDir(), "sd.png")}
+	got, err := Restore(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 14×14 entries are a tile, and the next is 11 further: 3 × 5 of them cover 33×50.
+	if got.Height != 66 || got.Width != 100 || got.Tiles != 15 || got.NetworkCalls != 2*2*15*4 || !(got.Spread > 0) || !math.IsNaN(got.PSNR) {
+		t.Errorf("restored to %+v, want 66×100 in 15 tiles with 240 calls", *got)
+	}
+	for _, file := range []string{q.Out, q.Spread} {
+		picture(t, file, 100, 66)
+	}
+	first, err := os.ReadFile(q.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := os.ReadFile(q.Out); err != nil || string(again) != string(first) {
+		t.Errorf("restored again, the picture is another: %v", err)
+	}
+	q.Steps = 2
+	if got, err = Restore(t.Context(), q); err != nil || got.NetworkCalls != 2*2*15*2 {
+		t.Errorf("restored in 2 steps: %+v, %v", got, err)
+	}
+	q.Measure = true
+	if got, err = Restore(t.Context(), q); err != nil || got.Height != 33 || got.Tiles != 6 || math.IsNaN(got.PSNR) || math.IsNaN(got.SSIM) {
+		t.Errorf("measured and restored to %+v, %v", got, err)
+	}
+	for name, c := range map[string]struct {
+		change func(q *Restoration)
+		words  string
+		is     error
+	}{
+		"no picture":   {func(q *Restoration) { q.Picture = filepath.Join(folder, "config.yaml") }, "config.yaml", data.ErrPicture},
+		"not there":    {func(q *Restoration) { q.Picture = "nowhere.png" }, "nowhere.png", data.ErrPicture},
+		"no samples":   {func(q *Restoration) { q.N = 0 }, "0 samples: want at least 1", nil},
+		"no folder":    {func(q *Restoration) { q.Folder = t.TempDir() }, "", experiment.ErrFolder},
+		"no backend":   {func(q *Restoration) { q.Backend = "abacus" }, "abacus", nil},
+		"out of reach": {func(q *Restoration) { q.Out = filepath.Join(t.TempDir(), "no", "x.png") }, "no such file", nil},
+	} {
+		bad := q
+		c.change(&bad)
+		if _, err := Restore(t.Context(), bad); err == nil || !strings.Contains(err.Error(), c.words) || c.is != nil && !errors.Is(err, c.is) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A hole is in the middle of one tile: pictures of another size have no such place. A run without importance has nothing to restore with.
+func TestRestoreRefuses(t *testing.T) {
+	folder, _, _ := run(t, tiny(t, "operator=inpaint", "methods=[bicubic]"))
+	file := filepath.Join(t.TempDir(), "own.png")
+	q := Restoration{Folder: folder, Picture: file, N: 1, Out: filepath.Join(t.TempDir(), "out.png")}
+	for side, words := range map[int]string{29: "inpainting has its hole in the middle of 28×28", 28: "has learned no h by importance"} {
+		if err := report.Picture(file, make([]float32, side*28), side, 28, 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Restore(t.Context(), q); err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%d×28 pixels: %v, want an error with %q", side, err, words)
+		}
+	}
+	if _, err := os.Stat(q.Out); !os.IsNotExist(err) {
+		t.Errorf("a picture was written: %v", err)
+	}
+}
+
+// Tiles that are all right blend to the whole, whatever the size.
+func TestTiling(t *testing.T) {
+	for _, size := range [][2]int{{14, 14}, {5, 9}, {15, 14}, {40, 33}, {28, 100}, {1, 1}} {
+		for _, channels := range []int{1, 3} {
+			p := data.Images{N: 1, Height: size[0], Width: size[1], Channels: channels, Pixels: make([]float32, size[0]*size[1]*channels)}
+			noise.New(1).Normal(p.Pixels, 0, 0)
+			tile := []int{14, 14, channels}
+			whole := data.NewTiling(p, tile)
+			if got := len(whole.Cut()); got != whole.N()*14*14*channels {
+				t.Fatalf("%v: %d numbers in %d tiles", size, got, whole.N())
+			}
+			for i, v := range whole.Blend(whole.Cut(), tile, 1) {
+				if math.Abs(float64(v-p.Pixels[i])) > 1e-6 {
+					t.Fatalf("%v: pixel %d is %g, want %g", size, i, v, p.Pixels[i])
+				}
+			}
+		}
+	}
+	// Results larger by a factor, each pixel as a block of 2×2.
+	p := data.Images{N: 1, Height: 20, Width: 31, Channels: 1, Pixels: make([]float32, 20*31)}
+	noise.New(2).Normal(p.Pixels, 0, 0)
+	small := data.NewTiling(p, []int{14, 14, 1})
+	var large []float32
+	for tile := range small.N() {
+		for i := range 28 * 28 {
+			large = append(large, small.Cut()[tile*196+i/28/2*14+i%28/2])
+		}
+	}
+	for i, v := range small.Blend(large, []int{28, 28, 1}, 2) {
+		oracle.Near(t, "pixel", float64(v), float64(p.Pixels[i/62/2*31+i%62/2]), 1e-6)
+	}
+}
+
+// Where tiles overlap, one passes over into the other without a seam, to the side and downwards: neighbours differ by no more than
+// the overlap asks for.
+func TestTilingHasNoSeams(t *testing.T) {
+	for _, size := range [][2]int{{14, 25}, {25, 14}} {
+		two := data.NewTiling(data.Images{N: 1, Height: size[0], Width: size[1], Channels: 1}, []int{14, 14, 1})
+		if two.N() != 2 {
+			t.Fatalf("%d tiles", two.N())
+		}
+		x := two.Blend(append(make([]float32, 196), slices.Repeat([]float32{1}, 196)...), []int{14, 14, 1}, 1)
+		last := float32(0)
+		for i := range 25 {
+			v := x[i*14] // the first column
+			if size[1] == 25 {
+				v = x[i] // the first row
+			}
+			if v < last || v > last+0.4 || i < 11 && v != 0 || i > 13 && v != 1 {
+				t.Errorf("%v: pixel %d is %g after %g", size, i, v, last)
+			}
+			last = v
+		}
+	}
+}
+
+// Pictures are read in gray or in colour, from −1 to 1, wherever their corner is.
+func TestReadPicture(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.png")
+	m := image.NewRGBA(image.Rect(5, 7, 8, 9))
+	m.Set(5, 7, color.RGBA{255, 0, 0, 255})
+	m.Set(7, 8, color.RGBA{255, 255, 255, 255})
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(png.Encode(f, m), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	coloured, err := data.ReadPicture(file, 3)
+	if err != nil || coloured.Height != 2 || coloured.Width != 3 || len(coloured.Pixels) != 18 {
+		t.Fatalf("%d×%d, %v", coloured.Height, coloured.Width, err)
+	}
+	for i, want := range map[int]float64{0: 1, 1: -1, 2: -1, 3: -1, 15: 1, 16: 1, 17: 1} {
+		oracle.Near(t, "colour", float64(coloured.Pixels[i]), want, 1e-4)
+	}
+	gray, err := data.ReadPicture(file, 1)
+	if err != nil || len(gray.Pixels) != 6 {
+		t.Fatalf("%d pixels, %v", len(gray.Pixels), err)
+	}
+	oracle.Near(t, "red in gray", float64(gray.Pixels[0]), 2*0.299-1, 0.01)
+	oracle.Near(t, "white in gray", float64(gray.Pixels[5]), 1, 1e-4)
+
+	// A frame of a GIF may lie anywhere.
+	frame := image.NewPaletted(m.Bounds(), color.Palette{color.Black, color.White})
+	frame.SetColorIndex(6, 8, 1)
+	if f, err = os.Create(file); err != nil {
+		t.Fatal(err)
+	}
+	all := &gif.GIF{Image: []*image.Paletted{frame}, Delay: []int{0}, Config: image.Config{Width: 20, Height: 20}}
+	if err := errors.Join(gif.EncodeAll(f, all), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if gray, err = data.ReadPicture(file, 1); err != nil || gray.Height != 2 || gray.Width != 3 {
+		t.Fatalf("%d×%d, %v", gray.Height, gray.Width, err)
+	}
+	for i, v := range gray.Pixels {
+		oracle.Near(t, "frame", float64(v), map[bool]float64{true: 1, false: -1}[i == 4], 1e-4)
+	}
+}

@@ -1,0 +1,20 @@
+// Package machine says how much memory and disk there is to take.
+package machine
+
+import "runtime"
+
+// Memory returns the bytes of memory that this process may still take, and whether that is known.
+func Memory() (bytes float64, ok bool) { return memory() }
+
+// Resident returns the bytes of memory that this process has.
+func Resident() float64 {
+	if bytes, ok := resident(); ok {
+		return bytes
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.Sys)
+}
+
+// Disk returns the bytes that may still be written below a folder, or below the nearest one above that exists, and whether that is known.
+func Disk(folder string) (bytes float64, ok bool) { return disk(folder) }

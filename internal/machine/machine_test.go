@@ -1,0 +1,23 @@
+package machine
+
+import (
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// What is there is more than nothing and less than a machine can have; a folder that does not exist yet is on the disk of its parent.
+func TestMachine(t *testing.T) {
+	memory, ok := Memory()
+	if known := runtime.GOOS == "linux"; ok != known || ok && !(memory > 1e6 && memory < 1e15) {
+		t.Errorf("memory %g, known %v", memory, ok)
+	}
+	here, ok := Disk(t.TempDir())
+	if !ok {
+		t.Skip("disks are unknown here")
+	}
+	below, _ := Disk(filepath.Join(t.TempDir(), "a", "b"))
+	if !(here > 0 && below > 0 && here < 1e18) {
+		t.Errorf("disk %g, of a folder to come %g", here, below)
+	}
+}

@@ -1,0 +1,48 @@
+package method
+
+// Work is what one target asks for, to predict costs by.
+type Work struct {
+	Samples    float64 // of all conditions
+	Conditions float64
+	Steps      float64 // of a path
+	Pool       float64 // base paths in place of iteration 1
+	Dim        float64 // numbers in a sample
+}
+
+// Cost is a prediction. Times follow from it and the speed of a machine.
+type Cost struct {
+	Base    float64 // paths of the base model alone
+	Shared  float64 // of those, paths that other methods have simulated too
+	Paths   float64 // paths with a control
+	Steps   float64 // of a path, if not those of the process
+	Through float64 // backward passes through the base model, per network call
+	Updates float64 // gradient steps
+	Batch   float64 // samples in each, with base model and control
+	Own     float64 // paths that gradient steps simulate themselves
+	Rows    float64 // samples simulated at the same time
+	Kept    float64 // samples that are kept meanwhile, such as in a replay buffer
+}
+
+// Calls returns the network evaluations on one sample: a controlled step takes two, of base model and control, as does a sample in a
+// gradient step.
+func (c Cost) Calls(w Work) float64 {
+	steps := w.Steps
+	if c.Steps > 0 {
+		steps = c.Steps
+	}
+	return (c.Base+2*c.Paths)*steps + 2*c.Updates*c.Batch
+}
+
+// Seconds returns the time at so many seconds for a network call in sampling, and for a sample in a gradient step. A backward pass takes
+// twice a forward one.
+func (c Cost) Seconds(w Work, perCall, perUpdate float64) float64 {
+	steps := w.Steps
+	if c.Steps > 0 {
+		steps = c.Steps
+	}
+	return ((c.Base-c.Shared)+2*(1+c.Through)*c.Paths)*steps*perCall + c.Updates*c.Batch*perUpdate
+}
+
+// Memory returns the bytes of all samples in memory. A path that is simulated has its state, ε_θ, ε_h and as much again while it is
+// resampled or measured, in float32, and five log weights in float64.
+func (c Cost) Memory(w Work) float64 { return c.Rows*(4*6*w.Dim+8*5) + c.Kept*4*w.Dim }

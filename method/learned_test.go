@@ -1,0 +1,59 @@
+package method
+
+import (
+	"testing"
+
+	"github.com/doob-diffusion/doob/internal/oracle"
+	"github.com/doob-diffusion/doob/nn"
+)
+
+// thorough gives a method that learns the settings with which it comes to an end that can be judged.
+func thorough(m Method) Method {
+	loop := Loop{Iterations: 8, Paths: 500, Buffer: 1000, Updates: 100, Batch: 100, Optimizer: nn.Optimizer{LearningRate: 0.01, EMA: 0.9}}
+	if s, ok := m.(interface{ Shared() *Supervised }); ok {
+		s.Shared().Loop = loop
+	}
+	switch m := m.(type) {
+	case *Importance:
+		m.Acceptance = []float64{0.3}
+	case *RewardOnly:
+		m.Acceptance = []float64{0.15}
+	case *CEM:
+		m.Acceptance = []float64{0.3}
+	case *VarGrad:
+		m.Loop, m.Steps = loop, 8
+		m.Iterations, m.Paths = 120, 100
+	case *Online:
+		m.Loop, m.Steps = loop, 12
+		m.Iterations, m.Paths, m.Updates = 10, 50, 12
+	}
+	return m
+}
+
+// What is learned for one law. Methods with path weights find it; those that select by the reward alone overshoot: round after round they
+// tilt what they have tilted already, their mean rises towards the goal of the reward and their variety falls.
+// Tolerances are those of a small network; the standard errors of 2000 samples are 0.01.
+func TestLearned(t *testing.T) {
+	for _, name := range []string{"importance", "vargrad", "online"} {
+		t.Run(name, func(t *testing.T) {
+			s := draw(t, thorough(New(name)), newTarget(t, 1, 2000))
+			mean, sd := moments(s.X)
+			t.Logf("N(%.3f, %.3f²), ESS %.3f", mean, sd, s.ESS)
+			oracle.Near(t, "mean", mean, oracle.Tilted.Mean, 0.06)
+			oracle.Near(t, "sd", sd, oracle.Tilted.SD, 0.1)
+			if s.ESS < 0.8 { // of base paths it is 0.55
+				t.Errorf("ESS %g", s.ESS)
+			}
+		})
+	}
+	for _, name := range []string{"reward_only", "raft", "cem", "rest"} {
+		t.Run(name, func(t *testing.T) {
+			s := draw(t, thorough(New(name)), newTarget(t, 1, 2000))
+			mean, sd := moments(s.X)
+			t.Logf("N(%.3f, %.3f²), ESS %.3f", mean, sd, s.ESS)
+			if !(mean > oracle.Tilted.Mean+0.05 && mean < oracle.Reward.Goal+0.1 && sd < oracle.Tilted.SD-0.05) {
+				t.Errorf("N(%g, %g²), want a mean between those of the tilted law and of the reward, and less variety", mean, sd)
+			}
+		})
+	}
+}

@@ -1,0 +1,45 @@
+package method
+
+import (
+	"context"
+
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/metric"
+	"github.com/doob-diffusion/doob/reward"
+	"github.com/doob-diffusion/doob/steer"
+)
+
+// Resampled weighs base paths by exp r and resamples their endpoints: for many of them, samples of the tilted law itself, and so what the
+// other methods would give if they had no error but that of the prior.
+type Resampled struct {
+	noFit      `yaml:"-"`
+	noSettings `yaml:"-"`
+}
+
+var _ = register(func() Method { return &Resampled{} })
+
+// About implements [Method].
+func (*Resampled) About() About {
+	return About{Name: "resampled", Title: "Base model, resampled", Needs: Unconditional}
+}
+
+// Cost implements [Method].
+func (*Resampled) Cost(w Work) Cost {
+	n := max(w.Samples, w.Pool)
+	return Cost{Base: n, Shared: min(n, w.Pool), Rows: n}
+}
+
+// Sample implements [Method].
+func (*Resampled) Sample(ctx context.Context, t *Target, _ diffusion.Control) (*Samples, error) {
+	paths, err := t.BasePaths(ctx, max(t.Samples, t.PoolSize), 0)
+	if err != nil {
+		return nil, err
+	}
+	rewards, err := reward.Evaluate(ctx, t.Reward, paths.X, paths.Given, paths.N)
+	if err != nil {
+		return nil, err
+	}
+	s := t.selected(steer.Particles{Paths: paths, LogW: rewards}.Resample(t.Samples, t.Keys.Root.Sub("resampled")))
+	s.ESS, s.LogZ = metric.ESS(rewards)/float64(paths.N), metric.LogMeanExp(rewards)
+	return s, nil
+}
