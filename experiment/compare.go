@@ -61,7 +61,7 @@ func (c *Comparison) MarshalJSON() ([]byte, error) {
 	for _, r := range c.runs {
 		runs[r.label] = r
 	}
-	return json.Marshal(map[string]any{"experiment": c.runs[0].Experiment, "runs": runs, "unlike": c.unlike})
+	return json.Marshal(map[string]any{"experiment": c.runs[0].Experiment, "runs": runs, "unlike": append([]string{}, c.unlike...)})
 }
 
 // Table is the comparison for people. A method is named in the first of its rows, and references that all runs share are one row.

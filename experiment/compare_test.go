@@ -133,6 +133,9 @@ func TestCompareLabels(t *testing.T) {
 		if err := json.Unmarshal(text, &got); err != nil {
 			t.Fatal(err)
 		}
+		if got.Unlike == nil {
+			t.Errorf("%s: no list of warnings in %s", folders, text)
+		}
 		if labels := slices.Sorted(maps.Keys(got.Runs)); strings.Join(labels, " ") != want || got.Experiment != "toy" {
 			t.Errorf("%s: labels %q of %s, want %s", folders, labels, got.Experiment, want)
 		}

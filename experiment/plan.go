@@ -1,7 +1,9 @@
 package experiment
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -30,6 +32,7 @@ type Plan struct {
 	Largest string    `json:"largest"`      // that stage
 	Disk    float64   `json:"disk_bytes"`   // of the run folder
 	Backend string    `json:"backend"`
+	Missing string    `json:"missing,omitempty"` // why no times are known: the data set is not there
 
 	networks float64 // bytes
 	batch    float64 // rows, as far as there are so many
@@ -43,14 +46,22 @@ type planRow struct {
 	Seconds float64 `json:"seconds"` // about; 0 where speed was not measured
 }
 
-// NewPlan returns what a problem will cost. It measures the speed of the networks and of sampling for some seconds.
+// NewPlan returns what a problem will cost. It measures the speed of the networks and of sampling for some seconds. Without the data set
+// nothing is measured, and the plan says so; a problem that cannot be prepared without has none.
 func NewPlan(ctx context.Context, p Problem, backend string) (*Plan, error) {
-	source, err := p.Load()
-	if err != nil {
-		return nil, err
+	source, missing := p.Load()
+	if missing != nil && !errors.Is(missing, data.ErrMissing) {
+		return nil, missing
 	}
 	p.common().Backend = backend
-	return plan(ctx, p, source, true)
+	out, err := plan(ctx, p, source, missing == nil)
+	if err != nil {
+		return nil, cmp.Or(missing, err)
+	}
+	if missing != nil {
+		out.Missing = missing.Error()
+	}
+	return out, nil
 }
 
 // plan predicts counts and sizes, and times if they are to be measured.
@@ -72,12 +83,15 @@ func plan(ctx context.Context, p Problem, source data.Source, measure bool) (*Pl
 		out.networks += bytes
 		out.Disk += times * bytes
 		stored, err := storedNetwork((&run{problem: p, data: source}).address(n, c.Seed))
-		if measure && (err != nil || !exists(stored)) {
-			perStep, err := n.speed(c.Backend, l.Key)
-			if err != nil {
-				return nil, err
+		if err != nil || !exists(stored) {
+			row.Calls = times * float64(n.Steps*c.Pretrain.Batch)
+			if measure {
+				perStep, err := n.speed(c.Backend, l.Key)
+				if err != nil {
+					return nil, err
+				}
+				row.Seconds = times * float64(n.Steps) * perStep
 			}
-			row.Calls, row.Seconds = times*float64(n.Steps*c.Pretrain.Batch), times*float64(n.Steps)*perStep
 		}
 		out.Rows = append(out.Rows, row)
 	}
@@ -220,12 +234,19 @@ func (p Plan) Table() report.Table {
 		if r.Name == total.Name {
 			r = total
 		}
-		t.Rows = append(t.Rows, []string{r.Name, count(r.Paths), count(r.Calls), duration(r.Seconds)})
+		about := duration(r.Seconds)
+		if p.Missing != "" {
+			about = "unknown"
+		}
+		t.Rows = append(t.Rows, []string{r.Name, count(r.Paths), count(r.Calls), about})
 		total.Paths, total.Calls, total.Seconds = total.Paths+r.Paths, total.Calls+r.Calls, total.Seconds+r.Seconds
 	}
 	t.Notes = []string{
 		fmt.Sprintf("About %s of memory, most of it for %s, and %s on disk.", bytesText(p.Memory), p.Largest, bytesText(p.Disk)),
 		fmt.Sprintf("Times are extrapolated from this machine's speed on backend %s; stored networks take none. Nothing was written.", p.Backend),
+	}
+	if p.Missing != "" {
+		t.Notes[1] = "Times are not known without the data set. Nothing was written.\n" + p.Missing
 	}
 	return t
 }
