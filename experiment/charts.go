@@ -139,7 +139,7 @@ func (r *run) trainingSection(rep *Report) ([]report.Section, error) {
 	path := r.folder.File("figures", "training.png")
 	caption := fmt.Sprintf("Every fine-tuning method, per iteration, on the paths of that iteration (seed %d).", rep.Seed)
 	if len(r.book.held) > 0 {
-		caption = fmt.Sprintf("L_SC, KL, log Ẑ and reward on held-out conditions, with the same noise after every iteration; mean over %d seed(s), band ± one standard error.", rep.Seeds)
+		caption = fmt.Sprintf("L_SC, KL, log Ẑ and reward on held-out conditions, with the same noise after every iteration; mean over %s, band ± one standard error.", counted(rep.Seeds, "seed"))
 	}
 	return []report.Section{{Heading: "Training", Images: []report.Image{{Path: path, Caption: caption}}}}, report.Charts(path, 3, charts)
 }

@@ -20,7 +20,7 @@ type Comparison struct {
 // Compare reads the reports of two or more finished runs of one experiment.
 func Compare(folders []string) (*Comparison, error) {
 	if len(folders) < 2 {
-		return nil, fmt.Errorf("compare: %d run folder(s): want at least 2", len(folders))
+		return nil, fmt.Errorf("compare: %s: want at least 2", counted(len(folders), "run folder"))
 	}
 	labels, err := runLabels(folders)
 	if err != nil {

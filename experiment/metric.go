@@ -132,3 +132,11 @@ func count(v float64) string {
 	}
 	return fmt.Sprintf("%.0f", v)
 }
+
+// counted writes how many there are of something.
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
+}

@@ -149,7 +149,7 @@ func (p *Plan) methods(ctx context.Context, l *Lab, measure bool) error {
 	p.batch = min(float64(c.Batch), c.rows(work))
 	// What this process has now is the program, the data, and with measured speed all that networks need for their batches.
 	p.Memory = machine.Resident() + 2*p.networks + largest + 4*4*work.Dim*p.batch
-	p.Title = fmt.Sprintf("doob run %s: %d task(s), %d seed(s), %d %s steps, networks of %s parameters", c.Experiment, len(tasks), c.Seeds, c.Process.Steps,
+	p.Title = fmt.Sprintf("doob run %s: %s, %s, %d %s steps, networks of %s parameters", c.Experiment, counted(len(tasks), "task"), counted(c.Seeds, "seed"), c.Process.Steps,
 		c.Process.Kernel, count((p.networks+learned)/4))
 	return nil
 }

@@ -29,7 +29,7 @@ func (c *restoreCommand) Run(ctx context.Context, t *terminal) error {
 	if c.N > 1 {
 		what = fmt.Sprintf("mean of %d samples", c.N)
 	}
-	fmt.Fprintf(t.out, "%s: %d×%d, %s, in %d tile(s), %d network calls\n", c.Out, r.Width, r.Height, what, r.Tiles, r.NetworkCalls)
+	fmt.Fprintf(t.out, "%s: %d×%d, %s, tiles: %d, network calls: %d\n", c.Out, r.Width, r.Height, what, r.Tiles, r.NetworkCalls)
 	fmt.Fprintf(t.out, "%s, noise of sd %g: residual %.2f (1 fits the measurement as well as the truth would)\n", r.Operator, r.Sigma, r.Residual)
 	if c.N > 1 {
 		fmt.Fprintf(t.out, "standard deviation of the samples: %.3f on a scale from −1 to 1\n", r.Spread)
