@@ -50,46 +50,32 @@ func (s RewardOnly) Accept(progress float64, _, reward []float64) ([]float64, fl
 	return relax(reward, s.Rate.At(progress))
 }
 
-// relax returns min(1, exp(logW − log c)) with mean rate. The mean falls monotonically in log c, so log c is bisected
-// from a bracket around the mean log weight. Where fewer than rate·N weights are positive, all of those are accepted.
+// relax returns min(1, exp(logW − log c)) with mean rate. Of the weights in falling order, the first k are accepted for sure and the rest in
+// proportion, with k + Σ_{i>k} w_i/c = rate·N: so log c is exact. Where no more than rate·N weights are positive, all of those are accepted.
 func relax(logW []float64, rate float64) ([]float64, float64, error) {
 	if err := checkRate(rate); err != nil {
 		return nil, 0, err
 	}
-	var finite []float64
+	var rising []float64
 	for _, lw := range logW {
 		if !math.IsInf(lw, -1) && !math.IsNaN(lw) {
-			finite = append(finite, lw)
+			rising = append(rising, lw)
 		}
 	}
-	if len(finite) == 0 {
+	if len(rising) == 0 {
 		return nil, 0, fmt.Errorf("%w: none of %d paths can be accepted", ErrNoWeight, len(logW))
 	}
-	mean := func(logC float64) float64 {
-		var sum float64
-		for _, lw := range finite {
-			sum += math.Exp(min(0, lw-logC))
-		}
-		return sum / float64(len(logW))
-	}
-	lowest, highest := slices.Min(finite), slices.Max(finite)
-	lo, hi := lowest, highest+1 // mean(lo) is the largest possible
-	for mean(hi) > rate {
-		hi += hi - lo + 1
-	}
-	logC := lo
-	if mean(lo) > rate {
-		for range 200 {
-			logC = 0.5 * (lo + hi)
-			switch m := mean(logC); {
-			case math.Abs(m-rate) < 1e-6:
-				lo, hi = logC, logC
-			case m > rate:
-				lo = logC
-			default:
-				hi = logC
+	slices.Sort(rising)
+	logC, rest := rising[0], math.Inf(-1) // rest is the log of the sum of the weights up to i
+	if wanted := rate * float64(len(logW)); wanted < float64(len(rising)) {
+		for i, lw := range rising {
+			rest = logAdd(rest, lw)
+			sure := float64(len(rising) - i - 1)
+			if sure >= wanted {
+				continue
 			}
-			if lo == hi {
+			// The weights that follow are accepted for sure only if c is not above them; the first such c is above all before.
+			if logC = rest - math.Log(wanted-sure); i == len(rising)-1 || logC <= rising[i+1] {
 				break
 			}
 		}
@@ -101,6 +87,12 @@ func relax(logW []float64, rate float64) ([]float64, float64, error) {
 		}
 	}
 	return alpha, logC, nil
+}
+
+// logAdd returns log(exp(a) + exp(b)).
+func logAdd(a, b float64) float64 {
+	high, low := max(a, b), min(a, b)
+	return high + math.Log1p(math.Exp(low-high))
 }
 
 // Elite keeps the share Rate of highest reward: the cross-entropy method (De Boer et al. 2005).
