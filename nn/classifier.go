@@ -29,7 +29,8 @@ func (c CNN) Trainer(e *engine.Engine, s Training) (*Trainer, error) {
 	return trainer, nil
 }
 
-// Predict returns the most probable class of every image in x [n, height, width, In], in batches of the given size.
+// Predict returns the most probable class of every image in x [n, height, width, In], in batches of the given size; −1
+// where the scores are not all numbers, as of an image that is not finite.
 func (c CNN) Predict(ctx context.Context, e *engine.Engine, x []float32, n, batch, height, width int) ([]int, error) {
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{c.LogProbabilities(in[0])} })
 	if err != nil {

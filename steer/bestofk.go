@@ -2,7 +2,7 @@ package steer
 
 import (
 	"context"
-	"slices"
+	"math"
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/noise"
@@ -22,13 +22,18 @@ func BestOfK(ctx context.Context, s *diffusion.Sampler, r reward.Reward, key noi
 	return Best(paths, rewards, k), nil
 }
 
-// Best returns, of every k consecutive paths, the endpoint of highest reward: [N/k, dim] row-major.
+// Best returns, of every k consecutive paths, the endpoint of highest reward, the first of equals: [N/k, dim] row-major. A reward that is
+// NaN loses to any other.
 func Best(paths diffusion.Paths, rewards []float64, k int) []float32 {
 	n := paths.N / k
 	out := make([]float32, 0, n*paths.Dim)
 	for g := range n {
-		group := rewards[g*k : (g+1)*k]
-		best := g*k + slices.Index(group, slices.Max(group))
+		best := g * k
+		for i := best + 1; i < (g+1)*k; i++ {
+			if rewards[i] > rewards[best] || math.IsNaN(rewards[best]) && !math.IsNaN(rewards[i]) {
+				best = i
+			}
+		}
 		out = append(out, paths.X[best*paths.Dim:(best+1)*paths.Dim]...)
 	}
 	return out

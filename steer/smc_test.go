@@ -2,6 +2,7 @@ package steer_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -237,34 +238,16 @@ func TestBestOfK(t *testing.T) {
 	}
 }
 
-// A path without a reward is never the best, nor does it cost its group.
-func TestBestOfKWithoutReward(t *testing.T) {
+// A reward that is NaN is refused; who has such rewards all the same gets the best of the others.
+func TestBestWithoutReward(t *testing.T) {
 	p := gaussians(t)
-	const n, k = 40, 3
-	r := reward.Func(func(x []float32) float64 {
-		if x[0] > 1 {
-			return math.NaN()
-		}
-		return float64(x[0])
-	})
-	paths, err := p.sampler(t, nil).Run(context.Background(), noise.New(3), 0, n*k, nil)
-	if err != nil {
-		t.Fatal(err)
+	if _, err := steer.BestOfK(context.Background(), p.sampler(t, nil), reward.Func(func([]float32) float64 { return math.NaN() }), noise.New(3), 2, 3); !errors.Is(err, reward.ErrInvalid) {
+		t.Errorf("err = %v, want ErrInvalid", err)
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			t.Errorf("panic: %v", p)
-		}
-	}()
-	got, err := steer.BestOfK(context.Background(), p.sampler(t, nil), r, noise.New(3), n, k)
-	if err != nil {
-		return // to refuse is as good
-	}
-	for i, x := range got {
-		group := paths.X[i*k : (i+1)*k]
-		sound := slices.DeleteFunc(slices.Clone(group), func(x float32) bool { return x > 1 })
-		if len(sound) > 0 && x != slices.Max(sound) {
-			t.Errorf("group %d: kept %g of %v, where those above 1 have no reward", i, x, group)
-		}
+	nan, inf := math.NaN(), math.Inf(1)
+	paths := diffusion.Paths{N: 15, Dim: 1, X: []float32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}}
+	got := steer.Best(paths, []float64{nan, 1, 2, 3, nan, 1, -inf, nan, nan, nan, nan, nan, 1, 1, nan}, 3)
+	if want := []float32{2, 3, 6, 9, 12}; !slices.Equal(got, want) {
+		t.Errorf("the best are %v, want %v", got, want)
 	}
 }
