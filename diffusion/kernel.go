@@ -17,7 +17,8 @@ type Kernel interface {
 	Steps(p Process, times []float64) []Step
 }
 
-// NewKernel returns a kernel by name: "euler-maruyama", "ddpm", or "ddim" with the given eta.
+// NewKernel returns a kernel by name: "euler-maruyama", "ddpm", or "ddim" with the given eta, from 0 to 1: above,
+// its steps do not keep the variance of the process.
 func NewKernel(name string, eta float64) (Kernel, error) {
 	switch name {
 	case "euler-maruyama":
@@ -25,6 +26,9 @@ func NewKernel(name string, eta float64) (Kernel, error) {
 	case "ddpm":
 		return DDPM{}, nil
 	case "ddim":
+		if !(eta >= 0 && eta <= 1) {
+			return nil, fmt.Errorf("diffusion: eta is %g, want a number in [0, 1]", eta)
+		}
 		return DDIM{Eta: eta}, nil
 	}
 	return nil, fmt.Errorf("diffusion: unknown kernel %q: want euler-maruyama, ddpm or ddim", name)

@@ -212,4 +212,9 @@ func TestNewKernel(t *testing.T) {
 	if _, err := diffusion.NewKernel("euler", 0); err == nil {
 		t.Error("unknown kernel: no error")
 	}
+	for _, eta := range []float64{-0.1, 1.1, math.NaN()} {
+		if _, err := diffusion.NewKernel("ddim", eta); err == nil {
+			t.Errorf("eta %g: no error", eta)
+		}
+	}
 }

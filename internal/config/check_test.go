@@ -58,6 +58,7 @@ func TestChecks(t *testing.T) {
 	for i, ok := range []func(c *Check){
 		scheme(em), scheme(diffusion.Scheme{VP: vp, Kernel: "ddpm", Steps: 9, Power: 2}),
 		scheme(diffusion.Scheme{VP: vp, Kernel: "ddim", Eta: 0.5, Steps: 9, Power: 2}),
+		scheme(diffusion.Scheme{VP: vp, Kernel: "ddim", Eta: 1, Steps: 2, Power: 2}),
 		optimizer(nn.Optimizer{}), optimizer(nn.Optimizer{LearningRate: 1e-3, EMA: 0.999, WeightDecay: 0.1}),
 		training(nn.Training{Steps: 1, Batch: 1}),
 		times(diffusion.TimeLaw{}), times(diffusion.TimeLaw{Power: 1}), times(diffusion.TimeLaw{SNRSD: 2, SNRMean: -8}),
@@ -85,6 +86,9 @@ func TestChecks(t *testing.T) {
 		"beta1 are 0.1 and +Inf":         with(func(s *diffusion.Scheme) { s.VP.Beta1 = inf }),
 		`k.kernel: `:                     with(func(s *diffusion.Scheme) { s.Kernel = "euler" }),
 		"k.eta is 0":                     with(func(s *diffusion.Scheme) { s.Kernel = "ddim" }), // no noise, no path weights
+		"k.eta is 1.5":                   with(func(s *diffusion.Scheme) { s.Kernel, s.Eta, s.Steps = "ddim", 1.5, 9 }),
+		"k.eta is NaN":                   with(func(s *diffusion.Scheme) { s.Kernel, s.Eta, s.Steps = "ddim", nan, 9 }),
+		"k.steps is 1, want at least 2":  with(func(s *diffusion.Scheme) { s.Kernel, s.Eta = "ddim", 1 }),
 
 		"k.learning_rate is -1":   optimizer(nn.Optimizer{LearningRate: -1}),
 		"k.learning_rate is NaN":  optimizer(nn.Optimizer{LearningRate: nan}),
