@@ -16,7 +16,7 @@ import (
 
 // Backprop is online fine-tuning: it minimises the stochastic-control loss (10), mean of ½Σ‖D‖²/s² − r(x_0), by
 // backpropagation through the whole sampling chain, reward and base model included. Memory grows with the number of
-// steps, so it is for toy sizes only.
+// steps, so it is for toy sizes only. Through an h that reads the reward's gradient, the reward is differentiated twice.
 type Backprop struct {
 	training Training
 	sampler  *diffusion.Sampler
@@ -29,6 +29,9 @@ type Backprop struct {
 func NewBackprop(s *diffusion.Sampler, h htransform.Learned, training Training, steps []diffusion.Step, r reward.Differentiable) (*Backprop, error) {
 	if s.Given != nil {
 		return nil, errors.New("finetune: backpropagation through the chain is not made for samplers with conditions")
+	}
+	if len(controlled(steps)) == 0 {
+		return nil, errUncontrolled
 	}
 	trainer, err := nn.NewTrainer(s.Engine, h.Parameters(), training.Optimizer, func(in []*graph.Node) *graph.Node {
 		x := in[0]

@@ -2,6 +2,7 @@ package finetune
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/steer"
 )
 
 const chainSteps = 15
@@ -72,6 +74,42 @@ func TestBackpropMinimisesLSC(t *testing.T) {
 			t.Errorf("%#v: loss %.6f before the step, %.6f after it on the same noise", kernel, loss, again)
 		}
 	}
+}
+
+// A chain without a controlled step is refused.
+func TestUncontrolled(t *testing.T) {
+	p := gaussians(t)
+	e := oracle.Open(t)
+	h := newLearnt(e, 1)
+	s := p.sampler(e, diffusion.DDIM{Eta: 1}, 1, h)
+	if _, err := NewBackprop(s, h, Training{Updates: 1, Batch: 8}, s.Steps, p.reward()); !errors.Is(err, errUncontrolled) {
+		t.Errorf("backpropagation: %v", err)
+	}
+	if _, err := NewVarGrad(s, h, plain, 0); !errors.Is(err, errUncontrolled) {
+		t.Errorf("VarGrad: %v", err)
+	}
+}
+
+// A control that reads the reward's gradient is differentiated through it too: x_t depends on the parameters, and so does ∇r(x̂₀(x_t)).
+func TestBackpropThroughTheRewardsGradient(t *testing.T) {
+	p := gaussians(t)
+	run := func(theta float64) (gradient, loss float64) {
+		e := oracle.Open(t)
+		h := learntMultiple{newLearnt(e, theta), steer.Guidance{Reward: p.reward(), Scale: 1}}
+		s := p.sampler(e, diffusion.DDPM{}, chainSteps, h)
+		o, err := NewBackprop(s, h, Training{Updates: 1, Batch: 4096, Optimizer: plain}, s.Steps, p.reward())
+		if err != nil {
+			t.Fatal(err)
+		}
+		loss = fit(t, o, 1)
+		return firstGradient(e), loss
+	}
+	const theta, d = 0.5, 0.02
+	gradient, _ := run(theta)
+	_, above := run(theta + d)
+	_, below := run(theta - d)
+	slope := (above - below) / (2 * d)
+	oracle.Near(t, "gradient", gradient, slope, 0.01*math.Abs(slope))
 }
 
 func controlledCalls(steps []diffusion.Step) (n int64) {

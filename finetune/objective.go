@@ -30,6 +30,19 @@ func schedule(t *nn.Trainer, updates, done, from, to int) {
 	t.Decay(from*updates, (to-from)*updates)
 }
 
+var errUncontrolled = errors.New("finetune: none of the steps is controlled, so that nothing can be learned: take more of them")
+
+// controlled returns the indices of the steps that a control moves.
+func controlled(steps []diffusion.Step) []int {
+	var indices []int
+	for i, st := range steps {
+		if !st.Uncontrolled {
+			indices = append(indices, i)
+		}
+	}
+	return indices
+}
+
 // Averaged returns h at the moving averages of its parameters, which an objective on the engine makes: what to sample with in
 // the end.
 func Averaged(e *engine.Engine, h htransform.Learned) htransform.Learned {

@@ -167,3 +167,38 @@ func TestSupervisedErrors(t *testing.T) {
 		t.Error("nothing to train: no error")
 	}
 }
+
+// opaque is a base model that cannot be differentiated.
+type opaque struct{ diffusion.Model }
+
+func (m opaque) Noise(s diffusion.State) *graph.Node { return graph.Identity(m.Model.Noise(s)) }
+
+// No objective on samples differentiates the base model, though h reads its prediction and the reward's gradient there; backpropagation does.
+func TestBaseIsNotDifferentiated(t *testing.T) {
+	p := gaussians(t)
+	buffer := &Buffer{Capacity: 8, Dim: 1}
+	buffer.Append(p.tilted.Sample(8, noise.New(1)))
+	training := Training{Updates: 1, Batch: 8, Optimizer: plain}
+	for name, create := range map[string]func(s *diffusion.Sampler, h htransform.Learned) (Objective, error){
+		"supervised": func(s *diffusion.Sampler, h htransform.Learned) (Objective, error) {
+			return NewSupervised(s, h, training, 0.1)
+		},
+		"VarGrad": func(s *diffusion.Sampler, h htransform.Learned) (Objective, error) { return NewVarGrad(s, h, plain, 0) },
+		"backpropagation": func(s *diffusion.Sampler, h htransform.Learned) (Objective, error) {
+			return NewBackprop(s, h, training, s.Steps, p.reward())
+		},
+	} {
+		e := oracle.Open(t)
+		h := p.informed(e, "/h", 8, 1)
+		s := p.sampler(e, diffusion.EulerMaruyama{}, 3, h)
+		s.Base = opaque{s.Base}
+		o, err := create(s, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := p.weighted(t, s, noise.New(2), 8, o.Visitor(noise.New(3)))
+		if _, err := o.Fit(context.Background(), noise.New(4), w, buffer); (err != nil) != (name == "backpropagation") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -38,6 +38,9 @@ type recorded struct {
 // NewVarGrad compiles the objective for h. Each iteration uses the given number of random time steps (at most all of them; 0
 // means all). From then on the sampler simulates with h itself and not its average: the gradient is exact on no other paths.
 func NewVarGrad(s *diffusion.Sampler, h htransform.Learned, optimizer nn.Optimizer, steps int) (*VarGrad, error) {
+	if len(controlled(s.Steps)) == 0 {
+		return nil, errUncontrolled
+	}
 	if steps <= 0 || steps > len(s.Steps) {
 		steps = len(s.Steps)
 	}
@@ -59,7 +62,7 @@ func NewVarGrad(s *diffusion.Sampler, h htransform.Learned, optimizer nn.Optimiz
 // Visitor implements [Objective]: it records the population at a random subset of the controlled steps.
 func (o *VarGrad) Visitor(key noise.Key) diffusion.Visitor {
 	o.record = o.record[:0]
-	controlled := o.controlled()
+	controlled := controlled(o.sampler.Steps)
 	chosen := map[int]bool{}
 	for _, j := range key.Rand().Perm(len(controlled))[:min(o.steps, len(controlled))] {
 		chosen[controlled[j]] = true
@@ -96,7 +99,7 @@ func (o *VarGrad) Fit(_ context.Context, _ noise.Key, batch Weighted, _ *Buffer)
 	variance /= groups
 	var x, t, z, coefficient, given []float32
 	for _, rec := range o.record {
-		scale := 2 / groups * rec.step.K / rec.step.S * float64(len(o.controlled())) / float64(len(o.record))
+		scale := 2 / groups * rec.step.K / rec.step.S * float64(len(controlled(o.sampler.Steps))) / float64(len(o.record))
 		for _, d := range deviation {
 			t, coefficient = append(t, float32(rec.step.T)), append(coefficient, float32(scale*d))
 		}
@@ -136,15 +139,4 @@ func deviations(logW []float64) (deviation []float64, n float64) {
 		}
 	}
 	return deviation, n
-}
-
-// controlled returns the indices of the steps on which the control acts.
-func (o *VarGrad) controlled() []int {
-	var controlled []int
-	for i, st := range o.sampler.Steps {
-		if !st.Uncontrolled {
-			controlled = append(controlled, i)
-		}
-	}
-	return controlled
 }

@@ -48,7 +48,7 @@ func velocity(s diffusion.State, v *graph.Node, whole bool) *graph.Node {
 }
 
 // RewardInformed is (16): h_t(x) = NN1(x, x̂₀, g, t) + NN2(t)·g, with g = ∇ r(x̂₀) at Tweedie's estimate x̂₀. The gradient
-// is with respect to x̂₀ only and detached, so the base model is never differentiated.
+// is with respect to x̂₀ only, so that fitting h to samples never differentiates the base model.
 //
 // NN1 should start at zero. NN2(t) = (1−t)·SiLU(MLP(t)) is scalar, see [Scale].
 type RewardInformed struct {

@@ -21,7 +21,7 @@ type function struct {
 	// body computes the outputs with plain graph operations.
 	body func(in []*graph.Node) []*graph.Node
 	// gradient returns the gradients of the inputs from that of the only output y, in the calling function of the
-	// graph; nil for an op that nothing is differentiated through.
+	// graph; nil where body serves: for what is seldom differentiated, as is a gradient.
 	gradient func(in []*graph.Node, y, dy *graph.Node) []*graph.Node
 }
 
@@ -53,6 +53,23 @@ func (f function) call(in ...*graph.Node) []*graph.Node {
 	return defined.Call(in...)
 }
 
+// written returns the gradients of the inputs from those of all outputs by autodiff of the body, written out once more.
+func (f function) written(in, dy []*graph.Node) []*graph.Node {
+	leaves := make([]*graph.Node, len(in))
+	for i, x := range in {
+		leaves[i] = graph.Identity(graph.StopGradient(x)) // one input may depend on another
+	}
+	var total *graph.Node
+	for i, y := range f.body(leaves) {
+		if part := graph.ReduceAllSum(graph.Mul(y, dy[i])); total == nil {
+			total = part
+		} else {
+			total = graph.Add(total, part)
+		}
+	}
+	return graph.Gradient(total, leaves...)
+}
+
 // functions are those of one graph.
 type functions struct {
 	defined   map[string]*graph.Function // by name and shapes of the inputs
@@ -76,7 +93,7 @@ func init() {
 		if known != nil {
 			if f, ok := known.gradients[name]; ok {
 				if f.gradient == nil {
-					panic(fmt.Errorf("op: %s has no gradient, but the loss depends on a parameter through it", name))
+					return f.written(node.Inputs(), dy)
 				}
 				return f.gradient(node.Inputs(), node, dy[0])
 			}

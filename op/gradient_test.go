@@ -221,6 +221,83 @@ func checkGradients(t *testing.T, backend string, checkpoint bool) {
 	}
 }
 
+// Every gradient can be differentiated once more: Hessian times vector is the difference of the gradients on both sides of a point.
+func TestSecondGradients(t *testing.T) {
+	for _, backend := range engine.Backends() {
+		t.Run(backend, func(t *testing.T) {
+			e := oracle.OpenOn(t, backend)
+			r := rand.New(rand.NewPCG(1, 2))
+			for _, c := range examples() {
+				draw := func() []array {
+					var out []array
+					for _, dims := range c.shapes {
+						x := zeros(dims...)
+						for j := range x.data {
+							x.data[j] = r.NormFloat64()
+						}
+						out = append(out, x)
+					}
+					return out
+				}
+				x, direction := draw(), draw()
+				var want [][]float64 // in float64
+				for _, precision := range []dtypes.DType{dtypes.Float64, dtypes.Float32} {
+					program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
+						n := len(c.shapes)
+						for i := range in {
+							in[i] = graph.ConvertDType(in[i], precision)
+						}
+						at := in[:n]
+						gradient := graph.Gradient(graph.ReduceAllSum(graph.Square(c.graph(at))), at...)
+						along := graph.ReduceAllSum(graph.Mul(gradient[0], in[n]))
+						for i := 1; i < n; i++ {
+							along = graph.Add(along, graph.ReduceAllSum(graph.Mul(gradient[i], in[n+i])))
+						}
+						out := append(gradient, graph.Gradient(along, at...)...)
+						for i := range out {
+							out[i] = graph.ConvertDType(out[i], dtypes.Float64)
+						}
+						return out
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					run := func(step float64) []*tensors.Tensor {
+						var inputs []any
+						for i := range x {
+							moved := slices.Clone(x[i].data)
+							for j := range moved {
+								moved[j] += step * direction[i].data[j]
+							}
+							inputs = append(inputs, tensors.FromFlatDataAndDimensions(moved, x[i].dims...))
+						}
+						for _, d := range direction {
+							inputs = append(inputs, tensors.FromFlatDataAndDimensions(d.data, d.dims...))
+						}
+						out, err := program.Run(inputs...)
+						if err != nil {
+							t.Fatal(err)
+						}
+						return out
+					}
+					const h = 1e-5
+					here, above, below := run(0), run(h), run(-h)
+					for i := range x {
+						if precision == dtypes.Float64 {
+							up, down := tensors.MustCopyFlatData[float64](above[i]), tensors.MustCopyFlatData[float64](below[i])
+							for j := range up {
+								up[j] = (up[j] - down[j]) / (2 * h)
+							}
+							want = append(want, up)
+						}
+						compare(t, fmt.Sprintf("Hessian times vector, part %d of %s %v %s", i, c.name, c.shapes, precision), here[len(x)+i], x[i].dims, want[i], precision)
+					}
+				}
+			}
+		})
+	}
+}
+
 // compare allows for the rounding of a precision, and of central differences.
 func compare(t *testing.T, name string, got *tensors.Tensor, dims []int, want []float64, precision dtypes.DType) {
 	t.Helper()

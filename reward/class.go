@@ -17,11 +17,14 @@ type Classifier interface {
 func NewClass(e *engine.Engine, c Classifier, classes []int, scale float64, shape []int, batch int) (*Graphed, error) {
 	return NewGraphed(e, shape, batch, func(x *graph.Node) *graph.Node {
 		logP := c.LogProbabilities(x)
-		columns := make([]*graph.Node, len(classes))
-		for i, class := range classes {
-			columns[i] = graph.Slice(logP, graph.AxisRange(), graph.AxisElem(class))
+		chosen := make([][]float64, logP.Shape().Dimensions[1]) // a product, since slices cannot be differentiated twice
+		for class := range chosen {
+			chosen[class] = make([]float64, len(classes))
 		}
-		joint := graph.Concatenate(columns, -1)
+		for i, class := range classes {
+			chosen[class][i] = 1
+		}
+		joint := graph.MatMul(logP, graph.ConstAs(logP, chosen))
 		top := graph.StopGradient(graph.ReduceMax(joint, -1))
 		sum := graph.ReduceSum(graph.Exp(graph.Sub(joint, graph.InsertAxes(top, -1))), -1)
 		return graph.MulScalar(graph.Add(top, graph.Log(sum)), scale)

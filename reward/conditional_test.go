@@ -59,11 +59,12 @@ func TestConditional(t *testing.T) {
 		reward         reward.Differentiable
 		given          bool
 		want, gradient []float64
+		backX, backY   []float64 // of Σ g·x + y
 	}{
-		{"conditional, given", product{}, true, products, []float64{5, 7, -4}},
-		{"conditional, not given", product{}, false, squares, []float64{4, -6, 1}},
-		{"unconditional, given", plain{}, true, squares, []float64{4, -6, 1}},
-		{"unconditional, not given", plain{}, false, squares, []float64{4, -6, 1}},
+		{"conditional, given", product{}, true, products, []float64{5, 7, -4}, []float64{5, 7, -4}, []float64{3, -2, 1.5}},   // g = y
+		{"conditional, not given", product{}, false, squares, []float64{4, -6, 1}, []float64{8, -12, 2}, []float64{1, 1, 1}}, // g = 2x
+		{"unconditional, given", plain{}, true, squares, []float64{4, -6, 1}, []float64{8, -12, 2}, []float64{1, 1, 1}},
+		{"unconditional, not given", plain{}, false, squares, []float64{4, -6, 1}, []float64{8, -12, 2}, []float64{1, 1, 1}},
 	} {
 		var given []float32
 		if c.given {
@@ -85,9 +86,8 @@ func TestConditional(t *testing.T) {
 		for i := range x {
 			oracle.Near(t, c.name+": in a graph", out[0][i], c.want[i], 1e-5)
 			oracle.Near(t, c.name+": gradient", out[1][i], c.gradient[i], 1e-5)
-			// The gradient is a constant, to the sample and to the condition.
-			oracle.Near(t, c.name+": what flows back into x", out[2][i], c.gradient[i], 1e-5)
-			oracle.Near(t, c.name+": what flows back into y", out[3][i], 1, 0)
+			oracle.Near(t, c.name+": what flows back into x", out[2][i], c.backX[i], 1e-5)
+			oracle.Near(t, c.name+": what flows back into y", out[3][i], c.backY[i], 1e-5)
 		}
 	}
 	// The values are judged as those of other rewards are.

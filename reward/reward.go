@@ -101,12 +101,10 @@ func Graph(r Differentiable, x, given *graph.Node) *graph.Node {
 	return r.Graph(x)
 }
 
-// Gradient returns ∇ₓ r, shaped like x, of what [Graph] returns, as a constant: nothing is backpropagated into x or through
-// the gradient.
+// Gradient returns ∇ₓ r, shaped like x, of what [Graph] returns. It is a function of x like any other: what depends on x can be
+// backpropagated through it, if the operations of r can be differentiated twice.
 func Gradient(r Differentiable, x, given *graph.Node) *graph.Node {
-	// The barrier node takes no gradient itself; a copy of it can.
-	leaf := graph.Identity(graph.StopGradient(x))
-	return graph.StopGradient(graph.Gradient(graph.ReduceAllSum(Graph(r, leaf, given)), leaf)[0])
+	return graph.Gradient(graph.ReduceAllSum(Graph(r, x, given)), x)[0]
 }
 
 // Graphed makes a [Differentiable] of a graph function, evaluated in batches of fixed size on an engine.

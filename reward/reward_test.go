@@ -64,7 +64,8 @@ func TestMixture(t *testing.T) {
 	}
 }
 
-// Gradient is ∇r at its argument, whatever that was computed from, and a constant to what comes after.
+// Gradient is ∇r at its argument, whatever that was computed from, and what comes after is differentiated through it: by Hessian H of r,
+// ∂|∇r(x/2)|²/∂x = H∇r.
 func TestGradient(t *testing.T) {
 	m := mixture(t)
 	program, err := oracle.Open(t).Compile(func(in []*graph.Node) []*graph.Node {
@@ -88,11 +89,16 @@ func TestGradient(t *testing.T) {
 		}
 	}
 	for i := range 4 {
-		want := m.Score([]float64{float64(points[2*i]) / 2, float64(points[2*i+1]) / 2})
+		at := func(step float64) []float64 {
+			return m.Score([]float64{float64(points[2*i])/2 + step*float64(g[2*i]), float64(points[2*i+1])/2 + step*float64(g[2*i+1])})
+		}
+		const d = 1e-6
+		want, above, below := at(0), at(d), at(-d)
 		for a := range 2 {
 			j := 2*i + a
 			oracle.Near(t, "gradient", g[j], want[a], 1e-4*(1+math.Abs(want[a])))
-			oracle.Near(t, "what flows back into x", back[j], 0, 0)
+			hg := (above[a] - below[a]) / (2 * d)
+			oracle.Near(t, "what flows back into x", back[j], hg, 1e-4*(1+math.Abs(hg)))
 			oracle.Near(t, "what flows into another input", direct[j], 2*float64(g[j]), 1e-5)
 		}
 	}
