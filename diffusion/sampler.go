@@ -63,7 +63,8 @@ type Condition struct {
 	// only, and is called for several paths at once.
 	Draw func(key noise.Key, path int, y []float32)
 	// Of returns the conditions [batch, Shape…] of samples x0 that are learned from, given noise ξ ~ N(0, I) of that shape; nil
-	// where nothing is learned from samples.
+	// where nothing is learned from samples. To draw y anew from x0 is right only if Draw takes y from its marginal law: then (x0, y) is
+	// of the joint law. Where all paths have one fixed y, Of must return that y, since a redrawn one counts the likelihood twice.
 	Of func(x0, xi *graph.Node) *graph.Node
 }
 

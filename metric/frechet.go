@@ -17,9 +17,11 @@ import (
 // with the features of Heusel et al., "GANs trained by a two time-scale update rule", 2017.) It is the squared
 // 2-Wasserstein distance of the two Gaussians, and sees nothing of the laws beyond their first two moments.
 //
-// It is biased upward, the more so the fewer the vectors and the more their dimensions: two samples of one law are at a
-// distance of order tr Σ·(1/n + 1/m) for n ≫ dim, and far more for n < dim, where a covariance has rank n−1. So compare
-// only distances of equal n and m, and with the floor, the distance between two real samples of these sizes.
+// It is biased upward, the more so the fewer the vectors and the more their dimensions: two samples of one Gaussian law are
+// at a distance of about (1/n + 1/m)·(tr Σ + ½Σ_ij (1+δ_ij)·λ_iλ_j/(λ_i+λ_j)) with the eigenvalues λ of Σ, for n ≫ dim; the
+// first part is of the means, the second, of the covariances, dim/4 times as large for Σ = I. For n < dim, where a covariance
+// has rank n−1, it is far more. So compare only distances of equal n and m, and with the floor, the distance between two real
+// samples of these sizes.
 //
 // Fewer than two vectors have no covariance: NaN, as for a vector that is not finite.
 func FrechetDistance(x, y []float32, dim int) float64 {

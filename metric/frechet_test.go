@@ -64,18 +64,33 @@ func TestFrechetDistanceOfSamples(t *testing.T) {
 	}
 }
 
-// The bias for n ≫ dim: E|Δμ|² = tr Σ(1/n + 1/m), and for Σ = I the covariances add (dim+1)/4 times as much, since
-// tr(Σx + Σy − 2√…) ≈ ¼|Σx − Σy|² and E|Σx − Σy|² = dim(dim+1)(1/n + 1/m).
+// The bias for n ≫ dim, by eigenvalues λ: of the means tr Σ(1/n + 1/m), of the covariances ½Σ_ij E(ΔΣ_ij)²/(λ_i+λ_j), where
+// E(ΔΣ_ij)² = (1+δ_ij)·λ_iλ_j(1/n + 1/m). For Σ = I the second is (dim+1)/4 of the first.
 func TestFrechetDistanceOfOneLaw(t *testing.T) {
 	const n, m, dim, repetitions = 600, 400, 6, 40
-	var sum float64
-	for r := range uint64(repetitions) {
-		sum += FrechetDistance(normal(2*r, n, make([]float64, dim)...), normal(2*r+1, m, make([]float64, dim)...), dim) / repetitions
-	}
-	want := (1./n + 1./m) * (dim + dim*(dim+1)/4.)
-	// A sum of 27 squares spreads by √(2/27) = 27 %, the mean of 40 by 4.3 %: four of those, and 3 % of higher order.
-	if math.Abs(sum/want-1) > 0.2 {
-		t.Errorf("mean distance of two samples of one law is %.4f, want %.4f ± 20 %%", sum, want)
+	for _, lambda := range [][dim]float64{{1, 1, 1, 1, 1, 1}, {1, 0.7, 0.5, 0.3, 0.1, 0.02}} {
+		scaled := func(seed uint64, n int) []float32 {
+			x := normal(seed, n, make([]float64, dim)...)
+			for i := range x {
+				x[i] *= float32(math.Sqrt(lambda[i%dim]))
+			}
+			return x
+		}
+		var sum, want float64
+		for r := range uint64(repetitions) {
+			sum += FrechetDistance(scaled(2*r, n), scaled(2*r+1, m), dim) / repetitions
+		}
+		for _, a := range lambda {
+			want += a + a/4 // half of δ_ij's share
+			for _, b := range lambda {
+				want += a * b / (a + b) / 2
+			}
+		}
+		want *= 1./n + 1./m
+		// A sum of 27 squares spreads by √(2/27) = 27 %, the mean of 40 by 4.3 %: four of those, and 3 % of higher order.
+		if math.Abs(sum/want-1) > 0.2 {
+			t.Errorf("mean distance of two samples of one law with eigenvalues %v is %.4f, want %.4f ± 20 %%", lambda, sum, want)
+		}
 	}
 }
 
