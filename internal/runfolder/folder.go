@@ -30,6 +30,7 @@ type Folder struct {
 	lock     *os.File
 	snapshot *Snapshot // of an unfinished stage, as found by Reopen
 	events   *os.File
+	stale    bool // events.jsonl has lines behind the place of the next that do not count
 	mutex    sync.Mutex
 	err      error
 }
@@ -127,7 +128,7 @@ var ErrNone = errors.New("it is no run folder: it has no config.yaml")
 
 // Reopen takes up the folder of a run that was stopped, in whatever way, and returns the events that count: up to the
 // result of the last finished stage, or up to the snapshot of an unfinished one if that is later (see [Folder.Resumed]).
-// Later events are dropped, because what they tell will be done again.
+// Later events are dropped with the first new one, because what they tell will be done again; up to then the folder is as it was.
 func Reopen(path string) (*Folder, []Line, error) {
 	f := &Folder{Path: path}
 	_, err := os.Stat(f.File("config.yaml"))
@@ -183,8 +184,9 @@ func (f *Folder) recover() ([]Line, error) {
 	if f.events, err = os.OpenFile(f.File("events.jsonl"), os.O_CREATE|os.O_WRONLY, 0o666); err != nil {
 		return nil, err
 	}
+	f.stale = true
 	_, err = f.events.Seek(size, io.SeekStart)
-	return lines[:n], errors.Join(err, f.events.Truncate(size))
+	return lines[:n], err
 }
 
 // lines reads events.jsonl, and returns with each line the offset at which it ends. A last line without its end is what a killed process
@@ -235,12 +237,21 @@ func (f *Folder) Event(e any) {
 	if f.err != nil {
 		return
 	}
+	if err == nil && f.stale {
+		err, f.stale = f.cut(), false
+	}
 	if err == nil {
 		_, err = f.events.Write(append(line, '\n'))
 	}
 	if err != nil {
 		f.err = fmt.Errorf("%w %s: events: %w", ErrFolder, f.Path, err)
 	}
+}
+
+// cut removes what stands behind the place of the next event.
+func (f *Folder) cut() error {
+	size, err := f.events.Seek(0, io.SeekCurrent)
+	return errors.Join(err, f.events.Truncate(size))
 }
 
 // Err returns the first error of Event.

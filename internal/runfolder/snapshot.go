@@ -41,7 +41,7 @@ func (f *Folder) Keep(s Snapshot) error {
 	}
 	// The events must not be lost where the snapshot, which is synced too, is not.
 	err := f.events.Sync()
-	offset, seekErr := f.events.Seek(0, io.SeekEnd)
+	offset, seekErr := f.events.Seek(0, io.SeekCurrent)
 	if err = errors.Join(err, seekErr); err != nil {
 		return fmt.Errorf("%w %s: events: %w", ErrFolder, f.Path, err)
 	}
