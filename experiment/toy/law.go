@@ -96,9 +96,9 @@ func (l *law) cellProbabilities() []float64 {
 
 func (l *law) dim() int { return l.prior.Dim() }
 
-// samples returns draws of the exact tilted law; sets with different numbers are independent.
-func (l *law) samples(number int) []float32 {
-	return l.tilted.Sample(l.Samples, noise.New(l.Seed).Sub("exact").At(number))
+// samples returns draws of the exact tilted law; sets with different seeds or numbers are independent.
+func (l *law) samples(seed uint64, number int) []float32 {
+	return l.tilted.Sample(l.Samples, noise.New(seed).Sub("exact").At(number))
 }
 
 // floor is the sliced W2 distance between two independent exact sets, the mean over ten pairs.
@@ -106,7 +106,7 @@ func (l *law) floor() float64 {
 	const pairs = 10
 	var sum float64
 	for i := range pairs {
-		sum += metric.SlicedW2(l.samples(2*i+1), l.samples(2*i+2), l.dim(), l.Directions, noise.New(0).Sub("floor").At(i))
+		sum += metric.SlicedW2(l.samples(l.Seed, 2*i+1), l.samples(l.Seed, 2*i+2), l.dim(), l.Directions, noise.New(0).Sub("floor").At(i))
 	}
 	return sum / pairs
 }

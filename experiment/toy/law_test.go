@@ -118,13 +118,13 @@ func TestFloor(t *testing.T) {
 func TestMeasure(t *testing.T) {
 	p := prepared(t, "samples=1000", "directions=64")
 	measure := func(x []float32) experiment.Result {
-		r, err := p.Measure(t.Context(), nil, "", &method.Samples{X: x, Count: 1, Members: len(x) / 2})
+		r, err := p.Measure(t.Context(), &experiment.Lab{}, "", &method.Samples{X: x, Count: 1, Members: len(x) / 2})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r
 	}
-	exact, prior := measure(p.law.samples(3)), measure(p.law.prior.Sample(1000, noise.New(9)))
+	exact, prior := measure(p.law.samples(1, 3)), measure(p.law.prior.Sample(1000, noise.New(9)))
 	// E|p̂ − p|/2 over cells of probabilities 0.4, 0.3, 0.2, 0.1: the sum of √(p(1−p)/1000)·√(2/π)/2 is 0.02.
 	if v := exact["mode_tv"].Value; v > 0.06 {
 		t.Errorf("mode TV of exact samples is %g", v)
@@ -138,7 +138,7 @@ func TestMeasure(t *testing.T) {
 	// E r under the tilted law, from far more samples: four standard errors of 1000.
 	p.Samples = 40000
 	var sum, square float64
-	rewards, err := p.law.reward.Rewards(t.Context(), p.law.samples(7), 40000)
+	rewards, err := p.law.reward.Rewards(t.Context(), p.law.samples(1, 7), 40000)
 	if err != nil {
 		t.Fatal(err)
 	}

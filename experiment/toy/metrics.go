@@ -28,14 +28,15 @@ func (*Problem) Metrics() []experiment.Metric {
 	}
 }
 
-// Measure implements [experiment.Problem]: it compares samples with the exact law.
-func (p *Problem) Measure(ctx context.Context, _ *experiment.Lab, _ string, s *method.Samples) (experiment.Result, error) {
+// Measure implements [experiment.Problem]: it compares samples with the exact law, in every repetition with another set of it, so that
+// the errors over seeds hold what the set contributes.
+func (p *Problem) Measure(ctx context.Context, l *experiment.Lab, _ string, s *method.Samples) (experiment.Result, error) {
 	rewards, err := p.law.reward.Rewards(ctx, s.X, len(s.X)/p.law.dim())
 	if err != nil {
 		return nil, err
 	}
 	reward, _ := metric.MeanSE(rewards)
-	exact, d := p.law.samples(0), p.law.dim()
+	exact, d := p.law.samples(l.Seed(), 0), p.law.dim()
 	return experiment.Numbers(map[string]float64{
 		"mode_tv": metric.TotalVariation(metric.ModeWeights(s.X, d, p.law.prior.Means()), p.law.cells),
 		"sw2":     metric.SlicedW2(s.X, exact, d, p.Directions, noise.New(0).Sub("directions")),
