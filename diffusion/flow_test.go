@@ -50,7 +50,7 @@ func (flow) DiffusionGraph(t *graph.Node) *graph.Node {
 func TestProcessesAreConsistent(t *testing.T) {
 	for _, p := range []diffusion.Process{diffusion.VP{}, diffusion.VP{Beta0: 8, Beta1: 8}, flow{}} {
 		times := []float32{0.01, 0.2, 0.5, 0.9}
-		out := run(t, func(in []*graph.Node) []*graph.Node {
+		out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 			alpha, sigma := p.AlphaSigmaGraph(in[0])
 			return []*graph.Node{alpha, sigma, p.DiffusionGraph(in[0])}
 		}, times)
@@ -97,7 +97,7 @@ func TestAnotherProcess(t *testing.T) {
 	}
 	// Losses too: the least is that of the exact model, which is E var(ε|X_t).
 	x0, times, eps := prior.data(100_000, diffusion.TimeLaw{})
-	out := run(t, func(in []*graph.Node) []*graph.Node {
+	out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 		d := diffusion.Diffuse(flow{}, prior, in[0], in[1], in[2], nil)
 		loss, _ := d.Loss(nil, false)
 		return []*graph.Node{loss, graph.ReduceAllMean(graph.Square(graph.Sub(d.X0(), in[0])))}

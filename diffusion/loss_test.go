@@ -42,7 +42,7 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 	x0, times, eps := tilted.data(n, diffusion.TimeLaw{})
 	loss := map[float64]float64{}
 	for _, scale := range []float64{0, 0.5, 0.9, 1, 1.1} {
-		out := run(t, func(in []*graph.Node) []*graph.Node {
+		out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 			loss, _ := diffusion.Diffuse(diffusion.VP{}, prior, in[0], in[1], in[2], nil).Loss(pull{scale}, false)
 			return []*graph.Node{loss}
 		}, engine.Rows(x0, 1), times, engine.Rows(eps, 1))
@@ -70,7 +70,7 @@ func TestLossIsLeastAtTheOptimum(t *testing.T) {
 
 	// Without a control it is the score-matching loss of the base model, on data of its own.
 	x0, times, eps = prior.data(n, diffusion.TimeLaw{Power: 2})
-	out := run(t, func(in []*graph.Node) []*graph.Node {
+	out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 		loss, epsH := diffusion.Diffuse(diffusion.VP{}, prior, in[0], in[1], in[2], nil).Loss(nil, false)
 		if epsH != nil {
 			t.Error("no control, but its ε_h is not nil")
@@ -94,7 +94,7 @@ func TestRegulariser(t *testing.T) {
 	for _, law := range []diffusion.TimeLaw{{}, {Power: 2}, {Power: 3}, {SNRMean: -1, SNRSD: 2.5}} {
 		_, times, _ := prior.data(n, law)
 		x0, _, eps := prior.data(2*n, law)
-		out := run(t, func(in []*graph.Node) []*graph.Node {
+		out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 			d := diffusion.Diffuse(diffusion.VP{}, prior, in[0], in[1], in[2], nil)
 			_, epsH := d.Loss(constant{h}, false)
 			return []*graph.Node{d.KL(epsH, law)}
@@ -142,7 +142,7 @@ func TestTimeLaw(t *testing.T) {
 // Tweedie's estimate of a Gaussian is its posterior mean, mean + αsd²/(α²sd²+σ²)·(x − α·mean).
 func TestTweedie(t *testing.T) {
 	times, x := []float32{1e-4, 0.05, 0.3, 0.6}, []float32{0.2, -1.5, 3, 0.7} // at t = 1 dividing by α = 0.0066 costs digits
-	out := run(t, func(in []*graph.Node) []*graph.Node {
+	out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 		return []*graph.Node{diffusion.State{Process: diffusion.VP{}, X: in[0], T: in[1]}.Evaluate(prior).X0()}
 	}, engine.Rows(x, 1), times)
 	for i, at := range times {

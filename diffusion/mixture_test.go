@@ -15,7 +15,7 @@ import (
 func TestMixtureModel(t *testing.T) {
 	x, times := []float32{-2, 0.1, 0.5, 3}, []float32{1e-4, 0.1, 0.5, 1}
 	predict := func(p diffusion.Process, m diffusion.Model) []float32 {
-		return run(t, func(in []*graph.Node) []*graph.Node {
+		return oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 			return []*graph.Node{diffusion.State{Process: p, X: in[0], T: in[1]}.Evaluate(m).Eps}
 		}, engine.Rows(x, 1), times)[0]
 	}

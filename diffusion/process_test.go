@@ -7,7 +7,6 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/diffusion"
-	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
@@ -34,7 +33,7 @@ func TestVPSolvesItsEquation(t *testing.T) {
 func TestVPGraphsAgainstHost(t *testing.T) {
 	times := []float32{1e-6, 1e-4, 0.01, 0.2, 0.5, 1} // the noise level must keep its digits near t = 0
 	for _, s := range []diffusion.VP{{}, {Beta0: 0.5, Beta1: 12}} {
-		out := run(t, func(in []*graph.Node) []*graph.Node {
+		out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 			alpha, sigma := s.AlphaSigmaGraph(in[0])
 			return []*graph.Node{alpha, sigma, s.DiffusionGraph(in[0])}
 		}, times)
@@ -56,25 +55,4 @@ func TestTimes(t *testing.T) {
 			oracle.Near(t, "root of the time", math.Pow(times[i], 1/power), 1-float64(i)/8, 1e-12)
 		}
 	}
-}
-
-// run evaluates a graph function and returns its outputs as flat float32 slices.
-func run(t *testing.T, fn func(in []*graph.Node) []*graph.Node, inputs ...any) [][]float32 {
-	t.Helper()
-	program, err := oracle.Open(t).Compile(fn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tensors, err := program.Run(inputs...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := make([][]float32, len(tensors))
-	for i, tensor := range tensors {
-		out[i] = make([]float32, tensor.Shape().Size())
-		if err := engine.Floats(out[i], tensor); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return out
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 const (
@@ -146,7 +147,7 @@ func TestCompareLabels(t *testing.T) {
 		}
 	}
 	_, err := experiment.Compare([]string{"a", "runs/b", "./runs//b"})
-	wantError(t, err, "runs/b and ./runs//b are the same")
+	oracle.WantError(t, err, "runs/b and ./runs//b are the same")
 }
 
 func TestCompareErrors(t *testing.T) {
@@ -167,7 +168,7 @@ func TestCompareErrors(t *testing.T) {
 		{[]string{list, toy}, []string{list, "report.json", "array"}},
 	} {
 		_, err := experiment.Compare(c.folders)
-		wantError(t, err, c.words...)
+		oracle.WantError(t, err, c.words...)
 	}
 }
 
@@ -180,7 +181,7 @@ func TestCompareFigure(t *testing.T) {
 		if err := compared(t, finished(t, t.TempDir(), "x/a", mnistReport), finished(t, t.TempDir(), "x/b", second)).Figure(path); err != nil {
 			t.Fatal(err)
 		}
-		return read(t, path)
+		return oracle.Read(t, path)
 	}
 	one := figure(mnistReport)
 	if im, err := png.Decode(strings.NewReader(one)); err != nil || im.Bounds().Dx() < 400 || im.Bounds().Dy() < 200 {
@@ -191,5 +192,5 @@ func TestCompareFigure(t *testing.T) {
 			t.Errorf("the figure is the same with %s", change[1])
 		}
 	}
-	wantError(t, compared(t, finished(t, dir, "a", toyReport), finished(t, dir, "b", toyReport)).Figure(filepath.Join(dir, "figure.gif")), "figure.gif", ".png")
+	oracle.WantError(t, compared(t, finished(t, dir, "a", toyReport), finished(t, dir, "b", toyReport)).Figure(filepath.Join(dir, "figure.gif")), "figure.gif", ".png")
 }

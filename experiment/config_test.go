@@ -12,6 +12,7 @@ import (
 
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/experiment/toy"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/method"
 )
 
@@ -133,12 +134,12 @@ func TestBadSettings(t *testing.T) {
 				t.Errorf("%s: --set %s: error %v, want ErrConfig", kind, set, err)
 				continue
 			}
-			wantError(t, err, words...)
+			oracle.WantError(t, err, words...)
 		}
 	}
 	// All that is out of range is told at once.
 	_, err := experiment.New("toy", "", files("toy"), []string{"samples=0", "batch=0", "cem.paths=0"})
-	wantError(t, err, "samples is 0", "batch is 0", "cem.paths is 0")
+	oracle.WantError(t, err, "samples is 0", "batch is 0", "cem.paths is 0")
 }
 
 // A mistake in a file is shown with its line and a caret below the place.
@@ -152,18 +153,18 @@ func TestBadFile(t *testing.T) {
 	} {
 		write(t, file, text)
 		_, err := experiment.New("toy", "", file, nil)
-		if wantError(t, err, append(words, "mine.yaml")...); !errors.Is(err, experiment.ErrConfig) {
+		if oracle.WantError(t, err, append(words, "mine.yaml")...); !errors.Is(err, experiment.ErrConfig) {
 			t.Errorf("%v is no ErrConfig", err)
 		}
 	}
 	_, err := experiment.New("toy", "", file+"x", nil)
-	wantError(t, err, "mine.yamlx", "no such file")
+	oracle.WantError(t, err, "mine.yamlx", "no such file")
 	_, err = experiment.New("toy", "fast", "", nil)
-	wantError(t, err, `no preset "fast"`, "quick, paper")
+	oracle.WantError(t, err, `no preset "fast"`, "quick, paper")
 	_, err = experiment.New("toy", "../mnist/small", "", nil)
-	wantError(t, err, "no preset")
+	oracle.WantError(t, err, "no preset")
 	_, err = experiment.New("video", "", "", nil)
-	wantError(t, err, `"video"`, "mnist, superres, toy")
+	oracle.WantError(t, err, `"video"`, "mnist, superres, toy")
 }
 
 // config.yaml of a run, given as a file over any preset, is the whole run: the same config.yaml comes out, and the same numbers.
@@ -183,7 +184,7 @@ func TestConfigRoundTrip(t *testing.T) {
 				t.Fatal(err)
 			}
 			again := run(t, p, "cpu")
-			if d := cmp.Diff(read(t, config), read(t, filepath.Join(again.folder, "config.yaml"))); d != "" {
+			if d := cmp.Diff(oracle.Read(t, config), oracle.Read(t, filepath.Join(again.folder, "config.yaml"))); d != "" {
 				t.Errorf("%d over preset %s (-run +read)\n%s", i, preset, d)
 			}
 			same(t, strings.Join(sets, " "), outcome(t, first.folder), outcome(t, again.folder))
@@ -205,13 +206,13 @@ func TestRunFolder(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("files (-want +got)\n%s", d)
 	}
-	page := read(t, filepath.Join(d.folder, "report.html"))
+	page := oracle.Read(t, filepath.Join(d.folder, "report.html"))
 	for _, words := range []string{"Importance (this method)", "data:image/png;base64,", "experiment: toy"} {
 		if !strings.Contains(page, words) {
 			t.Errorf("report.html lacks %q", words)
 		}
 	}
-	if n := strings.Count(read(t, filepath.Join(d.folder, "events.jsonl")), "\n"); n != len(d.events) {
+	if n := strings.Count(oracle.Read(t, filepath.Join(d.folder, "events.jsonl")), "\n"); n != len(d.events) {
 		t.Errorf("%d lines in events.jsonl, %d events", n, len(d.events))
 	}
 	var stages []string

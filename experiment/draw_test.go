@@ -12,6 +12,7 @@ import (
 
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // sample draws samples as CSV.
@@ -25,7 +26,7 @@ func sample(t *testing.T, d experiment.Draw) string {
 	if d.Method != "" && used != d.Method {
 		t.Errorf("%s is sampled, want %s", used, d.Method)
 	}
-	return read(t, d.Out)
+	return oracle.Read(t, d.Out)
 }
 
 func rows(t *testing.T, csv string, columns int) (all [][]float64) {
@@ -127,7 +128,7 @@ func TestSample(t *testing.T) {
 		{D{Folder: t.TempDir(), N: 1, Out: out}, []string{"run folder", "config.yaml"}},
 	} {
 		_, err := experiment.Sample(t.Context(), c.draw)
-		wantError(t, err, c.words...)
+		oracle.WantError(t, err, c.words...)
 	}
 }
 
@@ -151,14 +152,14 @@ func TestSampleFromDamage(t *testing.T) {
 		if c.words == nil { // for once, not the configuration
 			for _, name := range []string{"importance", "base"} {
 				file := filepath.Join(folder, "checkpoint", name+".safetensors")
-				write(t, file, read(t, file)[:100])
+				write(t, file, oracle.Read(t, file)[:100])
 				_, err := experiment.Sample(t.Context(), experiment.Draw{Folder: folder, N: 2, Out: filepath.Join(t.TempDir(), "x.csv")})
-				wantError(t, err, name+".safetensors", checkpoint.ErrCorrupt.Error())
+				oracle.WantError(t, err, name+".safetensors", checkpoint.ErrCorrupt.Error())
 			}
 			continue
 		}
 		_, err := experiment.Sample(t.Context(), experiment.Draw{Folder: folder, N: 2, Out: filepath.Join(t.TempDir(), "x.csv")})
-		wantError(t, err, c.words...)
+		oracle.WantError(t, err, c.words...)
 	}
 }
 
@@ -214,7 +215,7 @@ func TestEvaluate(t *testing.T) {
 			if _, err := experiment.Sample(t.Context(), experiment.Draw{Folder: d.folder, Method: method, N: 9, Out: out}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := png.Decode(strings.NewReader(read(t, out))); err != nil {
+			if _, err := png.Decode(strings.NewReader(oracle.Read(t, out))); err != nil {
 				t.Errorf("%s: %v", kind, err)
 			}
 		}
@@ -231,7 +232,7 @@ func TestEvaluate(t *testing.T) {
 		}
 		q.Task, q.Out = "3", filepath.Join(t.TempDir(), "x.csv")
 		_, err := experiment.Sample(t.Context(), q)
-		wantError(t, err, d.folder, `"3"`)
+		oracle.WantError(t, err, d.folder, `"3"`)
 	}
 }
 
@@ -249,6 +250,6 @@ func TestEvaluateRefuses(t *testing.T) {
 		{D{Folder: empty}, []string{"run folder", "config.yaml"}},
 	} {
 		_, err := experiment.Evaluate(t.Context(), c.draw, func(experiment.Event) {})
-		wantError(t, err, c.words...)
+		oracle.WantError(t, err, c.words...)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/doob-diffusion/doob/gmm"
 	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/internal/config"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/nn"
@@ -162,9 +163,9 @@ func TestNewcomer(t *testing.T) {
 
 	// What it does not offer is refused.
 	_, err = experiment.New("bell", "", "", []string{"methods=[base, guidance]"})
-	wantError(t, err, "guidance", "a reward with a gradient", "bell")
+	oracle.WantError(t, err, "guidance", "a reward with a gradient", "bell")
 	_, err = experiment.New("bell", "", "", []string{"slop=1"})
-	wantError(t, err, "unknown field", "slop")
+	oracle.WantError(t, err, "unknown field", "slop")
 }
 
 // The data of a run are found again from anywhere, may move, and must stay the same.
@@ -186,12 +187,12 @@ func TestDataMove(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := experiment.Resume(t.Context(), folder, nil, func(experiment.Event) { t.Error("an event") })
-			wantError(t, err, filepath.Join(home, "data"))
+			oracle.WantError(t, err, filepath.Join(home, "data"))
 			sets = []string{"from=" + filepath.Join(home, "moved")}
 		}
 		before := tree(t, folder)
 		_, err := experiment.Resume(t.Context(), folder, []string{"from=" + other}, func(experiment.Event) { t.Error("an event") })
-		wantError(t, err, "other data", "--from", "--out")
+		oracle.WantError(t, err, "other data", "--from", "--out")
 		if d := cmp.Diff(before, tree(t, folder)); d != "" {
 			t.Errorf("the folder has changed (-before +after)\n%s", d)
 		}

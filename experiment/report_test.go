@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // report.json is a contract with programs: the places stay, also through reading and writing it.
@@ -34,7 +35,7 @@ func TestReportContract(t *testing.T) {
 			methods.importance.l_sc methods.importance.network_calls methods.importance.training_calls methods.importance.training_paths floor.residual sigma measurements samples`},
 	} {
 		d := run(t, tiny(t, kind, c.sets...), "cpu")
-		text := read(t, filepath.Join(d.folder, "report.json"))
+		text := oracle.Read(t, filepath.Join(d.folder, "report.json"))
 		got := readJSON(t, filepath.Join(d.folder, "report.json"))
 		for place := range strings.FieldsSeq(c.want) {
 			if math.IsNaN(at(got, place)) {
@@ -123,7 +124,7 @@ func TestOlderReports(t *testing.T) {
 		}
 		seen++
 		var rep experiment.Report
-		if err := json.Unmarshal([]byte(read(t, path)), &rep); err != nil {
+		if err := json.Unmarshal([]byte(oracle.Read(t, path)), &rep); err != nil {
 			t.Errorf("%s: %v", path, err)
 			return nil
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // several are settings of a toy with a method of every kind: tuned, learned in all ways, after another one.
@@ -56,7 +57,7 @@ func TestResume(t *testing.T) {
 			for i, folder := range killed {
 				t.Setenv("DOOB_DATA", t.TempDir())
 				events := filepath.Join(folder, "events.jsonl")
-				write(t, events, read(t, events)+`{"seed":1,"sta`) // while it wrote the next
+				write(t, events, oracle.Read(t, events)+`{"seed":1,"sta`) // while it wrote the next
 				check(fmt.Sprintf("killed at event %d of %d", i*c.every+2, n), folder)
 			}
 			for _, after := range []int{2, n * 3 / 5} {
@@ -88,7 +89,7 @@ func TestMoreIterations(t *testing.T) {
 			t.Fatal(err)
 		}
 		torn := copied(t, d.folder) // killed after config.yaml was written, before anything else
-		write(t, filepath.Join(torn, "config.yaml"), read(t, filepath.Join(whole, "config.yaml")))
+		write(t, filepath.Join(torn, "config.yaml"), oracle.Read(t, filepath.Join(whole, "config.yaml")))
 		for i, folder := range append(killed, torn) {
 			resume(t, folder)
 			same(t, fmt.Sprintf("%s, killed again %d", states, i), warm, outcome(t, folder))
@@ -189,7 +190,7 @@ func TestChanges(t *testing.T) {
 			"methods=[base, guidance, importance, cat]": {"cat"},
 		} {
 			_, err := experiment.Resume(t.Context(), folder, []string{set}, func(ev experiment.Event) { t.Errorf("%s, %s: an event", name, set) })
-			wantError(t, err, words...)
+			oracle.WantError(t, err, words...)
 			if err != nil && len(words) > 1 && !strings.Contains(err.Error(), "--out") {
 				t.Errorf("%s, %s: error %v, want one that tells the way out", name, set, err)
 			}
@@ -219,9 +220,9 @@ func TestChanges(t *testing.T) {
 		}
 	}
 	_, err := experiment.Resume(t.Context(), whole.folder, nil, func(experiment.Event) {})
-	wantError(t, err, whole.folder, "the run is complete", "importance.iterations", "extends it")
+	oracle.WantError(t, err, whole.folder, "the run is complete", "importance.iterations", "extends it")
 	_, err = experiment.Resume(t.Context(), whole.folder, []string{"seeds=2"}, func(experiment.Event) {})
-	wantError(t, err, "the run is complete")
+	oracle.WantError(t, err, "the run is complete")
 }
 
 // A folder that is no run's, or of another program, is left as it was.
@@ -248,7 +249,7 @@ func TestFolders(t *testing.T) {
 		{func() error { _, err := experiment.Resume(t.Context(), empty, nil, nil); return err }, []string{empty, "config.yaml"}},
 		{func() error { _, err := experiment.Resume(t.Context(), future, nil, nil); return err }, []string{future, `"video"`, "unknown"}},
 	} {
-		wantError(t, c.call(), c.words...)
+		oracle.WantError(t, c.call(), c.words...)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("the folder has changed: %v, %v", entries, err)

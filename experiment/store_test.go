@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // The store of trained networks is a cache: a run ends the same with it, without it, and with what others have left in it.
@@ -53,7 +54,7 @@ func TestStore(t *testing.T) {
 	// What is in it is damaged, or no such network: it is trained anew, and stored.
 	t.Setenv("DOOB_DATA", dir)
 	file := storedFile(t, dir, first)
-	whole := read(t, file)
+	whole := oracle.Read(t, file)
 	for what, damage := range map[string]func(){
 		"half": func() { write(t, file, whole[:len(whole)/2]) },
 		"another network": func() {
@@ -65,7 +66,7 @@ func TestStore(t *testing.T) {
 		damage()
 		d := run(t, tiny(t, "toy", sets...), "cpu")
 		same(t, what, want, outcome(t, d.folder))
-		if n, _ := stored(d); n != 0 || read(t, file) != whole {
+		if n, _ := stored(d); n != 0 || oracle.Read(t, file) != whole {
 			t.Errorf("%s: the store is not repaired", what)
 		}
 	}
@@ -78,9 +79,9 @@ func storedFile(t *testing.T, dir string, d done) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := read(t, filepath.Join(d.folder, "checkpoint", "base.safetensors"))
+	own := oracle.Read(t, filepath.Join(d.folder, "checkpoint", "base.safetensors"))
 	for _, file := range all {
-		if read(t, file) == own {
+		if oracle.Read(t, file) == own {
 			return file
 		}
 	}

@@ -19,18 +19,12 @@ import (
 	_ "github.com/doob-diffusion/doob/experiment/mnist"
 	_ "github.com/doob-diffusion/doob/experiment/superres"
 	_ "github.com/doob-diffusion/doob/experiment/toy"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // All tests share a store of trained networks, but those that set their own.
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "doob-experiment")
-	if err != nil {
-		panic(err)
-	}
-	os.Setenv("DOOB_DATA", dir)
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(oracle.Store(m))
 }
 
 // plain is a toy in three dimensions: without pictures of samples, which take longer than all else.
@@ -114,7 +108,7 @@ func results(events []experiment.Event) map[string]int {
 func recorded(t *testing.T, folder string) map[string]int {
 	t.Helper()
 	var events []experiment.Event
-	for line := range strings.Lines(read(t, filepath.Join(folder, "events.jsonl"))) {
+	for line := range strings.Lines(oracle.Read(t, filepath.Join(folder, "events.jsonl"))) {
 		var ev experiment.Event
 		if err := json.Unmarshal([]byte(line), &ev); err != nil {
 			t.Fatal(err)
@@ -181,7 +175,7 @@ func timeless(v any) any {
 
 func readJSON(t *testing.T, path string) (value map[string]any) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(read(t, path)), &value); err != nil {
+	if err := json.Unmarshal([]byte(oracle.Read(t, path)), &value); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
 	return value
@@ -199,15 +193,6 @@ func at(v any, path string) float64 {
 	return math.NaN()
 }
 
-func read(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
@@ -221,7 +206,7 @@ func write(t *testing.T, path, text string) {
 // edit replaces a part of a file, which must be there.
 func edit(t *testing.T, path, old, new string) {
 	t.Helper()
-	text := read(t, path)
+	text := oracle.Read(t, path)
 	if !strings.Contains(text, old) {
 		t.Fatalf("%s lacks %q:\n%s", path, old, text)
 	}
@@ -247,25 +232,11 @@ func tree(t *testing.T, dir string) map[string]string {
 			return err
 		}
 		name, err := filepath.Rel(dir, path)
-		all[filepath.ToSlash(name)] = read(t, path)
+		all[filepath.ToSlash(name)] = oracle.Read(t, path)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return all
-}
-
-// wantError checks that an error says all the words.
-func wantError(t *testing.T, err error, words ...string) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("no error, want one with %q", words)
-		return
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("error %q\nlacks %q", err, w)
-		}
-	}
 }

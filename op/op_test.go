@@ -7,31 +7,9 @@ import (
 
 	"github.com/gomlx/gomlx/core/graph"
 
-	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/op"
 )
-
-// run evaluates a graph function and returns its outputs as flat float32 slices.
-func run(t *testing.T, fn func(in []*graph.Node) []*graph.Node, inputs ...any) [][]float32 {
-	t.Helper()
-	program, err := oracle.Open(t).Compile(fn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tensors, err := program.Run(inputs...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := make([][]float32, len(tensors))
-	for i, tensor := range tensors {
-		out[i] = make([]float32, tensor.Shape().Size())
-		if err := engine.Floats(out[i], tensor); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return out
-}
 
 // Five steps against the textbook formulas in float64.
 func TestAdamW(t *testing.T) {
@@ -43,7 +21,7 @@ func TestAdamW(t *testing.T) {
 		wantP, wantM, wantV := []float64{1, -1, 0.5}, make([]float64, 3), make([]float64, 3)
 		for k, grad := range grads {
 			fix1, fix2 := 1/(1-math.Pow(beta1, float64(k+1))), 1/(1-math.Pow(beta2, float64(k+1)))
-			out := run(t, func(in []*graph.Node) []*graph.Node {
+			out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 				p1, m1, v1 := op.AdamW(in[0], in[1], in[2], in[3], in[4], in[5], in[6], in[7], beta1, beta2, epsilon, decay)
 				return []*graph.Node{p1, m1, v1}
 			}, p, grad, m, v, float32(rate), float32(fix1), float32(fix2), float32(scale))
@@ -66,7 +44,7 @@ func TestAdamWVoidStep(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	for _, scale := range []float32{0, nan, -1} {
 		p, m, v := []float32{1, -1, 0.5}, []float32{0.1, 0.2, 0.3}, []float32{1, 2, 3}
-		out := run(t, func(in []*graph.Node) []*graph.Node {
+		out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 			p1, m1, v1 := op.AdamW(in[0], in[1], in[2], in[3], in[4], in[5], in[6], in[7], 0.9, 0.999, 1e-8, 0.1)
 			return []*graph.Node{p1, m1, v1}
 		}, p, []float32{inf, nan, 1}, m, v, float32(0.1), float32(2), float32(3), scale)
@@ -80,12 +58,12 @@ func TestAdamWVoidStep(t *testing.T) {
 
 func TestGlobalNorm(t *testing.T) {
 	norm := func(in []*graph.Node) []*graph.Node { return []*graph.Node{op.GlobalNorm(in)} }
-	oracle.Near(t, "norm", run(t, norm, []float32{3, -4}, [][]float32{{12}}, float32(84))[0][0], 85, 1e-5)
-	oracle.Near(t, "norm of zero", run(t, norm, []float32{0, 0})[0][0], 0, 0)
+	oracle.Near(t, "norm", oracle.Run(t, "", norm, []float32{3, -4}, [][]float32{{12}}, float32(84))[0][0], 85, 1e-5)
+	oracle.Near(t, "norm of zero", oracle.Run(t, "", norm, []float32{0, 0})[0][0], 0, 0)
 }
 
 func TestEMA(t *testing.T) {
-	out := run(t, func(in []*graph.Node) []*graph.Node { return []*graph.Node{op.EMA(in[0], in[1], in[2])} },
+	out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node { return []*graph.Node{op.EMA(in[0], in[1], in[2])} },
 		[]float32{1, -2}, []float32{5, 2}, float32(0.75))
 	oracle.Near(t, "average", out[0][0], 2, 1e-6)
 	oracle.Near(t, "average", out[0][1], -1, 1e-6)
@@ -94,7 +72,7 @@ func TestEMA(t *testing.T) {
 func TestSinusoids(t *testing.T) {
 	times := []float32{0, 0.001, 0.37, 1}
 	for _, dim := range []int{2, 4, 32} {
-		out := run(t, func(in []*graph.Node) []*graph.Node { return []*graph.Node{op.Sinusoids(in[0], dim)} }, times)
+		out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node { return []*graph.Node{op.Sinusoids(in[0], dim)} }, times)
 		if len(out[0]) != dim*len(times) {
 			t.Fatalf("dim %d: %d numbers for %d times", dim, len(out[0]), len(times))
 		}

@@ -74,7 +74,7 @@ func TestConditional(t *testing.T) {
 		if err != nil || !slices.Equal(host, c.want) {
 			t.Errorf("%s: %v, %v, want %v", c.name, host, err, c.want)
 		}
-		out := run(t, "", func(in []*graph.Node) []*graph.Node {
+		out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 			var given *graph.Node
 			if c.given {
 				given = in[1]
@@ -114,7 +114,7 @@ func TestInverseDraw(t *testing.T) {
 		d, e := engine.Size(m.image), engine.Size(r.Shape)
 		x, xi := normal(1, n*d), normal(2, n*e)
 		for _, backend := range engine.Backends() {
-			got := run(t, backend, func(in []*graph.Node) []*graph.Node { return []*graph.Node{r.Draw(in[0], in[1])} },
+			got := oracle.Run(t, backend, func(in []*graph.Node) []*graph.Node { return []*graph.Node{r.Draw(in[0], in[1])} },
 				engine.Rows(x, m.image...), engine.Rows(xi, r.Shape...))[0]
 			if len(got) != n*e {
 				t.Fatalf("%s: %d numbers, want %d", m.name, len(got), n*e)
@@ -168,7 +168,7 @@ func TestAnneal(t *testing.T) {
 	at := []float32{1e-4, 0.1, 0.4, 1}
 	for _, rank := range []int{1, 3} {
 		shape := slices.Repeat([]int{1}, rank)
-		out := run(t, "", func(in []*graph.Node) []*graph.Node {
+		out := oracle.Run(t, "", func(in []*graph.Node) []*graph.Node {
 			s := diffusion.State{X: in[0], T: in[1], Eps: in[0]}
 			one := s
 			one.T = graph.Slice(in[1], graph.AxisRange(1, 2))

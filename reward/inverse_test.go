@@ -54,7 +54,7 @@ func TestInverse(t *testing.T) {
 		}
 		for _, backend := range engine.Backends() {
 			name := m.name + " on " + backend
-			out := run(t, backend, func(in []*graph.Node) []*graph.Node {
+			out := oracle.Run(t, backend, func(in []*graph.Node) []*graph.Node {
 				given := r.GraphGiven(in[0], in[1])
 				gradient := graph.Gradient(graph.ReduceAllSum(given), in[0])[0]
 				diff := graph.Mul(graph.Sub(a.Measure(in[0]), in[1]), a.Measure(graph.OnesLike(in[0])))

@@ -42,31 +42,6 @@ func normal(seed uint64, n int) []float32 {
 	return x
 }
 
-// run evaluates a graph function of inputs [n, shape…] on a backend and returns its outputs, flat.
-func run(t *testing.T, backend string, fn func(in []*graph.Node) []*graph.Node, inputs ...any) [][]float32 {
-	t.Helper()
-	e, err := engine.Open(backend)
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := e.Compile(fn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := program.Run(inputs...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	values := make([][]float32, len(out))
-	for i, v := range out {
-		values[i] = make([]float32, v.Size())
-		if err := engine.Floats(values[i], v); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return values
-}
-
 func dot(x, y []float32) (sum float64) {
 	for i, v := range x {
 		sum += float64(v) * float64(y[i])
@@ -144,7 +119,7 @@ func TestOperators(t *testing.T) {
 			name := m.name + " on " + backend
 			a, shape := operator(t, m.name, m.image)
 			x, y := normal(1, n*engine.Size(m.image)), normal(2, n*engine.Size(shape))
-			out := run(t, backend, func(in []*graph.Node) []*graph.Node {
+			out := oracle.Run(t, backend, func(in []*graph.Node) []*graph.Node {
 				ax := a.Measure(in[0])
 				pulled := graph.Gradient(graph.ReduceAllSum(graph.Mul(ax, in[1])), in[0])[0]
 				back := reward.Backproject(a, in[1])

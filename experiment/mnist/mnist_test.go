@@ -3,7 +3,6 @@ package mnist
 import (
 	"errors"
 	"fmt"
-	"image/png"
 	"math"
 	"os"
 	"path/filepath"
@@ -18,14 +17,7 @@ import (
 
 // All tests share a store of trained networks, but those that set their own.
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "doob-mnist")
-	if err != nil {
-		panic(err)
-	}
-	os.Setenv("DOOB_DATA", dir)
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(oracle.Store(m))
 }
 
 // tiny is a problem with the tiny settings, and others over them.
@@ -47,35 +39,6 @@ func run(t *testing.T, p *Problem) (folder string, rep *experiment.Report) {
 		t.Fatal(err)
 	}
 	return folder, rep
-}
-
-// picture wants a PNG of at least that size that shows something: more than one shade.
-func picture(t *testing.T, path string, width, height int) {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer f.Close()
-	m, err := png.Decode(f)
-	if err != nil {
-		t.Errorf("%s: %v", path, err)
-		return
-	}
-	b := m.Bounds()
-	if b.Dx() < width || b.Dy() < height {
-		t.Errorf("%s is %v, want at least %d×%d", path, b, width, height)
-	}
-	first := m.At(b.Min.X, b.Min.Y)
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			if m.At(x, y) != first {
-				return
-			}
-		}
-	}
-	t.Errorf("%s is empty", path)
 }
 
 // Images take every method whose needs the problem meets, those that came from elsewhere too: ReST, Feynman–Kac steering, backpropagation.
@@ -117,13 +80,13 @@ func TestEveryMethod(t *testing.T) {
 			if a, d, f := r["accuracy"].Value, r["diversity"].Value, r["fid"].Value; !(a >= 0 && a <= 1 && d > 0 && f > 0 && r["reward"].Value < 0) {
 				t.Errorf("%s of %s: %v", name, task, r)
 			}
-			picture(t, filepath.Join(folder, "samples", name+"_"+task+".png"), 8*28, 3*28)
+			oracle.Picture(t, filepath.Join(folder, "samples", name+"_"+task+".png"), 8*28, 3*28)
 		}
 	}
-	picture(t, filepath.Join(folder, "figures", "classes.png"), 12*28, 2*28)
-	picture(t, filepath.Join(folder, "figures", "methods.png"), 12*28, 10*28)
+	oracle.Picture(t, filepath.Join(folder, "figures", "classes.png"), 12*28, 2*28)
+	oracle.Picture(t, filepath.Join(folder, "figures", "methods.png"), 12*28, 10*28)
 	for _, k := range []int{1, 2} {
-		picture(t, filepath.Join(folder, "samples", fmt.Sprintf("importance_single_3_iteration_%03d.png", k)), 8*28, 28)
+		oracle.Picture(t, filepath.Join(folder, "samples", fmt.Sprintf("importance_single_3_iteration_%03d.png", k)), 8*28, 28)
 	}
 }
 
@@ -149,7 +112,7 @@ func TestGroups(t *testing.T) {
 	if rep.Tasks["even"]["base"]["fid"] == rep.Tasks["single_3"]["base"]["fid"] {
 		t.Error("two tasks have the same FID")
 	}
-	picture(t, filepath.Join(folder, "figures", "methods.png"), 12*28, 28)
+	oracle.Picture(t, filepath.Join(folder, "figures", "methods.png"), 12*28, 28)
 	if _, err := os.Stat(filepath.Join(folder, "figures", "classes.png")); !os.IsNotExist(err) {
 		t.Errorf("classes.png without importance: %v", err)
 	}

@@ -41,7 +41,7 @@ func restoreOwn(t *testing.T, folder string) {
 		t.Errorf("restored to %+v, want 66×100 in 15 tiles with 240 calls", *got)
 	}
 	for _, file := range []string{q.Out, q.Spread} {
-		picture(t, file, 100, 66)
+		oracle.Picture(t, file, 100, 66)
 	}
 	first, err := os.ReadFile(q.Out)
 	if err != nil {

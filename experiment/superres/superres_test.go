@@ -2,7 +2,6 @@ package superres
 
 import (
 	"context"
-	"image/png"
 	"math"
 	"os"
 	"path/filepath"
@@ -20,14 +19,7 @@ import (
 
 // All tests share a store of trained networks, but those that set their own.
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "doob-superres")
-	if err != nil {
-		panic(err)
-	}
-	os.Setenv("DOOB_DATA", dir)
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(oracle.Store(m))
 }
 
 // tiny is a problem with the tiny settings, and others over them.
@@ -66,35 +58,6 @@ func prepared(t *testing.T, sets ...string) (*Problem, *experiment.Lab) {
 		t.Fatal(err)
 	}
 	return p, l
-}
-
-// picture wants a PNG of at least that size that shows something: more than one shade.
-func picture(t *testing.T, path string, width, height int) {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer f.Close()
-	m, err := png.Decode(f)
-	if err != nil {
-		t.Errorf("%s: %v", path, err)
-		return
-	}
-	b := m.Bounds()
-	if b.Dx() < width || b.Dy() < height {
-		t.Errorf("%s is %v, want at least %d×%d", path, b, width, height)
-	}
-	first := m.At(b.Min.X, b.Min.Y)
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			if m.At(x, y) != first {
-				return
-			}
-		}
-	}
-	t.Errorf("%s is empty", path)
 }
 
 // Posteriors take every method whose needs the problem meets, those that came from elsewhere too. Paths and calls by hand: 4 samples of each of
@@ -136,7 +99,7 @@ func TestEveryMethod(t *testing.T) {
 				t.Errorf("%s: %s is %g", name, key, v)
 			}
 		}
-		picture(t, filepath.Join(folder, "samples", name+".png"), 28, 28)
+		oracle.Picture(t, filepath.Join(folder, "samples", name+".png"), 28, 28)
 	}
 	// Of one measurement, the mean over measurements is that of the one.
 	if r := rep.Methods["importance_single"]; r["psnr"].Value != r["psnr_single"].Value || rep.Methods["importance"]["psnr"].Value == rep.Methods["importance"]["psnr_single"].Value {
@@ -144,10 +107,10 @@ func TestEveryMethod(t *testing.T) {
 	}
 	// The truth measures as it was measured: 3·14² entries.
 	oracle.Near(t, "residual of the truth", rep.Reference["floor.residual"].Value, 1, 4*math.Sqrt(2./(3*14*14)))
-	picture(t, filepath.Join(folder, "figures", "methods.png"), 3*28, 10*28)
-	picture(t, filepath.Join(folder, "figures", "posterior.png"), 3*28, 7*28)
+	oracle.Picture(t, filepath.Join(folder, "figures", "methods.png"), 3*28, 10*28)
+	oracle.Picture(t, filepath.Join(folder, "figures", "posterior.png"), 3*28, 7*28)
 	for _, k := range []string{"000", "001", "002"} {
-		picture(t, filepath.Join(folder, "samples", "importance_iteration_"+k+".png"), 2*28, 28)
+		oracle.Picture(t, filepath.Join(folder, "samples", "importance_iteration_"+k+".png"), 2*28, 28)
 	}
 	t.Run("restore", func(t *testing.T) { restoreOwn(t, folder) })
 }

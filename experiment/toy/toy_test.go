@@ -1,7 +1,6 @@
 package toy
 
 import (
-	"image/png"
 	"math"
 	"os"
 	"path/filepath"
@@ -23,31 +22,6 @@ func run(t *testing.T, p *Problem) (folder string, rep *experiment.Report) {
 		t.Fatal(err)
 	}
 	return folder, rep
-}
-
-// picture wants a PNG that shows something: more than one colour.
-func picture(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer f.Close()
-	m, err := png.Decode(f)
-	if err != nil {
-		t.Errorf("%s: %v", path, err)
-		return
-	}
-	first := m.At(m.Bounds().Min.X, m.Bounds().Min.Y)
-	for y := m.Bounds().Min.Y; y < m.Bounds().Max.Y; y++ {
-		for x := m.Bounds().Min.X; x < m.Bounds().Max.X; x++ {
-			if m.At(x, y) != first {
-				return
-			}
-		}
-	}
-	t.Errorf("%s is empty", path)
 }
 
 const few = "methods=[base, importance, vargrad, smc_twisted]"
@@ -81,11 +55,11 @@ func TestDimensions(t *testing.T) {
 			}
 			continue
 		}
-		picture(t, filepath.Join(folder, "figures", "methods.png"))
+		oracle.Picture(t, filepath.Join(folder, "figures", "methods.png"), 1, 1)
 		if err := p.Picture(samples, x, 50, 1); err != nil {
 			t.Error(err)
 		}
-		picture(t, samples)
+		oracle.Picture(t, samples, 1, 1)
 	}
 }
 

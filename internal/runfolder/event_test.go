@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // event is what a run might tell. This package knows the members of [Line] only.
@@ -64,7 +66,7 @@ func TestEventsComeBack(t *testing.T) {
 		f.Event(e)
 		lines = append(lines, line(t, e))
 	}
-	file := read(t, f.File("events.jsonl"))
+	file := oracle.Read(t, f.File("events.jsonl"))
 	f, got := reopened(t, f)
 	if d := cmp.Diff(lines, got); d != "" {
 		t.Errorf("lines (-want +got):\n%s", d)
@@ -73,10 +75,10 @@ func TestEventsComeBack(t *testing.T) {
 	for _, l := range got {
 		again.Event(json.RawMessage(l.Text))
 	}
-	if d := cmp.Diff(file, read(t, again.File("events.jsonl"))); d != "" {
+	if d := cmp.Diff(file, oracle.Read(t, again.File("events.jsonl"))); d != "" {
 		t.Errorf("events.jsonl (-first +again):\n%s", d)
 	}
-	if d := cmp.Diff(file, read(t, f.File("events.jsonl"))); d != "" {
+	if d := cmp.Diff(file, oracle.Read(t, f.File("events.jsonl"))); d != "" {
 		t.Errorf("events.jsonl (-before +after reopening):\n%s", d)
 	}
 }
@@ -103,7 +105,7 @@ func TestLines(t *testing.T) {
 	}
 	f.events.WriteString("\n")
 	_, err = Lines(f.Path)
-	wantError(t, err, f.Path, "events.jsonl", "line 3")
+	oracle.WantError(t, err, f.Path, "events.jsonl", "line 3")
 	if !errors.Is(err, ErrFolder) {
 		t.Errorf("%v is no ErrFolder", err)
 	}
@@ -161,14 +163,14 @@ func TestReopen(t *testing.T) {
 					f.events.WriteString(h)
 				}
 			}
-			whole := read(t, f.File("events.jsonl"))
+			whole := oracle.Read(t, f.File("events.jsonl"))
 			for range 2 { // what does not count stays until something is written: who only looks changes nothing
 				var got []Line
 				f, got = reopened(t, f)
 				if d := cmp.Diff(want[:c.count], append([]Line{}, got...)); d != "" {
 					t.Errorf("lines (-want +got):\n%s", d)
 				}
-				if d := cmp.Diff(whole, read(t, f.File("events.jsonl"))); d != "" {
+				if d := cmp.Diff(whole, oracle.Read(t, f.File("events.jsonl"))); d != "" {
 					t.Errorf("events.jsonl after reopening (-want +got):\n%s", d)
 				}
 			}
@@ -183,7 +185,7 @@ func TestReopen(t *testing.T) {
 			if err := errors.Join(f.Err(), f.Close()); err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(strings.Join(lines[:c.count], "")+text(t, step("next", 1)), read(t, f.File("events.jsonl"))); d != "" {
+			if d := cmp.Diff(strings.Join(lines[:c.count], "")+text(t, step("next", 1)), oracle.Read(t, f.File("events.jsonl"))); d != "" {
 				t.Errorf("events.jsonl (-want +got):\n%s", d)
 			}
 		})

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // config stands for the configuration of a run, which this package only keeps.
@@ -35,12 +37,12 @@ func TestFolderInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := tree(t, dir)
-	wantError(t, attempt(dir), dir, "not empty", "thesis.tex", "--out")
+	oracle.WantError(t, attempt(dir), dir, "not empty", "thesis.tex", "--out")
 	if _, _, err := Reopen(dir); !errors.Is(err, ErrFolder) || !errors.Is(err, ErrNone) {
 		t.Errorf("error %v, want %v", err, ErrNone)
 	}
-	wantError(t, attempt(filepath.Join(dir, "thesis.tex")), "thesis.tex", "not a directory")
-	wantError(t, attempt(filepath.Join(dir, "thesis.tex", "run")), "not a directory")
+	oracle.WantError(t, attempt(filepath.Join(dir, "thesis.tex")), "thesis.tex", "not a directory")
+	oracle.WantError(t, attempt(filepath.Join(dir, "thesis.tex", "run")), "not a directory")
 	if d := cmp.Diff(before, tree(t, dir)); d != "" {
 		t.Errorf("the folder has changed (-before +after):\n%s", d)
 	}
@@ -63,7 +65,7 @@ func TestFolderIsLocked(t *testing.T) {
 	before := tree(t, path)
 	for name, open := range opens {
 		_, err = open(path)
-		wantError(t, err, path, "another process works there", strconv.Itoa(os.Getpid()), "LOCK")
+		oracle.WantError(t, err, path, "another process works there", strconv.Itoa(os.Getpid()), "LOCK")
 		if d := cmp.Diff(before, tree(t, path)); d != "" || !errors.Is(err, ErrFolder) {
 			t.Errorf("%s has changed the folder of the first (-before +after):\n%s\nerror: %v", name, d, err)
 		}
@@ -75,14 +77,14 @@ func TestFolderIsLocked(t *testing.T) {
 		t.Error("LOCK is still there")
 	}
 	_, err = Create(path, config)
-	wantError(t, err, "not empty", "config.yaml", "--resume "+path, "--out")
+	oracle.WantError(t, err, "not empty", "config.yaml", "--resume "+path, "--out")
 	if f, _, err = Reopen(path); err != nil {
 		t.Fatal(err)
 	}
 	before = tree(t, path)
 	for name, open := range opens {
 		_, err = open(path)
-		wantError(t, err, "another process works there")
+		oracle.WantError(t, err, "another process works there")
 		if d := cmp.Diff(before, tree(t, path)); d != "" {
 			t.Errorf("%s has changed the reopened folder (-before +after):\n%s", name, d)
 		}
@@ -139,10 +141,10 @@ func TestReplacedFiles(t *testing.T) {
 	if err := errors.Join(f.WriteConfig([]byte("seed: 2\n")), f.WriteJSON("report.json", 1), f.WriteJSON("report.json", value)); err != nil {
 		t.Fatal(err)
 	}
-	if got := read(t, f.File("config.yaml")); got != "seed: 2\n" {
+	if got := oracle.Read(t, f.File("config.yaml")); got != "seed: 2\n" {
 		t.Errorf("config.yaml is %q", got)
 	}
-	text := read(t, f.File("report.json"))
+	text := oracle.Read(t, f.File("report.json"))
 	if want := "{\n  \"kl\": 0.25,\n"; !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "}\n") {
 		t.Errorf("report.json is\n%s\nwant indented lines that begin with\n%s", text, want)
 	}
@@ -151,8 +153,8 @@ func TestReplacedFiles(t *testing.T) {
 		t.Errorf("report.json is read as %v, error %v", got, err)
 	}
 	before := tree(t, f.Path)
-	wantError(t, f.WriteJSON("report.json", func() {}), "func()") // JSON has no functions
-	wantError(t, f.WriteJSON("none/report.json", value), "none", "no such file")
+	oracle.WantError(t, f.WriteJSON("report.json", func() {}), "func()") // JSON has no functions
+	oracle.WantError(t, f.WriteJSON("none/report.json", value), "none", "no such file")
 	if d := cmp.Diff(before, tree(t, f.Path)); d != "" {
 		t.Errorf("the folder has changed (-before +after):\n%s", d)
 	}
@@ -167,12 +169,12 @@ func TestEventsThatCannotBeWritten(t *testing.T) {
 	}
 	f.events.Close()
 	f.Event(event{Stage: "lost"})
-	wantError(t, f.Err(), path, "events")
-	wantError(t, f.Keep(Snapshot{Stage: "lost"}), path, "events")
+	oracle.WantError(t, f.Err(), path, "events")
+	oracle.WantError(t, f.Keep(Snapshot{Stage: "lost"}), path, "events")
 	if exists(f.File(snapshotFile)) {
 		t.Error("there is a snapshot after events that are lost")
 	}
-	wantError(t, f.Close(), "events")
+	oracle.WantError(t, f.Close(), "events")
 	if exists(f.File("LOCK")) {
 		t.Error("LOCK is still there")
 	}
@@ -184,12 +186,12 @@ func TestNothingAfterALostEvent(t *testing.T) {
 	f.Event(step("base", 1))
 	f.Event(event{Stage: "lost", Result: func() {}}) // JSON has no functions
 	f.Event(step("base", 2))
-	wantError(t, f.Keep(Snapshot{Stage: "base", Done: 2}), f.Path, "events", "func()")
+	oracle.WantError(t, f.Keep(Snapshot{Stage: "base", Done: 2}), f.Path, "events", "func()")
 	if exists(f.File(snapshotFile)) {
 		t.Error("there is a snapshot")
 	}
-	if got, want := read(t, f.File("events.jsonl")), text(t, step("base", 1)); got != want {
+	if got, want := oracle.Read(t, f.File("events.jsonl")), text(t, step("base", 1)); got != want {
 		t.Errorf("events.jsonl is %q, want %q", got, want)
 	}
-	wantError(t, f.Close(), "func()")
+	oracle.WantError(t, f.Close(), "func()")
 }

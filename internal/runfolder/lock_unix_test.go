@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // TestHolder is the process of TestKilledProcess: it works in a folder until it is killed.
@@ -51,16 +53,16 @@ func TestKilledProcess(t *testing.T) {
 	}
 	for _, open := range opens {
 		_, err := open(path)
-		wantError(t, err, "another process works there", strconv.Itoa(cmd.Process.Pid))
+		oracle.WantError(t, err, "another process works there", strconv.Itoa(cmd.Process.Pid))
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
-	if got, want := read(t, filepath.Join(path, "LOCK")), strconv.Itoa(cmd.Process.Pid); got != want {
+	if got, want := oracle.Read(t, filepath.Join(path, "LOCK")), strconv.Itoa(cmd.Process.Pid); got != want {
 		t.Errorf("LOCK says %q, want %q", got, want)
 	}
 	before := tree(t, path)
 	_, err = Create(path, config)
-	wantError(t, err, "not empty", "--resume")
+	oracle.WantError(t, err, "not empty", "--resume")
 	if d := cmp.Diff(before, tree(t, path)); d != "" {
 		t.Errorf("the folder has changed (-before +after):\n%s", d)
 	}
@@ -68,7 +70,7 @@ func TestKilledProcess(t *testing.T) {
 	if err != nil || len(lines) != 1 {
 		t.Fatalf("%d events, error %v; want 1 event", len(lines), err)
 	}
-	if got, want := read(t, filepath.Join(path, "LOCK")), strconv.Itoa(os.Getpid()); got != want {
+	if got, want := oracle.Read(t, filepath.Join(path, "LOCK")), strconv.Itoa(os.Getpid()); got != want {
 		t.Errorf("LOCK says %q, want %q", got, want)
 	}
 	if err := f.Close(); err != nil {
@@ -86,7 +88,7 @@ func TestOrphanedLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := read(t, filepath.Join(path, "LOCK")), strconv.Itoa(os.Getpid()); got != want {
+	if got, want := oracle.Read(t, filepath.Join(path, "LOCK")), strconv.Itoa(os.Getpid()); got != want {
 		t.Errorf("LOCK says %q, want %q", got, want)
 	}
 	if err := f.Close(); err != nil {

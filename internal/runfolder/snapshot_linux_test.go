@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // On a full disk the snapshot before stays, and the run folder can be reopened from it.
@@ -34,7 +35,7 @@ func TestKeepWithoutSpace(t *testing.T) {
 	if back := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); back != nil {
 		t.Fatal(back)
 	}
-	wantError(t, err, "state.safetensors", syscall.EFBIG.Error())
+	oracle.WantError(t, err, "state.safetensors", syscall.EFBIG.Error())
 	if d := cmp.Diff(before, tree(t, f.Path)); d != "" {
 		t.Errorf("the folder has changed (-before +after):\n%s", d)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // started is the folder of a run that has begun.
@@ -55,7 +56,7 @@ func TestSnapshot(t *testing.T) {
 			t.Errorf("a new run resumes from %+v", got)
 		}
 	}
-	first := read(t, f.File(snapshotFile))
+	first := oracle.Read(t, f.File(snapshotFile))
 	f, _ = reopened(t, f)
 	if d := cmp.Diff(&want, f.Resumed(want.Seed, want.Task, want.Stage)); d != "" {
 		t.Errorf("snapshot (-kept +found):\n%s", d)
@@ -70,7 +71,7 @@ func TestSnapshot(t *testing.T) {
 	if err := f.Keep(want); err != nil {
 		t.Fatal(err)
 	}
-	if read(t, f.File(snapshotFile)) != first {
+	if oracle.Read(t, f.File(snapshotFile)) != first {
 		t.Error("the same snapshot is another file")
 	}
 	for range 2 {
@@ -130,7 +131,7 @@ func TestReopenRefuses(t *testing.T) {
 	}
 	cut := func(name string, keep float64, rest string) func(t *testing.T, f *Folder) {
 		return func(t *testing.T, f *Folder) {
-			text := read(t, f.File(name))
+			text := oracle.Read(t, f.File(name))
 			if err := os.WriteFile(f.File(name), []byte(text[:int(keep*float64(len(text)))]+rest), 0o666); err != nil {
 				t.Fatal(err)
 			}
@@ -168,7 +169,7 @@ func TestReopenRefuses(t *testing.T) {
 				before = tree(t, f.Path)
 			}
 			_, _, err := Reopen(f.Path)
-			wantError(t, err, append(c.want, f.Path)...)
+			oracle.WantError(t, err, append(c.want, f.Path)...)
 			if !errors.Is(err, ErrFolder) {
 				t.Errorf("%v is no ErrFolder", err)
 			}

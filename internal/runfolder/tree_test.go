@@ -3,8 +3,9 @@ package runfolder
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
+
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // tree lists the files below dir, with their contents.
@@ -20,7 +21,7 @@ func tree(t *testing.T, dir string) map[string]string {
 			files[filepath.ToSlash(name)+"/"] = ""
 			return err
 		}
-		files[filepath.ToSlash(name)] = read(t, path)
+		files[filepath.ToSlash(name)] = oracle.Read(t, path)
 		return err
 	})
 	if err != nil {
@@ -29,29 +30,7 @@ func tree(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-func read(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !os.IsNotExist(err)
-}
-
-// wantError checks that an error says all the words.
-func wantError(t *testing.T, err error, words ...string) {
-	t.Helper()
-	if err == nil {
-		t.Fatalf("no error, want one with %q", words)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("error %q\nlacks %q", err, w)
-		}
-	}
 }
