@@ -188,7 +188,7 @@ func TestObjectivesWithoutConditions(t *testing.T) {
 	if _, err := NewSupervised(s, newLearnt(s.Engine, 0), Training{}, 0); err == nil || !strings.Contains(err.Error(), "Of") {
 		t.Errorf("a condition without Of: error %v", err)
 	}
-	if _, err := NewBackprop(s, newLearnt(s.Engine, 0), Training{}, s.Steps, p.reward()); err == nil || !strings.Contains(err.Error(), "conditions") {
+	if _, err := NewOnline(s, newLearnt(s.Engine, 0), Training{}, s.Steps, p.reward()); err == nil || !strings.Contains(err.Error(), "conditions") {
 		t.Errorf("backpropagation with conditions: error %v", err)
 	}
 }

@@ -60,7 +60,7 @@ type Training struct {
 var (
 	_ Objective = (*Supervised)(nil)
 	_ Objective = (*VarGrad)(nil)
-	_ Objective = (*Backprop)(nil)
+	_ Objective = (*Online)(nil)
 )
 
 // Supervised is the loss (15) on batches drawn uniformly from the buffer, plus KL times the regulariser (17).

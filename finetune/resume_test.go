@@ -26,8 +26,8 @@ var objectives = map[string]func(s *diffusion.Sampler, h htransform.Learned, p p
 	"VarGrad": func(s *diffusion.Sampler, h htransform.Learned, _ problem) (Objective, error) {
 		return NewVarGrad(s, h, averaging, 4)
 	},
-	"backprop": func(s *diffusion.Sampler, h htransform.Learned, p problem) (Objective, error) {
-		return NewBackprop(s, h, Training{Updates: 2, Batch: 32, Optimizer: averaging}, s.Steps, p.reward())
+	"online": func(s *diffusion.Sampler, h htransform.Learned, p problem) (Objective, error) {
+		return NewOnline(s, h, Training{Updates: 2, Batch: 32, Optimizer: averaging}, s.Steps, p.reward())
 	},
 }
 

@@ -184,8 +184,8 @@ func TestBaseIsNotDifferentiated(t *testing.T) {
 			return NewSupervised(s, h, training, 0.1)
 		},
 		"VarGrad": func(s *diffusion.Sampler, h htransform.Learned) (Objective, error) { return NewVarGrad(s, h, plain, 0) },
-		"backpropagation": func(s *diffusion.Sampler, h htransform.Learned) (Objective, error) {
-			return NewBackprop(s, h, training, s.Steps, p.reward())
+		"online": func(s *diffusion.Sampler, h htransform.Learned) (Objective, error) {
+			return NewOnline(s, h, training, s.Steps, p.reward())
 		},
 	} {
 		e := oracle.Open(t)
@@ -197,7 +197,7 @@ func TestBaseIsNotDifferentiated(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := p.weighted(t, s, noise.New(2), 8, o.Visitor(noise.New(3)))
-		if _, err := o.Fit(context.Background(), noise.New(4), w, buffer); (err != nil) != (name == "backpropagation") {
+		if _, err := o.Fit(context.Background(), noise.New(4), w, buffer); (err != nil) != (name == "online") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/doob-diffusion/doob/reward"
 )
 
-// Online is online fine-tuning by backpropagation through the whole chain (10), see [finetune.Backprop]. Its memory grows with the steps.
+// Online is online fine-tuning by backpropagation through the whole chain (10), see [finetune.Online]. Its memory grows with the steps.
 type Online struct {
 	Loop  `yaml:",inline"`
 	Steps int `yaml:"steps"` // of the chain that is unrolled; 0 means all
@@ -46,6 +46,6 @@ func (m *Online) Cost(w Work) Cost {
 // Fit implements [Method].
 func (m *Online) Fit(ctx context.Context, t *Target) (Fitted, error) {
 	return m.run(ctx, t, finetune.Relaxed{}, false, func(s *diffusion.Sampler, h htransform.Learned) (finetune.Objective, error) {
-		return finetune.NewBackprop(s, h, m.training(t), t.Steps(m.Steps), t.Reward.(reward.Differentiable))
+		return finetune.NewOnline(s, h, m.training(t), t.Steps(m.Steps), t.Reward.(reward.Differentiable))
 	})
 }

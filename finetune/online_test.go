@@ -16,20 +16,20 @@ import (
 
 const chainSteps = 15
 
-// backprop is the objective for the control θ·h*, with one gradient step per Fit.
-func backprop(t *testing.T, p problem, kernel diffusion.Kernel, theta float64, batch int) (*engine.Engine, *Backprop) {
+// online is the objective for the control θ·h*, with one gradient step per Fit.
+func online(t *testing.T, p problem, kernel diffusion.Kernel, theta float64, batch int) (*engine.Engine, *Online) {
 	t.Helper()
 	e := oracle.Open(t)
 	h := learntMultiple{newLearnt(e, theta), p.optimum()}
 	s := p.sampler(e, kernel, chainSteps, h)
-	o, err := NewBackprop(s, h, Training{Updates: 1, Batch: batch, Optimizer: plain}, s.Steps, p.reward())
+	o, err := NewOnline(s, h, Training{Updates: 1, Batch: batch, Optimizer: plain}, s.Steps, p.reward())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return e, o
 }
 
-func fit(t *testing.T, o *Backprop, seed uint64) float64 {
+func fit(t *testing.T, o *Online, seed uint64) float64 {
 	t.Helper()
 	loss, err := o.Fit(context.Background(), noise.New(seed), Weighted{Paths: diffusion.Paths{Dim: 1}}, nil)
 	if err != nil {
@@ -39,11 +39,11 @@ func fit(t *testing.T, o *Backprop, seed uint64) float64 {
 }
 
 // Its loss is L_SC (10): the same number that the path weights give for the same law. Its gradient is the slope of that.
-func TestBackpropMinimisesLSC(t *testing.T) {
+func TestOnlineMinimisesLSC(t *testing.T) {
 	p := gaussians(t)
 	const batch, theta = 4096, 0.5
 	for _, kernel := range []diffusion.Kernel{diffusion.EulerMaruyama{}, diffusion.DDPM{}, diffusion.DDIM{Eta: 1}} {
-		e, o := backprop(t, p, kernel, theta, batch)
+		e, o := online(t, p, kernel, theta, batch)
 		loss := fit(t, o, 1)
 		gradient := firstGradient(e)
 		if got, want := e.NetworkCalls(), controlledCalls(o.sampler.Steps)*batch; got != want {
@@ -63,7 +63,7 @@ func TestBackpropMinimisesLSC(t *testing.T) {
 		oracle.Near(t, fmt.Sprintf("%#v: L_SC of the diagnostics", kernel), float64(d.LSC), lsc, 1e-9)
 		oracle.Near(t, fmt.Sprintf("%#v: loss", kernel), loss, lsc, 4*se*math.Sqrt(5)+0.002)
 
-		at := func(theta float64) float64 { _, o := backprop(t, p, kernel, theta, batch); return fit(t, o, 1) }
+		at := func(theta float64) float64 { _, o := online(t, p, kernel, theta, batch); return fit(t, o, 1) }
 		const d1 = 0.02
 		slope := (at(theta+d1) - at(theta-d1)) / (2 * d1)
 		oracle.Near(t, fmt.Sprintf("%#v: gradient", kernel), gradient, slope, 0.01*math.Abs(slope))
@@ -82,7 +82,7 @@ func TestUncontrolled(t *testing.T) {
 	e := oracle.Open(t)
 	h := newLearnt(e, 1)
 	s := p.sampler(e, diffusion.DDIM{Eta: 1}, 1, h)
-	if _, err := NewBackprop(s, h, Training{Updates: 1, Batch: 8}, s.Steps, p.reward()); !errors.Is(err, errUncontrolled) {
+	if _, err := NewOnline(s, h, Training{Updates: 1, Batch: 8}, s.Steps, p.reward()); !errors.Is(err, errUncontrolled) {
 		t.Errorf("backpropagation: %v", err)
 	}
 	if _, err := NewVarGrad(s, h, plain, 0); !errors.Is(err, errUncontrolled) {
@@ -91,13 +91,13 @@ func TestUncontrolled(t *testing.T) {
 }
 
 // A control that reads the reward's gradient is differentiated through it too: x_t depends on the parameters, and so does ∇r(x̂₀(x_t)).
-func TestBackpropThroughTheRewardsGradient(t *testing.T) {
+func TestOnlineThroughTheRewardsGradient(t *testing.T) {
 	p := gaussians(t)
 	run := func(theta float64) (gradient, loss float64) {
 		e := oracle.Open(t)
 		h := learntMultiple{newLearnt(e, theta), steer.Guidance{Reward: p.reward(), Scale: 1}}
 		s := p.sampler(e, diffusion.DDPM{}, chainSteps, h)
-		o, err := NewBackprop(s, h, Training{Updates: 1, Batch: 4096, Optimizer: plain}, s.Steps, p.reward())
+		o, err := NewOnline(s, h, Training{Updates: 1, Batch: 4096, Optimizer: plain}, s.Steps, p.reward())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,11 +122,11 @@ func controlledCalls(steps []diffusion.Step) (n int64) {
 }
 
 // At h* the loss is −log Z, its least value, but for the discretisation.
-func TestBackpropAtTheOptimum(t *testing.T) {
+func TestOnlineAtTheOptimum(t *testing.T) {
 	p := gaussians(t)
 	loss := map[float64]float64{}
 	for _, theta := range []float64{0.8, 1, 1.2} {
-		_, o := backprop(t, p, diffusion.EulerMaruyama{}, theta, 8192)
+		_, o := online(t, p, diffusion.EulerMaruyama{}, theta, 8192)
 		loss[theta] = fit(t, o, 1)
 	}
 	oracle.Near(t, "loss at h*", loss[1], -p.logZ, 0.1) // 15 steps

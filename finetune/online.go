@@ -14,19 +14,19 @@ import (
 	"github.com/doob-diffusion/doob/reward"
 )
 
-// Backprop is online fine-tuning: it minimises the stochastic-control loss (10), mean of ½Σ‖D‖²/s² − r(x_0), by
+// Online is online fine-tuning: it minimises the stochastic-control loss (10), mean of ½Σ‖D‖²/s² − r(x_0), by
 // backpropagation through the whole sampling chain, reward and base model included. Memory grows with the number of
 // steps, so it is for toy sizes only. Through an h that reads the reward's gradient, the reward is differentiated twice.
-type Backprop struct {
+type Online struct {
 	training Training
 	sampler  *diffusion.Sampler
 	trainer  *nn.Trainer
 	steps    int
 }
 
-// NewBackprop compiles the objective for h. The chain is unrolled over the given steps, which may be fewer than the sampler's.
+// NewOnline compiles the objective for h. The chain is unrolled over the given steps, which may be fewer than the sampler's.
 // From then on the sampler simulates with the average of h.
-func NewBackprop(s *diffusion.Sampler, h htransform.Learned, training Training, steps []diffusion.Step, r reward.Differentiable) (*Backprop, error) {
+func NewOnline(s *diffusion.Sampler, h htransform.Learned, training Training, steps []diffusion.Step, r reward.Differentiable) (*Online, error) {
 	if s.Given != nil {
 		return nil, errors.New("finetune: backpropagation through the chain is not made for samplers with conditions")
 	}
@@ -61,14 +61,14 @@ func NewBackprop(s *diffusion.Sampler, h htransform.Learned, training Training, 
 	if err != nil {
 		return nil, err
 	}
-	return &Backprop{training: training, sampler: s, trainer: trainer, steps: len(steps)}, s.Guide(Averaged(s.Engine, h))
+	return &Online{training: training, sampler: s, trainer: trainer, steps: len(steps)}, s.Guide(Averaged(s.Engine, h))
 }
 
 // Visitor implements [Objective].
-func (*Backprop) Visitor(noise.Key) diffusion.Visitor { return nil }
+func (*Online) Visitor(noise.Key) diffusion.Visitor { return nil }
 
 // Fit implements [Objective]. It simulates paths of its own: the loop's paths only serve the diagnostics.
-func (o *Backprop) Fit(ctx context.Context, key noise.Key, batch Weighted, _ *Buffer) (float64, error) {
+func (o *Online) Fit(ctx context.Context, key noise.Key, batch Weighted, _ *Buffer) (float64, error) {
 	var total float64
 	for i := range o.training.Updates {
 		if err := ctx.Err(); err != nil {
@@ -91,6 +91,6 @@ func (o *Backprop) Fit(ctx context.Context, key noise.Key, batch Weighted, _ *Bu
 }
 
 // Schedule implements [Objective].
-func (o *Backprop) Schedule(done, from, to int) {
+func (o *Online) Schedule(done, from, to int) {
 	schedule(o.trainer, o.training.Updates, done, from, to)
 }
