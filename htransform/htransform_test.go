@@ -47,7 +47,7 @@ func laws(t *testing.T) (prior, density, tilted *gmm.Mixture) {
 // to the named parameters.
 func noiseOf(t *testing.T, e *engine.Engine, prior *gmm.Mixture, h diffusion.Control, parameters ...string) [][]float32 {
 	t.Helper()
-	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
+	return oracle.RunOn(t, e, func(in []*graph.Node) []*graph.Node {
 		s := diffusion.State{Process: schedule, X: in[0], T: in[1]}.Evaluate(diffusion.Mixture{Density: prior})
 		epsH := s.Noise(h)
 		wrt := []*graph.Node{in[0]}
@@ -55,22 +55,7 @@ func noiseOf(t *testing.T, e *engine.Engine, prior *gmm.Mixture, h diffusion.Con
 			wrt = append(wrt, e.Params.GetVariable(p).NodeValue(in[0]))
 		}
 		return append([]*graph.Node{epsH}, graph.Gradient(graph.ReduceAllSum(graph.Square(epsH)), wrt...)...)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tensors, err := program.Run(engine.Rows(points, 2), times)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := make([][]float32, len(tensors))
-	for i, tensor := range tensors {
-		out[i] = make([]float32, tensor.Shape().Size())
-		if err := engine.Floats(out[i], tensor); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return out
+	}, engine.Rows(points, 2), times)
 }
 
 // each calls fn for every point with its time, in float64.

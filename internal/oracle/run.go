@@ -14,7 +14,13 @@ import (
 // Run evaluates a graph function on a backend and returns its outputs, flat.
 func Run(t testing.TB, backend string, fn func(in []*graph.Node) []*graph.Node, inputs ...any) [][]float32 {
 	t.Helper()
-	program, err := OpenOn(t, backend).Compile(fn)
+	return RunOn(t, OpenOn(t, backend), fn, inputs...)
+}
+
+// RunOn is Run on an engine, with its parameters.
+func RunOn(t testing.TB, e *engine.Engine, fn func(in []*graph.Node) []*graph.Node, inputs ...any) [][]float32 {
+	t.Helper()
+	program, err := e.Compile(fn)
 	if err != nil {
 		t.Fatal(err)
 	}
