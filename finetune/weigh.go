@@ -95,7 +95,7 @@ func (w Weighted) keep(alpha []float64, key noise.Key) []float32 {
 // Accepted returns n endpoints of every group, row-major, kept by relaxed rejection (14) with the rate n over the paths of a group: after the
 // last iteration, one more step toward the tilted law, as every iteration takes to learn from (Theorem 5). Paths are drawn systematically
 // and not one by one, so that there are exactly n, each kept with its probability α. None appears twice, but where fewer than n have a
-// positive weight, and, as c meets the rate to a millionth only, with a probability of millionths where α = 1.
+// positive weight.
 func (w Weighted) Accepted(n int, key noise.Key) ([]float32, error) {
 	var kept []float32
 	for i, g := range w.groups() {

@@ -24,6 +24,9 @@ func (p *Particles) Check(c *config.Check, key string) {
 	c.Positive(key+".particles", p.Particles)
 }
 
+// of returns the number of particles.
+func (p *Particles) of(w Work) float64 { return w.Samples * float64(p.Particles) }
+
 // run simulates particles from a proposal, for one condition after the other.
 func (p *Particles) run(ctx context.Context, t *Target, proposal diffusion.Control, twist func(diffusion.State) *graph.Node) (*Samples, error) {
 	at := 0

@@ -23,7 +23,7 @@ func (*SMCFK) About() About {
 
 // Cost implements [Method].
 func (s *SMCFK) Cost(w Work) Cost {
-	n := w.Samples * float64(s.Particles.Particles)
+	n := s.Particles.of(w)
 	return Cost{Base: n, Rows: n}
 }
 

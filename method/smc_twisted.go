@@ -23,7 +23,7 @@ func (*SMCTwisted) About() About {
 
 // Cost implements [Method]: every prediction is differentiated.
 func (s *SMCTwisted) Cost(w Work) Cost {
-	n := w.Samples * float64(s.Particles.Particles)
+	n := s.Particles.of(w)
 	return Cost{Paths: n, Through: 1, Rows: n}
 }
 

@@ -25,7 +25,7 @@ func (s *WithSMC) About() About { return s.about("_smc", "%s + SMC", 0) }
 
 // Cost implements [Method].
 func (s *WithSMC) Cost(w Work) Cost {
-	n := w.Samples * float64(s.Particles.Particles)
+	n := s.Particles.of(w)
 	return Cost{Paths: n, Rows: n}
 }
 
