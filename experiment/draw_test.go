@@ -132,15 +132,17 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// A folder that somebody has damaged is told so, and nothing is drawn.
+// A folder that somebody has damaged is told so, and nothing is drawn; nor from one whose configuration is no longer that of what is there.
 func TestSampleFromDamage(t *testing.T) {
 	d := run(t, tiny(t, "toy", append([]string{"methods=[importance]"}, plain...)...), "cpu")
 	for old, c := range map[string]struct {
 		new   string
 		words []string
 	}{
-		"width: 8, depth: 1, octaves: 5}": {"width: 9, depth: 1, octaves: 5}", []string{"base.safetensors", "shape", " 8]", " 9]"}},
+		"width: 8, depth: 1, octaves: 5}": {"width: 9, depth: 1, octaves: 5}", []string{"base.safetensors", "shape", " 8]", " 9]"}}, // recorded so, too
 		"scale_width: 8":                  {"scale_width: 16", []string{"importance.safetensors", "shape"}},
+		"steps: 6, ":                      {"steps: 7, ", []string{"mix results", "process.steps is 7", "6"}},
+		"learning_rate: 0.006":            {"learning_rate: 0.06", []string{"mix results", "learning_rate is 0.06", "0.006"}},
 		"samples: 200":                    {"sampels: 200", []string{"config.yaml", "sampels"}},
 		"kernel: euler-maruyama":          {"kernel: leapfrog", []string{`"leapfrog"`}},
 		"steps: 6":                        {"steps: 0", []string{"process.steps is 0"}},
@@ -149,6 +151,9 @@ func TestSampleFromDamage(t *testing.T) {
 	} {
 		folder := copied(t, d.folder)
 		edit(t, filepath.Join(folder, "config.yaml"), old, c.new)
+		if len(c.words) > 0 && strings.HasSuffix(c.words[0], ".safetensors") {
+			edit(t, filepath.Join(folder, "events.jsonl"), old, c.new)
+		}
 		if c.words == nil { // for once, not the configuration
 			for _, name := range []string{"importance", "base"} {
 				file := filepath.Join(folder, "checkpoint", name+".safetensors")
@@ -159,6 +164,8 @@ func TestSampleFromDamage(t *testing.T) {
 			continue
 		}
 		_, err := experiment.Sample(t.Context(), experiment.Draw{Folder: folder, N: 2, Out: filepath.Join(t.TempDir(), "x.csv")})
+		oracle.WantError(t, err, c.words...)
+		_, err = experiment.Evaluate(t.Context(), experiment.Draw{Folder: folder, N: 2}, func(experiment.Event) {})
 		oracle.WantError(t, err, c.words...)
 	}
 }

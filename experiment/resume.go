@@ -42,13 +42,8 @@ func reopen(f *runfolder.Folder, lines []runfolder.Line, sets []string, observe 
 	if err != nil {
 		return nil, err
 	}
-	recorded := config
-	for _, ev := range events {
-		if ev.Config != "" {
-			recorded = ev.Config
-		}
-	}
-	changed, err := admit(f, p, recorded, events)
+	recorded := recorded(events, config)
+	changed, err := admit(p, recorded, events)
 	if err != nil {
 		return nil, fmt.Errorf("%w %s: %w", ErrFolder, f.Path, err)
 	}
@@ -85,6 +80,16 @@ func reopen(f *runfolder.Folder, lines []runfolder.Line, sets []string, observe 
 	return r, nil
 }
 
+// recorded returns the configuration that what is there was made under; another one where none was recorded.
+func recorded(events []Event, otherwise string) string {
+	for _, ev := range slices.Backward(events) {
+		if ev.Config != "" {
+			return ev.Config
+		}
+	}
+	return otherwise
+}
+
 func removed(file string) error {
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -115,7 +120,7 @@ var free = map[string]bool{"seeds": true, "methods": true, "tasks": true, "varia
 
 // admit compares the configuration of a folder with what its numbers were made under, and refuses what would mix results. More iterations
 // become a warm restart of the learning rate after those that are done.
-func admit(f *runfolder.Folder, p Problem, recorded string, events []Event) (changed bool, err error) {
+func admit(p Problem, recorded string, events []Event) (changed bool, err error) {
 	old, err := config.Flatten([]byte(recorded), growing)
 	if err != nil {
 		return false, fmt.Errorf("events.jsonl: the recorded configuration: %w", err)

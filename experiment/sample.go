@@ -115,19 +115,17 @@ func Sample(ctx context.Context, d Draw) (used string, err error) {
 	if err != nil {
 		return "", err
 	}
-	var s *method.Samples
-	switch {
-	case h == nil && d.Amplify != 1:
-		return "", fmt.Errorf("sample: %s has no h to amplify", d.Method)
-	case d.Amplify != 1:
-		h = steer.Amplified{Control: h, Scale: d.Amplify}
-		fallthrough
-	default:
-		if d.Accept < 1 {
-			s, err = t.Accepted(ctx, h, d.Accept)
-		} else {
-			s, err = m.Sample(ctx, t, h)
+	if d.Amplify != 1 {
+		if h == nil {
+			return "", fmt.Errorf("sample: %s has no h to amplify", d.Method)
 		}
+		h = steer.Amplified{Control: h, Scale: d.Amplify}
+	}
+	var s *method.Samples
+	if d.Accept < 1 {
+		s, err = t.Accepted(ctx, h, d.Accept)
+	} else {
+		s, err = m.Sample(ctx, t, h)
 	}
 	if err != nil {
 		return "", err
@@ -176,12 +174,23 @@ func openLab(ctx context.Context, folder, from, backend string, prepare bool) (*
 	if from != "" {
 		sets = append(sets, fmt.Sprintf("from=%q", from))
 	}
-	p, _, err := readConfig(folder, sets)
+	p, config, err := readConfig(folder, sets)
 	if err != nil {
 		return nil, err
 	}
 	if err := validate(p); err != nil {
 		return nil, err
+	}
+	lines, err := runfolder.Lines(folder)
+	if err != nil {
+		return nil, err
+	}
+	events, err := parse(lines)
+	if err == nil {
+		_, err = admit(p, recorded(events, config), events) // samples are of what is there
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w %s: %w", ErrFolder, folder, err)
 	}
 	c := p.common()
 	c.Backend = backend
@@ -190,14 +199,6 @@ func openLab(ctx context.Context, folder, from, backend string, prepare bool) (*
 		if _, missing = p.Load(); missing != nil && !errors.Is(missing, data.ErrMissing) {
 			return nil, missing
 		}
-	}
-	lines, err := runfolder.Lines(folder)
-	if err != nil {
-		return nil, err
-	}
-	events, err := parse(lines)
-	if err != nil {
-		return nil, fmt.Errorf("%w %s: %w", ErrFolder, folder, err)
 	}
 	e, err := engine.Open(backend)
 	if err != nil {
