@@ -73,7 +73,7 @@ func importance(backend string, args map[string]int) (func() error, error) {
 		if err != nil {
 			return err
 		}
-		if d := weighted.Diagnostics(); math.IsNaN(float64(d.LogZ)) {
+		if d := weighted.Certificate(); math.IsNaN(float64(d.LogZ)) {
 			return fmt.Errorf("bench: log Z is not a number; the run diverged")
 		}
 		return nil

@@ -36,9 +36,9 @@ func (s State) Evaluate(base Model) State {
 	return s
 }
 
-// Noise returns ε_h of a control at s, counted; zero for a nil control.
+// Noise returns ε_h of a control at s, counted; zero, which costs nothing, for nil and for [Uncontrolled].
 func (s State) Noise(h Control) *graph.Node {
-	if h == nil {
+	if _, none := h.(Uncontrolled); none || h == nil {
 		return graph.ZerosLike(s.X)
 	}
 	engine.CountCall(s.X)

@@ -1,6 +1,8 @@
 package experiment
 
 import (
+	"math"
+
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/internal/version"
 	"github.com/doob-diffusion/doob/method"
@@ -8,14 +10,15 @@ import (
 
 // book gathers what a run's events say, and so also what those of a run said that is resumed.
 type book struct {
-	problem Problem
-	results map[stage]Result
-	history map[stage][]finetune.Event
-	held    map[stage][]finetune.Diagnostics
+	problem      Problem
+	results      map[stage]Result
+	certificates map[stage]finetune.Certificate
+	history      map[stage][]finetune.Event
+	held         map[stage][]finetune.Certificate
 }
 
 func newBook(p Problem) *book {
-	return &book{p, map[stage]Result{}, map[stage][]finetune.Event{}, map[stage][]finetune.Diagnostics{}}
+	return &book{p, map[stage]Result{}, map[stage]finetune.Certificate{}, map[stage][]finetune.Event{}, map[stage][]finetune.Certificate{}}
 }
 
 func (b *book) add(ev Event) {
@@ -28,6 +31,10 @@ func (b *book) add(ev Event) {
 	}
 	if ev.Result != nil {
 		b.results[at] = ev.Result
+		delete(b.certificates, at)
+		if ev.Certificate != nil {
+			b.certificates[at] = *ev.Certificate
+		}
 	}
 }
 
@@ -48,24 +55,30 @@ func (b *book) scale(at stage) float64 {
 	return 0
 }
 
-// mean returns the mean of a method's results over tasks within each seed, and then over so many seeds.
+// mean returns the mean of a method's results over tasks within each seed, and then over so many seeds. The error is that over seeds; of a single
+// one, what the results themselves have.
 func (b *book) mean(out Result, key, metric string, tasks []string, name string, seeds int) {
-	values := make([]float64, seeds)
+	values, own := make([]float64, seeds), 0.0
 	for i := range values {
 		for _, task := range tasks {
-			values[i] += b.results[stage{b.problem.common().Seed + uint64(i), task, name}].value(metric) / float64(len(tasks))
+			e := b.results[stage{b.problem.common().Seed + uint64(i), task, name}].get(metric)
+			values[i] += e.Value / float64(len(tasks))
+			own = math.Hypot(own, e.SE/float64(len(tasks)))
 		}
 	}
-	out.add(key, values)
+	if out.add(key, values); seeds == 1 {
+		out[key] = Estimate{out[key].Value, own}
+	}
 }
 
 // report gathers the results of methods in so many seeds.
 func (b *book) report(names []string, seeds int, references map[string]Result) *Report {
 	c, tasks := b.problem.common(), b.problem.Tasks()
 	rep := &Report{Experiment: c.Experiment, Seed: c.Seed, Seeds: seeds, Backend: c.Backend, Version: version.String(), Order: names, Titles: map[string]string{},
-		Methods: map[string]Result{}, Tasks: map[string]map[string]Result{}, Reference: b.references(references), problem: b.problem, tasks: tasks}
+		Methods: map[string]Result{}, Verdicts: map[string]*finetune.Verdict{}, TaskVerdicts: map[string]map[string]*finetune.Verdict{}, Tasks: map[string]map[string]Result{}, Reference: b.references(references), problem: b.problem, tasks: tasks}
+	b.settle()
 	for _, name := range names {
-		rep.Titles[name], rep.Methods[name] = c.title(name), Result{}
+		rep.Titles[name], rep.Methods[name], rep.Verdicts[name] = c.title(name), Result{}, b.verdict(name, tasks, seeds)
 		for _, col := range columns(b.problem, tasks) {
 			b.mean(rep.Methods[name], col.key, col.Name, col.tasks, name, seeds)
 		}
@@ -74,13 +87,13 @@ func (b *book) report(names []string, seeds int, references map[string]Result) *
 		if task == "" {
 			continue
 		}
-		rep.Tasks[task] = map[string]Result{}
+		rep.Tasks[task], rep.TaskVerdicts[task] = map[string]Result{}, map[string]*finetune.Verdict{}
 		for _, name := range names {
 			if b.results[stage{c.Seed, task, name}] == nil {
 				continue
 			}
-			rep.Tasks[task][name] = Result{}
-			for _, m := range b.problem.Metrics() {
+			rep.Tasks[task][name], rep.TaskVerdicts[task][name] = Result{}, b.verdict(name, []string{task}, seeds)
+			for _, m := range metrics(b.problem) {
 				b.mean(rep.Tasks[task][name], m.Name, m.Name, []string{task}, name, seeds)
 			}
 		}

@@ -34,7 +34,7 @@ func (b *book) course(name string, seeds int, value func(at stage, k int) (finet
 }
 
 // on returns a value of held-out paths, and own of those that an iteration has learned from.
-func (b *book) on(value func(finetune.Diagnostics) finetune.Number) func(at stage, k int) (finetune.Number, bool) {
+func (b *book) on(value func(finetune.Certificate) finetune.Number) func(at stage, k int) (finetune.Number, bool) {
 	return func(at stage, k int) (finetune.Number, bool) {
 		if events := b.held[at]; k < len(events) {
 			return value(events[k]), true
@@ -55,13 +55,13 @@ func (b *book) own(value func(finetune.Event) finetune.Number) func(at stage, k 
 // The stochastic-control loss (10) and what else path weights say, in the order of figures.
 var diagnostics = []struct {
 	title string
-	value func(finetune.Diagnostics) finetune.Number
+	value func(finetune.Certificate) finetune.Number
 }{
-	{"Stochastic-control loss L_SC", func(d finetune.Diagnostics) finetune.Number { return d.LSC }},
-	{"KL(P^h ‖ tilted)", func(d finetune.Diagnostics) finetune.Number { return d.KL }},
-	{"log Ẑ", func(d finetune.Diagnostics) finetune.Number { return d.LogZ }},
-	{"Mean reward", func(d finetune.Diagnostics) finetune.Number { return d.Reward }},
-	{"ESS, share of the paths", func(d finetune.Diagnostics) finetune.Number { return d.ESS }},
+	{"Stochastic-control loss L_SC", func(d finetune.Certificate) finetune.Number { return d.LSC }},
+	{"KL(P^h ‖ tilted)", func(d finetune.Certificate) finetune.Number { return d.KL }},
+	{"log Ẑ", func(d finetune.Certificate) finetune.Number { return d.LogZ }},
+	{"Mean reward", func(d finetune.Certificate) finetune.Number { return d.Reward }},
+	{"ESS, share of the paths", func(d finetune.Certificate) finetune.Number { return d.ESS }},
 }
 
 // training shows the courses of all methods that learn. Where there are paths for held-out conditions, the first four numbers are theirs (Figure
@@ -105,7 +105,7 @@ func (b *book) training(rep *Report) []report.Chart {
 	}
 	var charts []report.Chart
 	for i, d := range diagnostics {
-		value, first, seeds := b.own(func(it finetune.Event) finetune.Number { return d.value(it.Diagnostics) }), 1, 1
+		value, first, seeds := b.own(func(it finetune.Event) finetune.Number { return d.value(it.Certificate) }), 1, 1
 		if judged && i < 4 {
 			value, first, seeds = b.on(d.value), 0, c.Seeds
 		}

@@ -23,7 +23,9 @@ type Event struct {
 	Iteration *finetune.Event `json:"iteration,omitempty"`
 	// Held is set after each iteration of a method that is also judged on paths for conditions it does not learn from, the same
 	// with the same noise every time; Done is 0 for the h that it starts with.
-	Held *finetune.Diagnostics `json:"held,omitempty"`
+	Held *finetune.Certificate `json:"held,omitempty"`
+	// Certificate is set with the result of a method, if it has one.
+	Certificate *finetune.Certificate `json:"certificate,omitempty"`
 	// Result is set once, when a stage is finished, and Settings then is the hash of all settings that it depends on.
 	Result   Result `json:"result,omitempty"`
 	Settings string `json:"settings,omitempty"`
@@ -61,9 +63,16 @@ func (ev Event) Fields() (fields [][2]string) {
 	if ev.Loss != nil {
 		add("loss", float64(*ev.Loss))
 	}
+	doubt := func(certain bool) {
+		if !certain {
+			fields[len(fields)-1][1] += doubted
+		}
+	}
 	if it := ev.Iteration; it != nil {
 		add("KL", float64(it.KL))
+		doubt(it.KLReliable)
 		add("ESS", float64(it.ESS))
+		doubt(it.Reliable)
 		add("acceptance", it.Acceptance)
 		add("reward", float64(it.Reward))
 		add("loss", it.Loss)
@@ -71,6 +80,7 @@ func (ev Event) Fields() (fields [][2]string) {
 	if h := ev.Held; h != nil {
 		add("L_SC", float64(h.LSC))
 		add("KL", float64(h.KL))
+		doubt(h.KLReliable)
 		add("reward", float64(h.Reward))
 	}
 	if ev.Result.value("stored") == 1 {
@@ -79,6 +89,9 @@ func (ev Event) Fields() (fields [][2]string) {
 	for _, m := range ev.live {
 		if e, ok := ev.Result[m.Name]; ok {
 			fields = append(fields, [2]string{m.Title, m.Text(Estimate{e.Value, math.NaN()})})
+			if ev.Certificate != nil {
+				doubt(!doubts(ev.Certificate.Verdict, m.Name))
+			}
 		}
 	}
 	return fields

@@ -85,7 +85,7 @@ func columns(p Problem, tasks []string) (out []column) {
 	groups := groupsOf(p, tasks)
 	named := groups[0].name != ""
 	for i, g := range groups {
-		for _, m := range p.Metrics() {
+		for _, m := range metrics(p) {
 			c := column{m, m.Name, g.tasks, i}
 			if named {
 				if m.Overall {
@@ -99,7 +99,7 @@ func columns(p Problem, tasks []string) (out []column) {
 			out = append(out, c.placed())
 		}
 	}
-	for _, m := range p.Metrics() {
+	for _, m := range metrics(p) {
 		if named && m.Overall {
 			out = append(out, column{m, m.Name, tasks, 0}.placed())
 		}

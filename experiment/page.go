@@ -20,7 +20,8 @@ func (r *run) page(ctx context.Context, l *Lab, rep *Report) error {
 	if err != nil {
 		return err
 	}
-	sections := slices.Concat([]report.Section{{Heading: "Methods", Table: &table}}, figures, training,
+	certificates := rep.certificateTable()
+	sections := slices.Concat([]report.Section{{Heading: "Methods", Table: &table}}, figures, []report.Section{{Heading: "Certificates", Table: &certificates}}, training,
 		[]report.Section{{Heading: "Configuration", Pre: r.config}})
 	seeds := fmt.Sprintf("seed %d", rep.Seed)
 	if rep.Seeds > 1 {

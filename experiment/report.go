@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/doob-diffusion/doob/finetune"
 )
 
 // Report is report.json: what every method has reached, means over tasks and seeds with standard errors over the seeds.
@@ -21,9 +23,11 @@ type Report struct {
 	Order                        []string          // of the methods
 	Titles                       map[string]string // of the methods
 	Methods                      map[string]Result
+	Verdicts                     map[string]*finetune.Verdict // of the certificates of all tasks and seeds; nil for none
 	Tasks                        map[string]map[string]Result // by task, then method; without names of tasks there are none
-	Reference                    Result                       // what the target itself reaches, by the places of the metrics
-	Extra                        map[string]any               // what the problem says
+	TaskVerdicts                 map[string]map[string]*finetune.Verdict
+	Reference                    Result         // what the target itself reaches, by the places of the metrics
+	Extra                        map[string]any // what the problem says
 
 	problem Problem
 	tasks   []string
@@ -38,19 +42,65 @@ func (rep *Report) MarshalJSON() ([]byte, error) {
 		out = map[string]any{}
 	}
 	maps.Copy(out, map[string]any{"experiment": rep.Experiment, "seed": rep.Seed, "seeds": rep.Seeds, "backend": rep.Backend, "version": rep.Version,
-		"seconds": rep.Seconds, "order": rep.Order, "titles": rep.Titles, "methods": rep.Methods})
+		"seconds": rep.Seconds, "order": rep.Order, "titles": rep.Titles, "methods": judged(rep.Methods, rep.Verdicts)})
 	if len(rep.Tasks) > 0 {
-		out["tasks"] = rep.Tasks
+		tasks := map[string]any{}
+		for task, methods := range rep.Tasks {
+			tasks[task] = judged(methods, rep.TaskVerdicts[task])
+		}
+		out["tasks"] = tasks
 	}
 	rep.Reference.put(out)
 	return json.Marshal(out)
 }
 
+// judged adds verdicts to results of methods.
+func judged(results map[string]Result, verdicts map[string]*finetune.Verdict) map[string]any {
+	out := map[string]any{}
+	for name, r := range results {
+		object := map[string]any{}
+		if r.put(object); verdicts[name] != nil {
+			object["reliable"], object["kl_reliable"], object["reason"] = verdicts[name].Reliable, verdicts[name].KLReliable, verdicts[name].Reason
+		}
+		out[name] = object
+	}
+	return out
+}
+
+// verdicts are those in an object of methods; methods without a certificate, and those of earlier versions, have none.
+func verdicts(methods map[string]json.RawMessage) (map[string]*finetune.Verdict, error) {
+	out := map[string]*finetune.Verdict{}
+	for name, text := range methods {
+		v := finetune.Verdict{}
+		if err := json.Unmarshal(text, &v); err != nil {
+			return nil, err
+		}
+		if v.Reason != "" {
+			out[name] = &v
+		}
+	}
+	return out, nil
+}
+
 // UnmarshalJSON implements json.Unmarshaler. It reads the reports of earlier versions too.
 func (rep *Report) UnmarshalJSON(text []byte) error {
 	type plain Report // without methods
-	if err := errors.Join(json.Unmarshal(text, (*plain)(rep)), json.Unmarshal(text, &rep.Extra), json.Unmarshal(text, &rep.Reference)); err != nil {
+	var raw struct {
+		Methods map[string]json.RawMessage
+		Tasks   map[string]map[string]json.RawMessage
+	}
+	if err := errors.Join(json.Unmarshal(text, (*plain)(rep)), json.Unmarshal(text, &rep.Extra), json.Unmarshal(text, &rep.Reference), json.Unmarshal(text, &raw)); err != nil {
 		return err
+	}
+	var err error
+	if rep.Verdicts, err = verdicts(raw.Methods); err != nil {
+		return err
+	}
+	rep.TaskVerdicts = map[string]map[string]*finetune.Verdict{}
+	for task, methods := range raw.Tasks {
+		if rep.TaskVerdicts[task], err = verdicts(methods); err != nil {
+			return err
+		}
 	}
 	maps.DeleteFunc(rep.Reference, func(at string, _ Estimate) bool {
 		return strings.HasPrefix(at, "methods.") || strings.HasPrefix(at, "tasks.")

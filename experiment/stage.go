@@ -88,7 +88,7 @@ func (w *work) do(ctx context.Context, m method.Method) error {
 		}
 	}
 	ev := w.event(w.total)
-	ev.Result, ev.Settings = result, w.settings
+	ev.Result, ev.Certificate, ev.Settings = result, s.Certificate, w.settings
 	w.observe(ev)
 	w.done[w.at] = w.settings
 	return nil
@@ -107,15 +107,15 @@ func measured(ctx context.Context, p Problem, l *Lab, task string, s *method.Sam
 		return nil, err
 	}
 	all := s.Training.Plus(s.Sampling)
-	known := map[string]float64{"ess_fraction": s.ESS, "log_z": s.LogZ, "paths": float64(all.Paths), "network_calls": float64(all.Calls), "seconds": all.Seconds,
+	known := map[string]float64{"paths": float64(all.Paths), "network_calls": float64(all.Calls), "seconds": all.Seconds,
 		trainingPaths: float64(s.Training.Paths), trainingCalls: float64(s.Training.Calls), trainingSeconds: s.Training.Seconds}
-	if d := s.Diagnostics; d != nil {
-		known["kl"], known["l_sc"] = float64(d.KL), float64(d.LSC)
-	}
 	if s.Scale != 0 {
 		known["scale"] = s.Scale
 	}
 	out := Numbers(known)
+	if s.Certificate != nil {
+		maps.Copy(out, certified(*s.Certificate))
+	}
 	maps.Copy(out, own)
 	return out, nil
 }
@@ -230,8 +230,8 @@ func (w *work) preview(ctx context.Context, h htransform.Learned, done int) erro
 			return err
 		}
 		weighted.Group = held.Group
-		d, ev := weighted.Diagnostics(), w.event(done)
-		ev.Held = &d
+		c, ev := weighted.Certificate(), w.event(done)
+		ev.Held = &c
 		w.observe(ev)
 	}
 	if !shown {

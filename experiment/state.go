@@ -22,6 +22,7 @@ func (w *work) state(f *finetune.FineTuning) (map[string]checkpoint.Tensor, erro
 	rows, next := f.Buffer.State()
 	tensors["buffer/rows"] = checkpoint.Tensor{Shape: []int{len(rows) / f.Buffer.Dim, f.Buffer.Dim}, F32: rows}
 	tensors["counts"] = checkpoint.Tensor{Shape: []int{3}, I64: []int64{int64(next), e.Paths(), e.NetworkCalls()}}
+	tensors["pool"] = checkpoint.Tensor{Shape: []int{6}, F64: f.Pool.State()}
 	tensors["seconds"] = checkpoint.Tensor{Shape: []int{1}, F64: []float64{w.spent().Seconds}}
 	return tensors, nil
 }
@@ -44,10 +45,11 @@ func (w *work) recall(f *finetune.FineTuning) error {
 	if tensors == nil || done > f.Iterations {
 		return nil
 	}
-	counts, seconds := tensors["counts"].I64, tensors["seconds"].F64
-	if len(counts) != 3 || len(seconds) != 1 {
-		return errors.New("the state of the method lacks counts or seconds: it is of another version")
+	counts, seconds, pool := tensors["counts"].I64, tensors["seconds"].F64, tensors["pool"].F64
+	if len(counts) != 3 || len(seconds) != 1 || len(pool) != 6 {
+		return errors.New("the state of the method lacks counts, seconds or pool: it is of another version")
 	}
+	f.Pool = finetune.PoolOf(pool)
 	if err := f.Buffer.Restore(tensors["buffer/rows"].F32, int(counts[0])); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ func (rep *Report) Table() report.Table {
 	if rep.notes == nil {
 		t.Notes = rep.problem.Notes(rep)
 	}
+	t.Notes = append(t.Notes, rep.doubtful()...)
 	if rep.Seeds > 1 {
 		t.Notes = append(t.Notes, fmt.Sprintf("Mean ± standard error over %d seeds of fine-tuning and sampling.", rep.Seeds))
 	}
@@ -40,7 +41,11 @@ func (rep *Report) TaskTable() report.Table {
 			}
 			row := []string{label, rep.Titles[name]}
 			for _, m := range metrics {
-				row = append(row, m.Text(r.get(m.Name)))
+				text := m.Text(r.get(m.Name))
+				if v := rep.TaskVerdicts[task][name]; v != nil && text != "—" && doubts(*v, m.Name) {
+					text += doubted
+				}
+				row = append(row, text)
 			}
 			t.Rows, label = append(t.Rows, row), ""
 		}
@@ -100,7 +105,7 @@ func table(p Problem, tasks []string, runs []*Report) report.Table {
 			title := title(runs, name)
 			for _, r := range runs {
 				if _, ok := r.Methods[name]; ok {
-					row(g, title, r.label, func(c column) string { return c.Text(r.Methods[name].get(c.key)) })
+					row(g, title, r.label, func(c column) string { return r.mark(name, c.Metric, c.Text(r.Methods[name].get(c.key))) })
 					title = ""
 				}
 			}

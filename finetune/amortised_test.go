@@ -159,7 +159,7 @@ func TestAmortisedFineTuningFindsEveryPosterior(t *testing.T) {
 	// The mean of likelihood(y).LogZ over measurements is ½log(0.36/1.17) − ½, of 128 groups ± 0.0625.
 	oracle.Near(t, "log Ẑ of the last iteration, mean over its measurements", float64(last.LogZ), 0.5*math.Log(0.36/1.17)-0.5, 4*0.0625)
 	if !(float64(last.KL) < 0.08) || !(float64(last.ESS) > 0.9) {
-		t.Errorf("the last iteration has %+v", last.Diagnostics)
+		t.Errorf("the last iteration has %+v", last.Certificate)
 	}
 	for _, y := range []float64{-1.3, 0.3, 1.9} {
 		held := r.sampler(e, 60, h, &diffusion.Condition{Shape: pixel, Draw: func(_ noise.Key, _ int, given []float32) { given[0] = float32(y) }})
@@ -176,7 +176,7 @@ func TestAmortisedFineTuningFindsEveryPosterior(t *testing.T) {
 		want := posterior(y)
 		oracle.Near(t, name+"posterior mean", mean, want.Mean, 0.08)                                        // ± 0.011, and over seeds up to 0.055 off
 		oracle.Near(t, name+"posterior sd", se*math.Sqrt(n), want.SD, 0.05)                                 // over seeds up to 0.037 above, of which 0.01 is the discretisation's
-		oracle.Near(t, name+"log Ẑ", float64(w.Diagnostics().LogZ), likelihood(y).LogZ(oracle.Prior), 0.04) // within 0.016 over seeds
+		oracle.Near(t, name+"log Ẑ", float64(w.Certificate().LogZ), likelihood(y).LogZ(oracle.Prior), 0.04) // within 0.016 over seeds
 	}
 }
 

@@ -23,6 +23,7 @@ type FineTuning struct {
 	Group      int              // consecutive paths that share a condition and are selected among themselves; 0 means all
 	Start      int              // iterations done already, of a run that is resumed: see Run
 	Restarts   []int            // iterations after which the learning rate starts anew: see Run
+	Pool       Pool             // what is known of log Z, kept up to date; that of a run that is resumed must be restored
 	Prefill    []float32        // endpoints that the buffer of a new run starts with, such as samples of the base model
 	First      *diffusion.Paths // in place of the simulation of iteration 1: base paths, for h⁰ = 0
 	Observe    func(Event)      // called once per iteration
@@ -68,8 +69,10 @@ func (f *FineTuning) Run(ctx context.Context) error {
 			return fmt.Errorf("finetune: iteration %d: %w", k+1, err)
 		}
 
+		var certificate Certificate
+		certificate, f.Pool = Certify(batch, nil, f.Pool)
 		if f.Observe != nil {
-			f.Observe(Event{Iteration: k + 1, Iterations: f.Iterations, Diagnostics: batch.Diagnostics(),
+			f.Observe(Event{Iteration: k + 1, Iterations: f.Iterations, Certificate: certificate,
 				Acceptance: float64(len(kept)) / float64(len(batch.X)), LogC: Number(logC), Loss: loss,
 				NetworkCalls: f.Sampler.Engine.NetworkCalls() - calls, Seconds: time.Since(start).Seconds()})
 		}
@@ -114,7 +117,7 @@ func (f *FineTuning) simulate(ctx context.Context, k int) (diffusion.Paths, erro
 type Event struct {
 	Iteration  int `json:"iteration"` // from 1
 	Iterations int `json:"iterations"`
-	Diagnostics
+	Certificate
 	Acceptance   float64 `json:"acceptance"` // share of the paths that was kept
 	LogC         Number  `json:"log_c"`      // of (14); absent for hard selectors
 	Loss         float64 `json:"loss"`       // mean over the iteration's gradient steps

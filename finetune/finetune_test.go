@@ -58,7 +58,7 @@ func TestFineTuningConverges(t *testing.T) {
 	oracle.Near(t, "log Ẑ at the end", float64(last.LogZ), p.logZ, 0.05)
 	// Over six keys the last KL is 0.05 to 0.06, the ESS 0.90 to 0.93.
 	if !(float64(last.KL) < 0.15) || !(float64(last.ESS) > 0.8) || !(float64(last.LSC) < float64(first.LSC)-0.8) || !(last.Loss < first.Loss) {
-		t.Errorf("from %+v\nto %+v", first.Diagnostics, last.Diagnostics)
+		t.Errorf("from %+v\nto %+v", first.Certificate, last.Certificate)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/ml/model"
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/doob-diffusion/doob/diffusion"
@@ -22,7 +23,7 @@ import (
 // grouped are paths of which nothing matters but the log weights, which are also their rewards.
 func grouped(logW []float64, size int) Weighted {
 	n := len(logW)
-	return Weighted{Paths: diffusion.Paths{N: n, Dim: 1, X: make([]float32, n), Energy: make([]float64, n)}, Reward: logW, LogW: logW, Group: size}
+	return Weighted{Paths: diffusion.Paths{N: n, Dim: 1, X: make([]float32, n), Energy: make([]float64, n), LogRatio: make([]float64, n)}, Reward: logW, LogW: logW, Group: size}
 }
 
 // drawGroups are weights in groups of one size, of which the last may be smaller; some groups are dead, but not all.
@@ -142,67 +143,6 @@ func (f faulty) Accept(float64, []float64, []float64) ([]float64, float64, error
 	return nil, 0, f.error
 }
 
-// ESS, log Ẑ and KL are means over the groups with positive weights, the rest over all paths with one.
-func TestDiagnosticsOfGroups(t *testing.T) {
-	w := Weighted{Paths: diffusion.Paths{N: 10, Dim: 1, X: make([]float32, 10), Energy: []float64{1, 3, 2, 100, 5, 5, 5, 5, 7, 7}},
-		Reward: []float64{2, 4, -1, -inf, 1, 1, 1, 1, -inf, -inf},
-		LogW:   []float64{math.Log(1), math.Log(2), math.Log(3), -inf, 4, 4, 4, 4, -inf, -inf}, Group: 4}
-	d := w.Diagnostics()
-	oracle.Near(t, "ESS", float64(d.ESS), (36./14/4+1)/2, 1e-12)
-	oracle.Near(t, "log Ẑ", float64(d.LogZ), (math.Log(6./4)+4)/2, 1e-12)
-	oracle.Near(t, "KL", float64(d.KL), (math.Log(2)-math.Log(6)/3)/2, 1e-12) // mean of the weights alive 2, of their logs log(6)/3
-	oracle.Near(t, "mean reward", float64(d.Reward), 9./7, 1e-12)
-	oracle.Near(t, "KL(P^h‖P)", float64(d.KLBase), 26./7, 1e-12)
-	oracle.Near(t, "L_SC", float64(d.LSC), 17./7, 1e-12)
-	if d.Paths != 10 || d.NonFinite != 3 {
-		t.Errorf("%d of %d paths counted dead, want 3 of 10", d.NonFinite, d.Paths)
-	}
-	// L_SC and the reward do not depend on the groups, and one group of all paths is none.
-	var whole Diagnostics
-	for _, size := range []int{0, 10, 11, 1, 3} {
-		w.Group = size
-		got := w.Diagnostics()
-		if size == 0 {
-			whole = got
-		}
-		if same := got == whole; same != (size == 0 || size >= 10) {
-			t.Errorf("in groups of %d: %+v, in none %+v", size, got, whole)
-		}
-		oracle.Near(t, "mean reward, grouped otherwise", float64(got.Reward), float64(d.Reward), 1e-12)
-		oracle.Near(t, "L_SC, grouped otherwise", float64(got.LSC), float64(d.LSC), 1e-12)
-		oracle.Near(t, "KL(P^h‖P), grouped otherwise", float64(got.KLBase), float64(d.KLBase), 1e-12)
-	}
-	// Alone, every path is a perfect sample of its group.
-	w.Group = 1
-	d = w.Diagnostics()
-	oracle.Near(t, "ESS of lone paths", float64(d.ESS), 1, 1e-12)
-	oracle.Near(t, "KL of lone paths", float64(d.KL), 0, 1e-12)
-}
-
-// A factor of the weights of one group shows in log Ẑ only.
-func TestDiagnosticsAreInvariant(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := drawGroups(t)
-		d := w.Diagnostics()
-		if !(d.ESS > 0 && d.ESS <= 1+1e-12) || !(d.KL >= -1e-9) {
-			t.Errorf("ESS = %g, KL = %g", d.ESS, d.KL)
-		}
-		groups := 0.
-		w.members(func(lo, hi int) {
-			if alive(w.LogW[lo:hi]) > 0 {
-				groups++
-			}
-		})
-		for i := range min(w.Group, w.N) {
-			w.LogW[i] += 30
-		}
-		moved := w.Diagnostics()
-		oracle.Near(t, "ESS", float64(moved.ESS), float64(d.ESS), 1e-9)
-		oracle.Near(t, "KL", float64(moved.KL), float64(d.KL), 1e-9)
-		oracle.Near(t, "log Ẑ", float64(moved.LogZ), float64(d.LogZ)+30/groups, 1e-9)
-	})
-}
-
 // counting is a selector that notes how many paths it is shown at a time, and takes them all.
 type counting struct{ shown []int }
 
@@ -231,7 +171,7 @@ func (misfit) GraphGiven(x, y *graph.Node) *graph.Node {
 	return graph.ReduceSum(graph.MulScalar(graph.Square(graph.Sub(x, y)), -1/0.72), 1)
 }
 
-// FineTuning tells everybody of its groups: the selector, and by the batch the objective and the diagnostics. Rewards are
+// FineTuning tells everybody of its groups: the selector, and by the batch the objective and the certificate. Rewards are
 // those of each path's own condition.
 func TestFineTuningInGroups(t *testing.T) {
 	p := gaussians(t)
@@ -256,12 +196,12 @@ func TestFineTuningInGroups(t *testing.T) {
 			d := float64(x) - float64(i/4)
 			oracle.Near(t, "reward", w.Reward[i], -d*d/0.72, 1e-12)
 		}
-		if events[k].Diagnostics != w.Diagnostics() {
-			t.Error("the event has other diagnostics than the batch")
+		if d := cmp.Diff(events[k].Certificate, w.Certificate(), cmp.Comparer(sameBits)); d != "" {
+			t.Errorf("the event has another certificate than the batch:\n%s", d)
 		}
 		w.Group = 0
-		if events[k].ESS == w.Diagnostics().ESS {
-			t.Error("the event's diagnostics are those of no groups")
+		if events[k].ESS == w.Certificate().ESS {
+			t.Error("the event's certificate is that of no groups")
 		}
 	}
 }

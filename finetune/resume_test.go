@@ -38,6 +38,7 @@ type state struct {
 	Variables map[string][]float32
 	Rows      []float32
 	Next      int
+	Pool      []float64
 }
 
 func (f *FineTuning) state() state {
@@ -46,7 +47,7 @@ func (f *FineTuning) state() state {
 		s.Variables[v.Path()] = tensors.MustCopyFlatData[float32](v.MustValue())
 	}
 	rows, next := f.Buffer.State()
-	s.Rows, s.Next = slices.Clone(rows), next
+	s.Rows, s.Next, s.Pool = slices.Clone(rows), next, f.Pool.State()
 	return s
 }
 
@@ -76,7 +77,7 @@ func (f *FineTuning) resume(t *testing.T, from state, done int) {
 	if err := f.Buffer.Restore(from.Rows, from.Next); err != nil {
 		t.Fatal(err)
 	}
-	f.Start = done
+	f.Start, f.Pool = done, PoolOf(from.Pool)
 }
 
 // record runs it and returns the events and, after each iteration, the state.
@@ -251,7 +252,7 @@ func TestBufferRestoreRefuses(t *testing.T) {
 func TestEventFromJSON(t *testing.T) {
 	nan := Number(math.NaN())
 	want := Event{Iteration: 1, Iterations: 2, Acceptance: 0.1, LogC: nan, Loss: 1. / 3, NetworkCalls: 7, Seconds: 1.5,
-		Diagnostics: Diagnostics{Paths: 3, Reward: 1. / 7, ESS: -0.5, LogZ: nan, LSC: 1e-300, KL: 1e21, KLBase: 5}}
+		Certificate: Certificate{Paths: 3, Reward: 1. / 7, ESS: -0.5, LogZ: nan, LSC: 1e-300, KL: 1e21, KLBase: 5}}
 	text, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)

@@ -92,6 +92,9 @@ func relax(logW []float64, rate float64) ([]float64, float64, error) {
 // logAdd returns log(exp(a) + exp(b)).
 func logAdd(a, b float64) float64 {
 	high, low := max(a, b), min(a, b)
+	if math.IsInf(high, -1) {
+		return high
+	}
 	return high + math.Log1p(math.Exp(low-high))
 }
 

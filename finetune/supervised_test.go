@@ -76,7 +76,7 @@ func TestSupervisedFindsTheOptimum(t *testing.T) {
 		w := p.weighted(t, p.sampler(e, diffusion.EulerMaruyama{}, 50, h), noise.New(4), 2000, nil)
 		mean, se := meanSE(widen(w.X))
 		oracle.Near(t, name+": mean of the samples", mean, p.tilted.Mean()[0], 0.05+4*se)
-		if d := w.Diagnostics(); !(float64(d.KL) < 0.1) || !(float64(d.ESS) > 0.85) {
+		if d := w.Certificate(); !(float64(d.KL) < 0.1) || !(float64(d.ESS) > 0.85) {
 			t.Errorf("%s: KL = %.3f, ESS = %.3f; want nearly 0 and 1", name, d.KL, d.ESS)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"github.com/doob-diffusion/doob/diffusion"
-	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 	"github.com/doob-diffusion/doob/steer"
@@ -136,47 +135,4 @@ func (n *Number) UnmarshalJSON(text []byte) error {
 	v, err := strconv.ParseFloat(string(text), 64)
 	*n = Number(v)
 	return err
-}
-
-// Diagnostics are the estimates that path weights give for free.
-type Diagnostics struct {
-	Paths     int    `json:"paths"`
-	NonFinite int    `json:"non_finite"` // paths with weight zero
-	Reward    Number `json:"reward"`     // mean r over P^h
-	ESS       Number `json:"ess"`        // (Σw)²/Σw² as a share of the paths
-	LogZ      Number `json:"log_z"`      // log mean w, an estimate of log Z
-	LSC       Number `json:"l_sc"`       // stochastic-control loss (10), mean of ½Σ‖D‖²/s² − r
-	KL        Number `json:"kl"`         // of KL(P^h‖P_tilted)
-	KLBase    Number `json:"kl_base"`    // KL(P^h‖P) (17), mean of ½Σ‖D‖²/s²
-}
-
-// Diagnostics estimates how far P^h is from the tilted path law. KL(P^h‖P_tilted) = L_SC + log Z (10) is estimated as
-// log Ẑ − mean log w: the same expectation, because −log w differs from the integrand of L_SC by a martingale, but never
-// negative, and free of variance at h*. All means are over the paths of positive weight, so KL is that of P^h given survival.
-// With groups, ESS, log Ẑ and KL are means over the groups that have such paths.
-func (w Weighted) Diagnostics() Diagnostics {
-	d := Diagnostics{Paths: w.N}
-	var r, energy, n, ess, logZ, kl, groups float64
-	for _, g := range w.groups() {
-		var logW, alive float64
-		for i := g[0]; i < g[1]; i++ {
-			if math.IsInf(w.LogW[i], -1) {
-				d.NonFinite++
-				continue
-			}
-			alive++
-			r, logW, energy = r+w.Reward[i], logW+w.LogW[i], energy+w.Energy[i]
-		}
-		if alive == 0 {
-			continue
-		}
-		size, mean := float64(g[1]-g[0]), metric.LogMeanExp(w.LogW[g[0]:g[1]])
-		ess += metric.ESS(w.LogW[g[0]:g[1]]) / size
-		logZ += mean
-		kl += mean + math.Log(size/alive) - logW/alive
-		groups, n = groups+1, n+alive
-	}
-	d.Reward, d.ESS, d.LogZ = Number(r/n), Number(ess/groups), Number(logZ/groups)
-	d.KLBase, d.LSC, d.KL = Number(energy/n), Number((energy-r)/n), Number(kl/groups)
-	return d
 }

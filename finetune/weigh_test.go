@@ -8,10 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"github.com/doob-diffusion/doob/diffusion"
-	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/reward"
 )
 
@@ -60,7 +57,7 @@ func TestWeigh(t *testing.T) {
 			}
 		}
 		if c.err == nil {
-			if d := w.Diagnostics(); d.NonFinite != dead || d.Paths != len(c.x) {
+			if d := w.Certificate(); d.NonFinite != dead || d.Paths != len(c.x) {
 				t.Errorf("%s: %d of %d paths counted dead, want %d of %d", c.name, d.NonFinite, d.Paths, dead, len(c.x))
 			}
 		}
@@ -113,47 +110,17 @@ func TestDivergedPathsAreNeverKept(t *testing.T) {
 	}
 }
 
-func TestDiagnostics(t *testing.T) {
-	w := Weighted{Paths: diffusion.Paths{N: 4, Dim: 1, X: make([]float32, 4), Energy: []float64{1, 3, 2, 100}},
-		Reward: []float64{2, 4, -1, -inf}, LogW: []float64{math.Log(1), math.Log(2), math.Log(3), -inf}}
-	d := w.Diagnostics()
-	oracle.Near(t, "mean reward", float64(d.Reward), 5./3, 1e-12)
-	oracle.Near(t, "ESS", float64(d.ESS), 36./14/4, 1e-12)
-	oracle.Near(t, "log Ẑ", float64(d.LogZ), math.Log(6./4), 1e-12)
-	oracle.Near(t, "KL(P^h‖P)", float64(d.KLBase), 2, 1e-12)
-	oracle.Near(t, "L_SC", float64(d.LSC), 1./3, 1e-12)
-}
-
-// The estimate of KL(P^h‖P_tilted) is never negative and vanishes for equal weights, dead paths or not.
-func TestKLIsNotNegative(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		logW := drawWeights(t)
-		n := len(logW)
-		d := Weighted{Paths: diffusion.Paths{N: n, Dim: 1, X: make([]float32, n), Energy: make([]float64, n)}, Reward: logW, LogW: logW}.Diagnostics()
-		if kl := float64(d.KL); !(kl >= -1e-9) && !math.IsInf(kl, 1) {
-			t.Errorf("KL = %g with %d dead of %d", kl, n-alive(logW), n)
-		}
-		if ess := float64(d.ESS); !(ess > 0 && ess <= float64(alive(logW))/float64(n)+1e-12) {
-			t.Errorf("ESS = %g with %d alive of %d", ess, alive(logW), n)
-		}
-	})
-	equal := Weighted{Paths: diffusion.Paths{N: 3, Dim: 1, X: make([]float32, 3), Energy: make([]float64, 3)},
-		Reward: make([]float64, 3), LogW: []float64{7, 7, 7}}
-	oracle.Near(t, "KL of equal weights", float64(equal.Diagnostics().KL), 0, 1e-12)
-	oracle.Near(t, "ESS of equal weights", float64(equal.Diagnostics().ESS), 1, 1e-12)
-}
-
 // JSON has no NaN: what is not finite is null.
 func TestEventJSON(t *testing.T) {
 	nan := Number(math.NaN())
 	event := Event{Iteration: 1, Iterations: 2, Acceptance: 0.5, LogC: nan, Loss: 0.25, NetworkCalls: 7, Seconds: 1.5,
-		Diagnostics: Diagnostics{Paths: 3, Reward: Number(inf), ESS: -0.5, LogZ: Number(-inf), LSC: nan, KL: 1e21, KLBase: 1e-9}}
+		Certificate: Certificate{Paths: 3, Reward: Number(inf), ESS: -0.5, LogZ: Number(-inf), LSC: nan, KL: 1e21, KLBase: 1e-9, KHat: nan, Verdict: Verdict{Reason: "no path"}}}
 	got, err := json.Marshal(event)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"iteration":1,"iterations":2,"paths":3,"non_finite":0,"reward":null,"ess":-0.5,"log_z":null,"l_sc":null,"kl":1e+21,` +
-		`"kl_base":1e-09,"acceptance":0.5,"log_c":null,"loss":0.25,"network_calls":7,"seconds":1.5}`
+	want := `{"iteration":1,"iterations":2,"paths":3,"non_finite":0,"reward":null,"ess_fraction":-0.5,"log_z":null,"log_z_se":0,"l_sc":null,"l_sc_se":0,"kl":1e+21,` +
+		`"kl_se":0,"kl_base":1e-09,"k_hat":null,"reliable":false,"kl_reliable":false,"reason":"no path","acceptance":0.5,"log_c":null,"loss":0.25,"network_calls":7,"seconds":1.5}`
 	if string(got) != want {
 		t.Errorf("event is\n%s, want\n%s", got, want)
 	}
@@ -164,8 +131,8 @@ func TestEventJSON(t *testing.T) {
 	// Every number of an event may be what a run that goes wrong makes of it.
 	var all Event
 	all.Loss, all.Acceptance, all.LogC = event.Loss, event.Acceptance, nan
-	all.Diagnostics = Diagnostics{Reward: nan, ESS: nan, LogZ: nan, LSC: nan, KL: nan, KLBase: nan}
-	if got, err := json.Marshal(all); err != nil || strings.Contains(string(got), "NaN") || strings.Count(string(got), "null") != 7 {
-		t.Errorf("event is %s, %v, want 7 nulls", got, err)
+	all.Certificate = Certificate{Reward: nan, ESS: nan, LogZ: nan, LSC: nan, KL: nan, KLBase: nan, LogZSE: nan, LSCSE: nan, KLSE: nan, KHat: nan}
+	if got, err := json.Marshal(all); err != nil || strings.Contains(string(got), "NaN") || strings.Count(string(got), "null") != 11 {
+		t.Errorf("event is %s, %v, want 11 nulls", got, err)
 	}
 }

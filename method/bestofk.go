@@ -39,5 +39,5 @@ func (b *BestOfK) Sample(ctx context.Context, t *Target, _ diffusion.Control) (*
 	if err != nil {
 		return nil, err
 	}
-	return t.selected(steer.Best(paths, rewards, b.K)), nil
+	return t.selected(steer.Best(paths, rewards, b.K), rewards, t.Samples*b.K), nil
 }

@@ -7,6 +7,15 @@ type Work struct {
 	Steps      float64 // of a path
 	Pool       float64 // base paths in place of iteration 1
 	Dim        float64 // numbers in a sample
+	Defended   bool    // base paths are simulated with the control, to certify it: see [Target.Draw]
+}
+
+// drawn is the number of paths that drawing the samples takes.
+func (w Work) drawn() float64 {
+	if w.Defended {
+		return w.Samples + float64(defence(int(w.Samples)))
+	}
+	return w.Samples
 }
 
 // Cost is a prediction. Times follow from it and the speed of a machine.

@@ -3,7 +3,6 @@ package method
 import (
 	"math"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -78,15 +77,12 @@ func judge(t *testing.T, m Method, s *Samples, conditions, members int) {
 			t.Fatalf("a sample is %g", v)
 		}
 	}
-	name := m.About().Name
-	weighed := Plain(m) || strings.Contains(name, "smc") || name == "resampled"
-	if weighed != (s.ESS > 0 && s.ESS <= 1+1e-9) || weighed == math.IsNaN(s.LogZ) || !weighed && !math.IsNaN(s.ESS) {
-		t.Errorf("ESS %g, log Ẑ %g", s.ESS, s.LogZ)
+	c := s.Certificate
+	if c == nil || !(c.ESS > 0 && c.ESS <= 1+1e-9) || math.IsNaN(float64(c.LogZ)) || Plain(m) && c.NonFinite != 0 || c.Reason == "" || math.IsNaN(float64(c.KL)) == Plain(m) {
+		t.Fatalf("%s: the certificate is %+v", m.About().Name, c)
 	}
-	if d := s.Diagnostics; (d != nil) != Plain(m) {
-		t.Errorf("diagnostics are %v", d)
-	} else if d != nil && (d.Paths != conditions*members || d.NonFinite != 0 || float64(d.ESS) != s.ESS || float64(d.LogZ) != s.LogZ || !(d.KL >= 0)) {
-		t.Errorf("diagnostics are %+v, ESS %g, log Ẑ %g", *d, s.ESS, s.LogZ)
+	if Plain(m) && c.Paths != conditions*members {
+		t.Errorf("the certificate is of %d paths, want %d", c.Paths, conditions*members)
 	}
 	var scales []float64
 	switch m := m.(type) {
@@ -109,6 +105,8 @@ func TestCostByHand(t *testing.T) {
 	w := Work{Samples: 30, Conditions: 1, Steps: 24, Dim: 1}
 	pooled := w
 	pooled.Pool = 70
+	defended := w
+	defended.Defended = true
 	for _, c := range []struct {
 		m     Method
 		w     Work
@@ -130,6 +128,10 @@ func TestCostByHand(t *testing.T) {
 		{&Rejection{Rate: 0.4}, w, 75, 2 * 75 * 24},
 		{&Rejection{Rate: 0.4}, Work{Samples: 33, Conditions: 3, Steps: 24}, 3 * 28, 2 * 3 * 28 * 24}, // ⌈11/0.4⌉ of each
 		{&Fast{Steps: 5}, w, 30, 2 * 30 * 5},
+		{&Fast{Steps: 5}, defended, 34, 2 * 34 * 5}, // a tenth and more of 34 are base paths
+		{small(New("guidance")), defended, 2*30 + 34, 2 * (2*30 + 34) * 24},
+		{small(New("importance")), defended, 2*40 + 34, 2*(2*40+34)*24 + 2*3*20*2},
+		{&Rejection{Rate: 0.4}, defended, 75, 2 * 75 * 24},
 	} {
 		cost := c.m.Cost(c.w)
 		if paths, calls := cost.Base+cost.Paths+cost.Own, cost.Calls(c.w); paths != c.paths || calls != c.calls {

@@ -25,7 +25,7 @@ func (f *Fast) Check(c *config.Check, key string) { c.Positive(key+".steps", f.S
 
 // Cost implements [Method].
 func (f *Fast) Cost(w Work) Cost {
-	return Cost{Paths: w.Samples, Steps: float64(f.Steps), Rows: w.Samples}
+	return Cost{Paths: w.drawn(), Steps: float64(f.Steps), Rows: w.Samples}
 }
 
 // Sample implements [Method].
@@ -35,3 +35,6 @@ func (f *Fast) Sample(ctx context.Context, t *Target, h diffusion.Control) (*Sam
 
 // Plain marks a method as [Plain].
 func (*Fast) Plain() {}
+
+// Apart marks a method as [Apart]: a chain of other steps has another log Z.
+func (*Fast) Apart() {}

@@ -131,8 +131,8 @@ func TestLogZ(t *testing.T) {
 		mean, _, se, _ := repeated(t, 16, func(seed uint64) []float32 {
 			target := fixed(newTarget(t, seed, 500), half(t))
 			s := draw(t, m, target)
-			ess = s.ESS
-			return []float32{float32(math.Exp(s.LogZ - exact)), 0}
+			ess = float64(s.Certificate.ESS)
+			return []float32{float32(math.Exp(float64(s.Certificate.LogZ) - exact)), 0}
 		})
 		oracle.Near(t, name+": Ẑ/Z", 2*mean, 1, 4*2*se) // of pairs with 0
 		if se > 0.02 {
@@ -144,8 +144,8 @@ func TestLogZ(t *testing.T) {
 	}
 	// With h*, only discretisation is left in the weights.
 	s := draw(t, &Fast{Steps: 300}, fixed(newTarget(t, 1, 500), steer.Amplified{Control: half(t), Scale: 2}))
-	if s.ESS < 0.98 || s.Diagnostics.KL > 0.02 {
-		t.Errorf("with h*: ESS %g, KL %g", s.ESS, s.Diagnostics.KL)
+	if s.Certificate.ESS < 0.98 || s.Certificate.KL > 0.02 {
+		t.Errorf("with h*: ESS %g, KL %g", s.Certificate.ESS, s.Certificate.KL)
 	}
 }
 
@@ -172,8 +172,8 @@ func TestTwists(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		oracle.Near(t, name+": log Ẑ", s.LogZ, particles.LogZ, 1e-9)
-		oracle.Near(t, name+": ESS", s.ESS, metric.ESS(particles.LogW)/100, 1e-9)
+		oracle.Near(t, name+": log Ẑ", float64(s.Certificate.LogZ), particles.LogZ, 1e-9)
+		oracle.Near(t, name+": ESS", float64(s.Certificate.ESS), metric.ESS(particles.LogAncestors)/100, 1e-9)
 		if resampled := particles.Resamplings > 0; resampled != c.twisted {
 			t.Fatalf("%s: %d resamplings: the test tells nothing", name, particles.Resamplings)
 		}

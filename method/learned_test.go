@@ -38,11 +38,11 @@ func TestLearned(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := draw(t, thorough(New(name)), newTarget(t, 1, 2000))
 			mean, sd := moments(s.X)
-			t.Logf("N(%.3f, %.3f²), ESS %.3f", mean, sd, s.ESS)
+			t.Logf("N(%.3f, %.3f²), ESS %.3f", mean, sd, s.Certificate.ESS)
 			oracle.Near(t, "mean", mean, oracle.Tilted.Mean, 0.06)
 			oracle.Near(t, "sd", sd, oracle.Tilted.SD, 0.1)
-			if s.ESS < 0.8 { // of base paths it is 0.55
-				t.Errorf("ESS %g", s.ESS)
+			if s.Certificate.ESS < 0.8 { // of base paths it is 0.55
+				t.Errorf("ESS %g", s.Certificate.ESS)
 			}
 		})
 	}
@@ -50,7 +50,7 @@ func TestLearned(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := draw(t, thorough(New(name)), newTarget(t, 1, 2000))
 			mean, sd := moments(s.X)
-			t.Logf("N(%.3f, %.3f²), ESS %.3f", mean, sd, s.ESS)
+			t.Logf("N(%.3f, %.3f²), ESS %.3f", mean, sd, s.Certificate.ESS)
 			if !(mean > oracle.Tilted.Mean+0.05 && mean < oracle.Reward.Goal+0.1 && sd < oracle.Tilted.SD-0.05) {
 				t.Errorf("N(%g, %g²), want a mean between those of the tilted law and of the reward, and less variety", mean, sd)
 			}

@@ -42,7 +42,7 @@ func (l *Loop) Check(c *config.Check, key string) {
 
 // cost is that of learning, by the given samples with base model and control in a gradient step, and of sampling.
 func (l *Loop) cost(w Work, updates, batch float64) Cost {
-	return Cost{Base: float64(l.Prefill), Paths: w.Samples + float64(l.Iterations*l.Paths), Updates: updates, Batch: batch,
+	return Cost{Base: float64(l.Prefill), Paths: w.drawn() + float64(l.Iterations*l.Paths), Updates: updates, Batch: batch,
 		Rows: max(w.Samples, float64(l.Paths), float64(l.Prefill)), Kept: float64(l.Buffer + l.Batch)}
 }
 
@@ -79,7 +79,11 @@ func (l *Loop) run(ctx context.Context, t *Target, s finetune.Selector, pool boo
 		}
 		f.Prefill = paths.X
 	}
-	return Fitted{Control: finetune.Averaged(t.Engine, h)}, t.Run(ctx, f, h)
+	err = t.Run(ctx, f, h)
+	if t.Learn == nil { // else it is of other conditions
+		t.Evidence = f.Pool
+	}
+	return Fitted{Control: finetune.Averaged(t.Engine, h)}, err
 }
 
 // Sizes returns the paths of an iteration, and the base samples that the buffer starts with.

@@ -162,6 +162,12 @@ func Plain(m Method) bool {
 // Plain marks a method as [Plain].
 func (draws) Plain() {}
 
+// Apart reports whether a method's log Z is not that of the others on its target: it is of another chain, or another reward.
+func Apart(m Method) bool {
+	_, ok := m.(interface{ Apart() })
+	return ok
+}
+
 // Selects reports whether a method learns from endpoints that it selects.
 func Selects(m Method) bool {
 	_, ok := m.(interface{ Shared() *Supervised })

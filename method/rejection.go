@@ -53,5 +53,5 @@ func (t *Target) Accepted(ctx context.Context, h diffusion.Control, share float6
 		weighted.Group = each
 	}
 	x, err := weighted.Accepted(t.Samples, key.Sub("accepted"))
-	return t.selected(x), err
+	return t.selected(x, weighted.LogW, each), err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/doob-diffusion/doob/diffusion"
-	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/reward"
 	"github.com/doob-diffusion/doob/steer"
 )
@@ -39,7 +38,5 @@ func (*Resampled) Sample(ctx context.Context, t *Target, _ diffusion.Control) (*
 	if err != nil {
 		return nil, err
 	}
-	s := t.selected(steer.Particles{Paths: paths, LogW: rewards}.Resample(t.Samples, t.Keys.Root.Sub("resampled")))
-	s.ESS, s.LogZ = metric.ESS(rewards)/float64(paths.N), metric.LogMeanExp(rewards)
-	return s, nil
+	return t.selected(steer.Particles{Paths: paths, LogW: rewards}.Resample(t.Samples, t.Keys.Root.Sub("resampled")), rewards, 0), nil
 }

@@ -1,8 +1,6 @@
 package method
 
 import (
-	"math"
-
 	"github.com/doob-diffusion/doob/finetune"
 )
 
@@ -12,9 +10,8 @@ type Samples struct {
 	From    int       // the first of the target's conditions that they are of
 	Count   int       // conditions; 1 where there are none
 	Members int       // samples of each
-	// Diagnostics are what path weights say of the paths behind the samples; nil for samples that were selected, or have no path.
-	Diagnostics *finetune.Diagnostics
-	ESS, LogZ   float64 // of path weights, or of the last weights of particles; NaN for none
+	// Certificate is what path weights say; nil where there are none. Samples that are selected or resampled have no KL.
+	Certificate *finetune.Certificate
 	Scale       float64 // of guidance or amplification, as tuned; 0 for none
 	Training    Spent   // by Fit
 	Sampling    Spent   // by Sample
@@ -31,7 +28,8 @@ func (s Spent) Plus(o Spent) Spent {
 	return Spent{s.Paths + o.Paths, s.Calls + o.Calls, s.Seconds + o.Seconds}
 }
 
-// selected are samples of a target whose paths tell nothing.
-func (t *Target) selected(x []float32) *Samples {
-	return &Samples{X: x, Count: t.Conditions, Members: t.Samples, ESS: math.NaN(), LogZ: math.NaN()}
+// selected are samples of a target that were selected from paths, or resampled, by which weights of so many paths of each condition tell log Z.
+func (t *Target) selected(x []float32, logW []float64, group int) *Samples {
+	c := finetune.Evidence(logW, group)
+	return &Samples{X: x, Count: t.Conditions, Members: t.Samples, Certificate: &c}
 }

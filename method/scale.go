@@ -28,7 +28,7 @@ func (s *Scales) Check(c *config.Check, key string) {
 
 // cost is that of tuning and of sampling.
 func (s *Scales) cost(w Work) Cost {
-	return Cost{Paths: w.Samples + float64(len(s.Scales)*s.Paths), Rows: max(w.Samples, float64(s.Paths))}
+	return Cost{Paths: w.drawn() + float64(len(s.Scales)*s.Paths), Rows: max(w.Samples, float64(s.Paths))}
 }
 
 // tune returns the scale whose samples are best: by what the target calls good, or by their mean reward.

@@ -36,15 +36,15 @@ func TestAmplified(t *testing.T) {
 	if s.Scale != 2 || !slices.Equal(sizes, []int{500, 500, 500, 500, 500}) {
 		t.Errorf("scale %g, after trials of %v paths", s.Scale, sizes)
 	}
-	if got := spent(); got.Paths != 5*500+2000+7 || got.Calls != 2*24*4500+11 {
+	if got := spent(); got.Paths != 5*500+2000+223+7 || got.Calls != 2*24*(4500+223)+11 {
 		t.Errorf("%+v were spent", got)
 	}
 	mean, sd := moments(s.X)
 	want := ends(1)
 	oracle.Near(t, "mean", mean, want.Mean, 4*want.SD/math.Sqrt(2000))
 	oracle.Near(t, "sd", sd, want.SD, 4*want.SD/math.Sqrt(2*2000))
-	if s.ESS < 0.8 {
-		t.Errorf("ESS %g", s.ESS)
+	if s.Certificate.ESS < 0.8 {
+		t.Errorf("ESS %g", s.Certificate.ESS)
 	}
 	again(t, m, target, s)
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/internal/config"
-	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/steer"
 )
@@ -40,8 +39,8 @@ func (p *Particles) run(ctx context.Context, t *Target, proposal diffusion.Contr
 	}
 	sampler := t.Sampler(proposal, given, 0)
 	sampler.Twist = twist
-	out := t.selected(nil)
-	out.ESS, out.LogZ = 0, 0
+	var x []float32
+	var ancestors []float64
 	for at = range t.Conditions {
 		key, final := t.Keys.Particles, t.Keys.Root.Sub("final")
 		if given != nil {
@@ -52,9 +51,7 @@ func (p *Particles) run(ctx context.Context, t *Target, proposal diffusion.Contr
 		if err != nil {
 			return nil, err
 		}
-		out.X = append(out.X, particles.Resample(t.Samples, final)...)
-		out.ESS += metric.ESS(particles.LogW) / float64(particles.N) / float64(t.Conditions)
-		out.LogZ += particles.LogZ / float64(t.Conditions)
+		x, ancestors = append(x, particles.Resample(t.Samples, final)...), append(ancestors, particles.LogAncestors...)
 	}
-	return out, nil
+	return t.selected(x, ancestors, p.Particles*t.Samples), nil
 }

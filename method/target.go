@@ -2,6 +2,7 @@ package method
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gomlx/gomlx/core/graph"
@@ -49,6 +50,8 @@ type Target struct {
 	Pool     *Pool
 	// Run runs Algorithm 1, and keeps what it takes to go on after an interruption.
 	Run func(ctx context.Context, f *finetune.FineTuning, h htransform.Learned) error
+	// Evidence is what the paths of the method's training know of log Z; empty for none.
+	Evidence finetune.Pool
 	// Fetch returns the h that another method has learned, and what that had cost.
 	Fetch func(ctx context.Context, t *Target, name string) (diffusion.Control, Spent, error)
 
@@ -81,7 +84,7 @@ type Trial struct {
 // Work says what the target asks for.
 func (t *Target) Work() Work {
 	return Work{Samples: float64(t.Conditions) * float64(t.Samples), Conditions: float64(t.Conditions), Steps: float64(len(t.Steps(0))),
-		Pool: float64(t.PoolSize), Dim: float64(engine.Size(t.Shape))}
+		Pool: float64(t.PoolSize), Dim: float64(engine.Size(t.Shape)), Defended: t.Given == nil}
 }
 
 // Sampler simulates P^h, conditioned as given, with n steps; with as many as configured for 0.
@@ -98,7 +101,8 @@ func (t *Target) each(paths int) *diffusion.Condition {
 	return t.Given(0, paths)
 }
 
-// Draw samples P^h with n steps, or as many as configured for 0, and takes what the path weights say.
+// Draw samples P^h with n steps, or as many as configured for 0, and certifies it: without conditions, with as many base paths beside them
+// that these are a tenth of all.
 func (t *Target) Draw(ctx context.Context, h diffusion.Control, n int) (*Samples, error) {
 	var paths diffusion.Paths
 	var err error
@@ -110,14 +114,32 @@ func (t *Target) Draw(ctx context.Context, h diffusion.Control, n int) (*Samples
 	if err != nil {
 		return nil, err
 	}
-	weighted, err := finetune.Weigh(ctx, paths, t.Reward)
+	own, err := finetune.Weigh(ctx, paths, t.Reward)
 	if err != nil {
 		return nil, err
 	}
-	weighted.Group = t.Samples
-	d := weighted.Diagnostics()
-	return &Samples{X: paths.X, Count: t.Conditions, Members: t.Samples, Diagnostics: &d, ESS: float64(d.ESS), LogZ: float64(d.LogZ)}, nil
+	own.Group = t.Samples
+	var base *finetune.Weighted
+	if h != nil && t.Given == nil {
+		sampler := t.Sampler(h, nil, n)
+		sampler.Drive = diffusion.Uncontrolled{}
+		paths, err := sampler.Run(ctx, t.Keys.Root.Sub("defence"), 0, defence(t.Samples), nil)
+		if err != nil {
+			return nil, err
+		}
+		weighted, err := finetune.Weigh(ctx, paths, t.Reward)
+		if err != nil && !errors.Is(err, finetune.ErrNoWeight) {
+			return nil, err
+		} else if err == nil {
+			base = &weighted
+		}
+	}
+	c, _ := finetune.Certify(own, base, t.Evidence)
+	return &Samples{X: own.X, Count: t.Conditions, Members: t.Samples, Certificate: &c}, nil
 }
+
+// defence is the number of base paths beside so many of P^h that make up a tenth of both.
+func defence(samples int) int { return (samples + 8) / 9 }
 
 // BasePaths returns n paths of the base model, of which each so many consecutive ones are of one condition. Without conditions they
 // are the same for all methods with one root: simulated once, and charged to every one that uses them.

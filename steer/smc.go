@@ -3,6 +3,7 @@ package steer
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/metric"
@@ -34,6 +35,10 @@ type Particles struct {
 	LogW        []float64 // since the last resampling [N]
 	LogZ        float64   // log Ẑ, an estimate of log Z whose exponential is unbiased
 	Resamplings int
+	// LogAncestors are the weights by the particles of the start that the final ones descend from [N]: log of Ẑ·N times the share of the final
+	// weight that is theirs, −∞ for those without descendants. Their mean is Ẑ, and as if they were independent, their spread over √N
+	// estimates its error (Lee & Whiteley, "Variance estimation in the particle filter", 2018, up to factors 1 + O(1/N)).
+	LogAncestors []float64
 }
 
 // Run simulates n particles.
@@ -44,7 +49,10 @@ func (s SMC) Run(ctx context.Context, key noise.Key, n int) (Particles, error) {
 	}
 	out := Particles{LogW: make([]float64, n)}
 	// base is what LogRatio + LogTwist of a particle was when it was last resampled, and so must not count again.
-	base := make([]float64, n)
+	base, ancestors := make([]float64, n), make([]int, n)
+	for i := range ancestors {
+		ancestors[i] = i
+	}
 	uniform := key.Sub("resample")
 	visitor := func(p *diffusion.Population) error {
 		for i := range base {
@@ -55,8 +63,10 @@ func (s SMC) Run(ctx context.Context, key noise.Key, n int) (Particles, error) {
 		}
 		out.LogZ += metric.LogMeanExp(out.LogW)
 		out.Resamplings++
-		p.Resample(Systematic(out.LogW, uniform.Uniform(0, uint32(p.Index)), n))
+		parents, old := Systematic(out.LogW, uniform.Uniform(0, uint32(p.Index)), n), slices.Clone(ancestors)
+		p.Resample(parents)
 		for i := range base {
+			ancestors[i] = old[parents[i]]
 			base[i] = p.LogRatio[i] + p.LogTwist[i]
 		}
 		return nil
@@ -76,7 +86,15 @@ func (s SMC) Run(ctx context.Context, key noise.Key, n int) (Particles, error) {
 		out.LogW[i] = weight(paths.LogRatio[i]+r, base[i])
 	}
 	out.Paths = paths
-	out.LogZ += metric.LogMeanExp(out.LogW)
+	last := metric.LogMeanExp(out.LogW)
+	out.LogZ += last
+	share := make([]float64, n) // of Ẑ·N
+	for i, lw := range out.LogW {
+		share[ancestors[i]] += math.Exp(lw - last)
+	}
+	for _, s := range share {
+		out.LogAncestors = append(out.LogAncestors, out.LogZ+math.Log(s))
+	}
 	return out, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/internal/oracle"
+	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 	"github.com/doob-diffusion/doob/steer"
@@ -119,6 +120,7 @@ func TestSMC(t *testing.T) {
 			s := p.sampler(t, c.control)
 			s.Twist = c.twist
 			var z, means, squares, resampled []float64
+			var variance float64 // of Ẑ/Z, as the ancestors tell it
 			for i := range repeats {
 				out, err := steer.SMC{Sampler: s, Reward: p.reward(), Threshold: c.threshold}.Run(context.Background(), noise.New(uint64(i)), n)
 				if err != nil {
@@ -128,6 +130,8 @@ func TestSMC(t *testing.T) {
 					t.Errorf("%d resamplings, want %d to %d", out.Resamplings, c.resamplings[0], c.resamplings[1])
 				}
 				z = append(z, math.Exp(out.LogZ-p.logZ))
+				variance += (float64(n)/metric.ESS(out.LogAncestors) - 1) / (n - 1) / repeats
+				oracle.Near(t, "log Ẑ by ancestors", metric.LogMeanExp(out.LogAncestors), out.LogZ, 1e-9)
 				var total, mean, square float64
 				for i, lw := range out.LogW {
 					w, x := math.Exp(lw), float64(out.X[i])
@@ -141,6 +145,10 @@ func TestSMC(t *testing.T) {
 				resampled = append(resampled, mean)
 			}
 			within(t, "Ẑ/Z", z, 1, 0.05)
+			// The variance of 30 values is off by a quarter, a standard error of √(2/29); systematic resampling has less than ancestors tell.
+			if _, se := metric.MeanSE(z); se*se*repeats > 1.8*variance || se*se*repeats < variance/6 {
+				t.Errorf("the variance of Ẑ/Z is %.2g, by ancestors %.2g", se*se*repeats, variance)
+			}
 			within(t, "mean", means, p.tilted0.Mean, 0.03)
 			within(t, "second moment about it", squares, p.tilted0.SD*p.tilted0.SD, 0.03)
 			within(t, "mean after resampling", resampled, p.tilted0.Mean, 0.03)

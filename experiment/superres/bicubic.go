@@ -2,7 +2,6 @@ package superres
 
 import (
 	"context"
-	"math"
 	"strconv"
 	"strings"
 
@@ -36,7 +35,7 @@ func (*Bicubic) Fit(context.Context, *method.Target) (method.Fitted, error) {
 // Sample implements [method.Method]: one image for every measurement.
 func (*Bicubic) Sample(ctx context.Context, t *method.Target, _ diffusion.Control) (*method.Samples, error) {
 	p := t.Of.(*Problem)
-	out := &method.Samples{Count: t.Conditions, Members: 1, ESS: math.NaN(), LogZ: math.NaN()}
+	out := &method.Samples{Count: t.Conditions, Members: 1}
 	measured := p.measured[:t.Conditions*len(p.measurement(0))]
 	if factor, ok := strings.CutPrefix(p.Operator, "average-"); ok {
 		f, err := strconv.Atoi(factor)

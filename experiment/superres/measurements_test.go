@@ -122,7 +122,7 @@ func TestBicubic(t *testing.T) {
 			}
 			target.Of, target.Engine = p, l.Engine
 			s, err := (&Bicubic{}).Sample(t.Context(), target, nil)
-			if err != nil || s.Count != 3 || s.Members != 1 || len(s.X) != 3*784 || s.Diagnostics != nil {
+			if err != nil || s.Count != 3 || s.Members != 1 || len(s.X) != 3*784 || s.Certificate != nil {
 				t.Fatalf("%s: %d numbers, %v", operator, len(s.X), err)
 			}
 			for i, v := range s.X {

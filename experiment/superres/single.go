@@ -52,6 +52,9 @@ func (s *Single) Sample(ctx context.Context, t *method.Target, h diffusion.Contr
 	return out, err
 }
 
+// Apart marks the method as [method.Apart]: one measurement has another log Z than all on average.
+func (*Single) Apart() {}
+
 func (s *Single) given(p *Problem) func(from, each int) *diffusion.Condition {
 	return func(int, int) *diffusion.Condition { return p.one(s.Measurement) }
 }

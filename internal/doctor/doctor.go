@@ -107,7 +107,7 @@ func examineMethod(ctx context.Context, backend string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	got := float64(weighted.Diagnostics().LogZ)
+	got := float64(weighted.Certificate().LogZ)
 	if math.Abs(got-logZ) > 0.02 {
 		return "", fmt.Errorf("backend %s: log Z of a known problem is %.4f, want %.4f ± 0.02", e.Name, got, logZ)
 	}

@@ -16,7 +16,7 @@ type TB interface {
 }
 
 // Near wants |got − want| ≤ tolerance. NaN is near nothing.
-func Near[F float32 | float64](t TB, name string, got F, want, tolerance float64) {
+func Near[F ~float32 | ~float64](t TB, name string, got F, want, tolerance float64) {
 	t.Helper()
 	if !(math.Abs(float64(got)-want) <= tolerance) {
 		t.Errorf("%s = %.10g, want %.10g ± %.2g", name, got, want, tolerance)

@@ -1,0 +1,229 @@
+package experiment
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/method"
+	"github.com/doob-diffusion/doob/report"
+)
+
+// doubted follows a number that must not be trusted.
+const doubted = "?"
+
+// doubts reports whether a verdict says so of a metric.
+func doubts(v finetune.Verdict, metric string) bool {
+	switch metric {
+	case "log_z", "ess_fraction", "k_hat":
+		return !v.Reliable
+	case "kl":
+		return !v.KLReliable
+	}
+	return false
+}
+
+// certificateMetrics are what every problem has, in JSON at least.
+var certificateMetrics = []Metric{
+	{Name: "ess_fraction", Title: "ESS", Format: "%.3f"}, {Name: "log_z", Title: "log Ẑ", Format: "%.3f"}, {Name: "log_z_se", Title: "s.e. of log Ẑ", Format: "%.3f"},
+	{Name: "l_sc", Title: "L_SC", Format: "%.3f"}, {Name: "l_sc_se", Title: "s.e. of L_SC", Format: "%.3f"},
+	{Name: "kl", Title: "KL", Format: "%.3f"}, {Name: "kl_se", Title: "s.e. of KL", Format: "%.3f"},
+	{Name: "k_hat", Title: "k̂", Format: "%.2f"}, {Name: "certified_paths", Title: "paths certified"},
+}
+
+// metrics are those of a problem, and those of the certificate that it does not show itself.
+func metrics(p Problem) []Metric {
+	all := p.Metrics()
+	for _, m := range certificateMetrics {
+		if !slices.ContainsFunc(all, func(own Metric) bool { return own.Name == m.Name }) {
+			m.Overall, m.Hidden = true, true
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// certified are the numbers of a certificate as results.
+func certified(c finetune.Certificate) Result {
+	out := Result{}
+	add := func(name string, value, se finetune.Number) {
+		if finite(float64(value)) {
+			out[name] = Estimate{float64(value), float64(se)}
+		}
+	}
+	nan := finetune.Number(math.NaN())
+	add("ess_fraction", c.ESS, nan)
+	add("log_z", c.LogZ, c.LogZSE)
+	add("log_z_se", c.LogZSE, nan)
+	add("l_sc", c.LSC, c.LSCSE)
+	add("l_sc_se", c.LSCSE, nan)
+	add("kl", c.KL, c.KLSE)
+	add("kl_se", c.KLSE, nan)
+	add("k_hat", c.KHat, nan)
+	add("certified_paths", finetune.Number(c.Paths), nan)
+	return out
+}
+
+// settle judges the certificates of all methods by each other: what is estimated is one log Z, of a task, and of a prior, so that of every seed that
+// has its own. Since every log Ẑ is low rather than high, the highest bound that one of them gives is one for all, and the most exact of those
+// that can be trusted is the log Z that all KL take. Methods that are [method.Apart] stand for themselves.
+func (b *book) settle() {
+	own := slices.ContainsFunc(b.problem.Networks(), func(n Network) bool { return n.EachSeed })
+	type law struct {
+		seed uint64
+		task string
+	}
+	laws := map[law][]stage{}
+	for at := range b.certificates {
+		if m := b.problem.common().Method(at.name); m != nil && method.Apart(m) {
+			continue
+		}
+		of := law{0, at.task}
+		if own {
+			of.seed = at.seed
+		}
+		laws[of] = append(laws[of], at)
+	}
+	for _, stages := range laws {
+		slices.SortFunc(stages, func(a, b stage) int {
+			return strings.Compare(fmt.Sprintf("%020d %s", a.seed, a.name), fmt.Sprintf("%020d %s", b.seed, b.name))
+		})
+		bound, best := stages[0], stages[0]
+		for _, at := range stages {
+			if b.certificates[at].Bound() > b.certificates[bound].Bound() {
+				bound = at
+			}
+		}
+		better := func(c, than finetune.Certificate) bool { // of those that do not miss what the bound has seen
+			if c.Reliable != than.Reliable {
+				return c.Reliable
+			}
+			if c.Reliable {
+				return c.LogZSE < than.LogZSE
+			}
+			return c.LogZ > than.LogZ
+		}
+		settled := map[stage]finetune.Certificate{}
+		for _, at := range stages {
+			settled[at] = b.certificates[at].Against(b.certificates[bound], b.problem.common().title(bound.name))
+		}
+		best = bound
+		for _, at := range stages {
+			if better(settled[at], settled[best]) {
+				best = at
+			}
+		}
+		for _, at := range stages {
+			c := settled[at].Against(b.certificates[best], b.problem.common().title(best.name))
+			b.certificates[at] = c
+			for name, e := range certified(c) {
+				b.results[at][name] = e
+			}
+		}
+	}
+}
+
+// verdict sums up the certificates of a method over tasks and seeds: all must be reliable. Nil if there is none.
+func (b *book) verdict(name string, tasks []string, seeds int) *finetune.Verdict {
+	var all []finetune.Verdict
+	var first string
+	doubtful := 0
+	for _, task := range tasks {
+		for i := range seeds {
+			at := stage{b.problem.common().Seed + uint64(i), task, name}
+			c, ok := b.certificates[at]
+			if !ok {
+				continue
+			}
+			all = append(all, c.Verdict)
+			if c.Reliable {
+				continue
+			}
+			if doubtful++; doubtful == 1 {
+				first = c.Reason
+				if len(tasks) > 1 {
+					first = task + ": " + first
+				}
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	v := finetune.Verdict{Reliable: doubtful == 0, Reason: finetune.Reaches, KLReliable: !slices.ContainsFunc(all, func(v finetune.Verdict) bool { return !v.KLReliable })}
+	if doubtful > 0 {
+		v.Reason = first
+		if doubtful > 1 {
+			v.Reason += fmt.Sprintf(" (and %d of %d more)", doubtful-1, len(all)-1)
+		}
+	}
+	return &v
+}
+
+// mark is what follows a number of a method in tables.
+func (rep *Report) mark(name string, m Metric, text string) string {
+	if v := rep.Verdicts[name]; v != nil && text != "—" && doubts(*v, m.Name) {
+		return text + doubted
+	}
+	return text
+}
+
+// doubtful says of which methods numbers must not be trusted, and why, by the kinds of reasons.
+func (rep *Report) doubtful() []string {
+	var kinds []string
+	named := map[string][]string{}
+	for _, name := range rep.Order {
+		v := rep.Verdicts[name]
+		if v == nil || v.Reliable {
+			continue
+		}
+		kind := "too few paths"
+		for _, k := range []string{"tail too heavy", "misses mass", "no path"} {
+			if strings.Contains(v.Reason, k) {
+				kind = k
+			}
+		}
+		if named[kind] == nil {
+			kinds = append(kinds, kind)
+		}
+		named[kind] = append(named[kind], rep.Titles[name])
+	}
+	if len(kinds) == 0 {
+		return nil
+	}
+	var parts []string
+	for _, k := range kinds {
+		parts = append(parts, fmt.Sprintf("%s (%s)", k, strings.Join(named[k], ", ")))
+	}
+	return []string{doubted + " not to be trusted: " + strings.Join(parts, "; ") + "."}
+}
+
+// certificateTable has what path weights say of every method, with the reasons of the verdicts.
+func (rep *Report) certificateTable() report.Table {
+	t := report.Table{Columns: []report.Column{{Name: "method"}, {Name: "log Ẑ", Right: true}, {Name: "L_SC", Right: true}, {Name: "KL", Right: true}, {Name: "ESS", Right: true},
+		{Name: "k̂", Right: true}, {Name: "paths", Right: true}, {Name: "verdict"}}}
+	for _, name := range rep.Order {
+		v := rep.Verdicts[name]
+		if v == nil {
+			continue
+		}
+		row := []string{rep.Titles[name]}
+		for _, metric := range []string{"log_z", "l_sc", "kl", "ess_fraction", "k_hat", "certified_paths"} {
+			i := slices.IndexFunc(certificateMetrics, func(m Metric) bool { return m.Name == metric })
+			m := certificateMetrics[i]
+			row = append(row, rep.mark(name, m, m.Text(rep.Methods[name].get(metric))))
+		}
+		reason := v.Reason
+		if v.Reliable {
+			reason = "reliable, " + reason
+		}
+		t.Rows = append(t.Rows, append(row, reason))
+	}
+	t.Notes = []string{"All of this is of the simulated chain, and in what the paths reach: mass that no path has visited is in no number. " +
+		"log Ẑ is an estimate of the chain's log Z, and not of that of the process which it discretises. KL is L_SC + log Ẑ, with the log Ẑ that is known best of all methods here. " +
+		"k̂ is the shape of the tail of the weights: below 0.7 and with enough paths their mean can be trusted, which does not say that the samples are good.",
+		doubted + " must not be trusted. ESS and KL of paths that miss mass look good."}
+	return t
+}
