@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -117,9 +118,8 @@ func (b *book) settle() {
 		}
 		for _, at := range stages {
 			c := settled[at].Against(b.certificates[best], b.problem.common().title(best.name))
-			b.certificates[at] = c
-			for name, e := range certified(c) {
-				b.results[at][name] = e
+			if b.certificates[at] = c; b.results[at] != nil { // of a run that is evaluated only certificates are known
+				maps.Copy(b.results[at], certified(c))
 			}
 		}
 	}

@@ -3,11 +3,16 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/method"
 )
 
 // Evaluate draws new samples from what a run has learned, as its methods do, and measures them as the run does: of d.Method, or of all that
@@ -42,6 +47,7 @@ func Evaluate(ctx context.Context, d Draw, observe func(Event)) (*Report, error)
 	}
 	tasks, found, partial := p.Tasks(), map[string]int{}, []string{}
 	results := newBook(p)
+	maps.Copy(results.certificates, l.book.certificates) // what the run knows of log Z
 	for i, task := range tasks {
 		for j, name := range names {
 			observe(Event{Seed: d.Seed, Stage: "evaluate", Done: i*len(names) + j, Total: len(tasks) * len(names)})
@@ -49,11 +55,14 @@ func Evaluate(ctx context.Context, d Draw, observe func(Event)) (*Report, error)
 				continue
 			}
 			found[name]++
-			r, err := l.evaluate(ctx, d.Seed, task, name)
+			r, certificate, err := l.evaluate(ctx, d.Seed, task, name)
 			if err != nil {
 				return nil, fmt.Errorf("%s of %s: %w", name, task, err)
 			}
-			results.results[stage{c.Seed, task, name}] = r
+			at := stage{c.Seed, task, name}
+			if results.results[at] = r; certificate != nil {
+				results.certificates[at] = *certificate
+			}
 		}
 	}
 	observe(Event{Seed: d.Seed, Stage: "evaluate", Done: len(tasks) * len(names), Total: len(tasks) * len(names)})
@@ -80,19 +89,24 @@ func Evaluate(ctx context.Context, d Draw, observe func(Event)) (*Report, error)
 }
 
 // evaluate measures new samples of a method. What they cost is not said: it is not what the run has spent.
-func (l *Lab) evaluate(ctx context.Context, seed uint64, task, name string) (Result, error) {
+func (l *Lab) evaluate(ctx context.Context, seed uint64, task, name string) (Result, *finetune.Certificate, error) {
 	p, t, m, err := l.target(ctx, task, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t.Keys = p.Keys(seed, task, name)
 	h, err := l.control(ctx, t, task, name, m)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if method.Learns(m) {
+		if t.Evidence, err = evidence(l.checkpoint(name, task)); err != nil {
+			return nil, nil, err
+		}
 	}
 	s, err := m.Sample(ctx, t, h)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out, err := measured(ctx, l.problem, l, task, s)
 	for _, m := range l.problem.Metrics() {
@@ -100,5 +114,26 @@ func (l *Lab) evaluate(ctx context.Context, seed uint64, task, name string) (Res
 			delete(out, m.Name)
 		}
 	}
-	return out, err
+	return out, s.Certificate, err
+}
+
+// evidence is what the training of an h knew of log Z; nothing if it is of an earlier version.
+func evidence(file string) (pool finetune.Pool, err error) {
+	r, err := checkpoint.Open(file)
+	if err != nil {
+		return pool, err
+	}
+	defer r.Close()
+	var state []float64
+	for _, word := range strings.Fields(strings.Trim(r.Metadata()["evidence"], "[]")) {
+		v, err := strconv.ParseFloat(word, 64)
+		if err != nil {
+			return pool, fmt.Errorf("%s: evidence: %w", file, err)
+		}
+		state = append(state, v)
+	}
+	if len(state) != len(pool.State()) {
+		return pool, nil
+	}
+	return finetune.PoolOf(state), nil
 }

@@ -146,6 +146,7 @@ func (w *work) save(m method.Method) error {
 	}
 	metadata := w.metadata("h", w.problem.common().Seed, w.settings)
 	metadata["task"], metadata["method"], metadata["fine_tuning_seed"] = w.at.task, w.at.name, fmt.Sprint(w.at.seed)
+	metadata["evidence"] = fmt.Sprint(w.target.Evidence.State()) // what new samples are certified with
 	tensors, err := nn.State(w.target.Engine, nn.Averaged(htransform.Path))
 	if err != nil {
 		return err
