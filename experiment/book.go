@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"maps"
 	"math"
 
 	"github.com/doob-diffusion/doob/finetune"
@@ -103,28 +104,26 @@ func (b *book) report(names []string, seeds int, references map[string]Result) *
 
 // references places what the target reaches: of every task, and the means over every group, those of the first one also without its name.
 func (b *book) references(byTask map[string]Result) Result {
-	out, values := Result{}, map[string]float64{}
+	out := Result{}
 	for _, col := range columns(b.problem, b.problem.Tasks()) {
-		var sum float64
+		var mean Estimate
 		for _, task := range col.tasks {
-			sum += byTask[task].value(col.Name) / float64(len(col.tasks))
+			e := byTask[task].get(col.Name)
+			mean.Value += e.Value / float64(len(col.tasks))
+			mean.SE = math.Hypot(mean.SE, e.SE/float64(len(col.tasks)))
 		}
-		values[col.Reference] = sum
+		out[col.Reference] = mean
 		if col.group == 0 && col.key != col.Name {
-			values["floor."+col.Name] = sum
+			out["floor."+col.Name] = mean
 		}
 	}
 	for task, r := range byTask {
 		for name, e := range r {
 			if task != "" {
-				values["floor.tasks."+task+"."+name] = e.Value
+				out["floor.tasks."+task+"."+name] = e
 			}
 		}
 	}
-	for at, v := range values {
-		if finite(v) {
-			out[at] = Numbers(map[string]float64{"": v})[""]
-		}
-	}
+	maps.DeleteFunc(out, func(_ string, e Estimate) bool { return !finite(e.Value) })
 	return out
 }

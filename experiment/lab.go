@@ -45,6 +45,7 @@ func (l *Lab) target(ctx context.Context, task, name string) (Problem, *method.T
 	t.Process, t.Steps, t.Training = c.Process.VP, c.Process.Table, finetune.Training{Denoising: c.Denoising}
 	t.Samples, t.PoolSize, t.Pool = c.Samples, c.Pool, l.pool
 	t.Engine, t.Of = l.Engine.Fork(), p
+	t.Seeds = func(path string) ([]float32, error) { return readSeeds(path, t.Shape) }
 	t.Batch = min(c.Batch, max(1, int(m.Cost(t.Work()).Rows))) // a larger one would cost as much as if it were full
 	t.Fetch = func(_ context.Context, t *method.Target, name string) (diffusion.Control, method.Spent, error) {
 		h, err := l.load(t, task, name)

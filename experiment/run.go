@@ -53,6 +53,9 @@ func Run(ctx context.Context, p Problem, folder, backend string, observe func(Ev
 		return nil, err
 	}
 	p.common().Backend = backend
+	if err := p.common().locate(); err != nil {
+		return nil, err
+	}
 	if err := refuse(p, source, folder); err != nil {
 		return nil, err
 	}

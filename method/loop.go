@@ -14,13 +14,16 @@ import (
 
 // Loop are the settings of Algorithm 1, for all methods that learn.
 type Loop struct {
-	Iterations   int   `yaml:"iterations"`
-	Restarts     []int `yaml:"restarts,omitempty"` // iterations after which the learning rate starts anew, see [finetune.FineTuning]
-	Paths        int   `yaml:"paths"`              // simulated per iteration
-	Buffer       int   `yaml:"buffer"`             // capacity, samples
-	Prefill      int   `yaml:"prefill,omitempty"`  // base samples that the buffer starts with
-	Updates      int   `yaml:"updates"`            // gradient steps per iteration
-	Batch        int   `yaml:"batch"`              // samples per gradient step
+	Iterations int   `yaml:"iterations"`
+	Restarts   []int `yaml:"restarts,omitempty"` // iterations after which the learning rate starts anew, see [finetune.FineTuning]
+	Paths      int   `yaml:"paths"`              // simulated per iteration
+	Buffer     int   `yaml:"buffer"`             // capacity, samples
+	Prefill    int   `yaml:"prefill,omitempty"`  // base samples that the buffer starts with
+	// Seeds is a file or folder of samples from elsewhere, that the buffer starts with too: of another model, or a user's own. So mass is found
+	// that base paths do not reach; the weights of the next iterations judge it.
+	Seeds        string `yaml:"seeds,omitempty"`
+	Updates      int    `yaml:"updates"` // gradient steps per iteration
+	Batch        int    `yaml:"batch"`   // samples per gradient step
 	nn.Optimizer `yaml:",inline"`
 }
 
@@ -79,6 +82,13 @@ func (l *Loop) run(ctx context.Context, t *Target, s finetune.Selector, pool boo
 		}
 		f.Prefill = paths.X
 	}
+	if l.Seeds != "" {
+		seeds, err := t.Seeds(l.Seeds)
+		if err != nil {
+			return Fitted{}, err
+		}
+		f.Prefill = append(f.Prefill, seeds...)
+	}
 	err = t.Run(ctx, f, h)
 	if t.Learn == nil { // else it is of other conditions
 		t.Evidence = f.Pool
@@ -88,6 +98,9 @@ func (l *Loop) run(ctx context.Context, t *Target, s finetune.Selector, pool boo
 
 // Sizes returns the paths of an iteration, and the base samples that the buffer starts with.
 func (l *Loop) Sizes() (paths, prefill int) { return l.Paths, l.Prefill }
+
+// From returns where seeds are.
+func (l *Loop) From() *string { return &l.Seeds }
 
 // Length returns the iterations.
 func (l *Loop) Length() int { return l.Iterations }

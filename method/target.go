@@ -52,6 +52,8 @@ type Target struct {
 	Run func(ctx context.Context, f *finetune.FineTuning, h htransform.Learned) error
 	// Evidence is what the paths of the method's training know of log Z; empty for none.
 	Evidence finetune.Pool
+	// Seeds reads samples, row-major, from a file or folder.
+	Seeds func(path string) ([]float32, error)
 	// Fetch returns the h that another method has learned, and what that had cost.
 	Fetch func(ctx context.Context, t *Target, name string) (diffusion.Control, Spent, error)
 

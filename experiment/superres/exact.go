@@ -14,11 +14,12 @@ import (
 
 // exactPosterior is what is known of Gaussian data: the posterior of measurement y is N(m(y), C), with
 //
-//	C⁻¹ = S⁻¹ + AᵀA/σ²,  m(y) = C·Aᵀy/σ²
+//	C⁻¹ = S⁻¹ + AᵀA/σ²,  m(y) = C·Aᵀy/σ²,  log Z(y) = log E exp(−‖AX−y‖²/(2σ²)) = ½(log|C| − log|S| + m(y)ᵀC⁻¹m(y) − ‖y‖²/σ²)
 //
 // for data N(0, S). C is the same for every y.
 type exactPosterior struct {
 	means [][]float64 // m(y) of every measurement of the run
+	logZ  float64     // mean of log Z(y) over them
 	cov   *mat.SymDense
 }
 
@@ -57,12 +58,14 @@ func (p *Problem) posterior(ctx context.Context) (*exactPosterior, error) {
 	}
 	for i := range p.Measurements {
 		var back, mean mat.VecDense
-		y := mat.NewVecDense(d, nil)
+		y, square := mat.NewVecDense(d, nil), 0.0
 		for k, v := range p.measurement(i) {
 			y.SetVec(k, float64(v)/(p.Sigma*p.Sigma))
+			square += float64(v) * float64(v) / (p.Sigma * p.Sigma)
 		}
 		back.MulVec(at, y)
 		mean.MulVec(out.cov, &back)
+		out.logZ += (-posterior.LogDet() - prior.LogDet() + mat.Dot(&back, &mean) - square) / 2 / float64(p.Measurements)
 		out.means = append(out.means, mean.RawVector().Data)
 	}
 	return out, nil

@@ -22,6 +22,12 @@ func TestPosteriorOfOnePixel(t *testing.T) {
 	for i := range p.Measurements {
 		oracle.Near(t, "mean", p.exact.means[i][0], float64(p.measurement(i)[0])*prior/(prior+noise), 1e-6)
 	}
+	var logZ float64
+	for i := range p.Measurements {
+		likelihood := oracle.Quadratic{Goal: float64(p.measurement(i)[0]), Width: 0.2}
+		logZ += likelihood.LogZ(oracle.Gaussian{SD: math.Sqrt(prior)}) / float64(p.Measurements)
+	}
+	oracle.Near(t, "log Z", p.exact.logZ, logZ, 1e-6)
 }
 
 // Two by two pixels of which the mean is measured: conditioned on the mean, by Schur's complement.

@@ -30,7 +30,7 @@ func (p *Problem) Metrics() []experiment.Metric {
 		{Name: "seconds", Title: "seconds", Format: "%.2f", Log: true, Work: true},
 		{Name: "training_calls", Title: "to learn", Aside: true, Work: true},
 		{Name: "ess_fraction", Title: "ESS", Format: "%.3f", Hidden: true},
-		{Name: "log_z", Title: "log Ẑ", Format: "%.3f", Hidden: true},
+		{Name: "log_z", Title: "log Ẑ", Format: "%.3f", Hidden: true, Reference: "exact.log_z"},
 		{Name: "kl", Title: "KL", Format: "%.3f", Hidden: true},
 		{Name: "scale", Title: "scale", Format: "%g", Hidden: true},
 		{Name: "training_paths", Title: "paths to learn", Hidden: true, Work: true},
@@ -94,6 +94,9 @@ func (p *Problem) References(ctx context.Context, l *experiment.Lab) (map[string
 	out, err := p.Measure(ctx, l, "", s)
 	delete(out, "network_calls")
 	delete(out, "seconds")
+	if p.exact != nil {
+		out["log_z"] = experiment.Numbers(map[string]float64{"": p.exact.logZ})[""]
+	}
 	if p.exact == nil { // the truth against itself
 		for _, name := range []string{"psnr", "psnr_single", "ssim", "crps"} {
 			delete(out, name)

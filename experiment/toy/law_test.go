@@ -103,14 +103,20 @@ func TestCellProbabilities(t *testing.T) {
 	oracle.Near(t, "interval", one.cells[0], math.Erfc((0.4-0.5)/math.Sqrt(0.49))/2, 4*0.5/math.Sqrt(2000))
 }
 
-// The floor of the sliced distance is that of two exact sets, whose size it falls with.
-func TestFloor(t *testing.T) {
+// The floors are those of exact sets, whose size they fall with, and so does their spread.
+func TestFloors(t *testing.T) {
 	l := prepared(t).law
-	floor := l.floor()
+	sw2, modes := l.floors()
 	l.Samples *= 16
-	less := l.floor()
-	if !(floor > 0 && floor < 0.3 && less < floor/2) {
-		t.Errorf("floor %g of 200 samples, %g of 3200", floor, less)
+	less, fewer := l.floors()
+	if !(sw2.Value > 0 && sw2.Value < 0.3 && less.Value < sw2.Value/2 && less.SE < sw2.SE) {
+		t.Errorf("SW2 %+v of 200 samples, %+v of 3200", sw2, less)
+	}
+	// E|p̂ − p|/2 over cells of probabilities 0.4, 0.3, 0.2, 0.1 is the sum of √(p(1−p)/200)·√(2/π)/2, 0.046; a standard error of ten is 0.005.
+	oracle.Near(t, "mode TV of 200 samples", modes.Value, 0.046, 0.02)
+	oracle.Near(t, "mode TV of 3200 samples", fewer.Value, 0.046/4, 0.005)
+	if !(modes.SE > 0.004 && modes.SE < 0.04) {
+		t.Errorf("the standard deviation of a mode TV is %g", modes.SE)
 	}
 }
 
@@ -129,7 +135,7 @@ func TestMeasure(t *testing.T) {
 	if v := exact["mode_tv"].Value; v > 0.06 {
 		t.Errorf("mode TV of exact samples is %g", v)
 	}
-	if v, floor := exact["sw2"].Value, p.law.floor(); v > 2.5*floor {
+	if v, floor := exact["sw2"].Value, floor(p.law); v > 2.5*floor {
 		t.Errorf("SW2 of exact samples is %g, the floor %g", v, floor)
 	}
 	if v := exact["energy"].Value; math.Abs(v) > 0.02 {
@@ -231,4 +237,9 @@ func TestConfig(t *testing.T) {
 			}
 		}
 	}
+}
+
+func floor(l *law) float64 {
+	sw2, _ := l.floors()
+	return sw2.Value
 }

@@ -1,0 +1,125 @@
+package experiment
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/engine"
+)
+
+// readSeeds reads samples of a shape from elsewhere, which a buffer shall start with: a .csv with a sample in each line, as doob sample writes
+// it, the tensor samples of a .safetensors, a picture, or a folder of pictures.
+func readSeeds(path string, shape []int) ([]float32, error) {
+	fail := func(err error) ([]float32, error) { return nil, fmt.Errorf("%w: seeds %s: %w", ErrConfig, path, err) }
+	info, err := os.Stat(path)
+	if err != nil {
+		return fail(err)
+	}
+	files := []string{path}
+	if info.IsDir() {
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return fail(err)
+		}
+		files = nil
+		for _, e := range entries {
+			if !e.IsDir() {
+				files = append(files, filepath.Join(path, e.Name()))
+			}
+		}
+	}
+	var out []float32
+	for _, file := range files {
+		x, err := readSamples(file, shape)
+		if err != nil {
+			return fail(err)
+		}
+		out = append(out, x...)
+	}
+	for i, v := range out {
+		if v-v != 0 {
+			return fail(fmt.Errorf("sample %d has %g", i/engine.Size(shape), v))
+		}
+	}
+	if len(out) == 0 {
+		return fail(errors.New("there are no samples"))
+	}
+	return out, nil
+}
+
+// readSamples reads one file.
+func readSamples(file string, shape []int) ([]float32, error) {
+	dim := engine.Size(shape)
+	switch filepath.Ext(file) {
+	case ".csv":
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		lines, err := csv.NewReader(f).ReadAll()
+		if err != nil {
+			return nil, err
+		}
+		var out []float32
+		for i, line := range lines {
+			if len(line) != dim {
+				return nil, fmt.Errorf("line %d has %d numbers, want %d", i+1, len(line), dim)
+			}
+			for _, text := range line {
+				v, err := strconv.ParseFloat(text, 32)
+				if err != nil {
+					return nil, fmt.Errorf("line %d: %w", i+1, err)
+				}
+				out = append(out, float32(v))
+			}
+		}
+		return out, nil
+	case ".safetensors":
+		f, err := checkpoint.Load(file)
+		if err != nil {
+			return nil, err
+		}
+		x, err := f.Tensors["samples"].Float32s()
+		if err == nil && len(x)%dim != 0 {
+			err = fmt.Errorf("tensor samples has %d numbers, want samples of %d", len(x), dim)
+		}
+		return x, err
+	}
+	if len(shape) != 3 {
+		return nil, fmt.Errorf("want a .csv or .safetensors of samples with %d numbers each", dim)
+	}
+	im, err := data.ReadPicture(file, shape[2])
+	if err != nil {
+		return nil, err
+	}
+	if im.Height != shape[0] || im.Width != shape[1] {
+		return nil, fmt.Errorf("%s has %d×%d pixels, want %d×%d", file, im.Height, im.Width, shape[0], shape[1])
+	}
+	return im.Pixels, nil
+}
+
+// locate makes the paths of seeds absolute, since a run may be resumed elsewhere. What is not there is an error before anything is done.
+func (c *Common) locate() error {
+	for name, m := range c.settings {
+		l, ok := m.(interface{ From() *string })
+		if !ok || *l.From() == "" {
+			continue
+		}
+		path, err := filepath.Abs(*l.From())
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s.seeds: %w", ErrConfig, name, err)
+		}
+		*l.From() = path
+	}
+	return nil
+}
