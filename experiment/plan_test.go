@@ -72,19 +72,19 @@ func TestPlanMatchesRun(t *testing.T) {
 }
 
 // By hand, from tiny.yaml: 6 steps and 200 samples; a path costs one call of the base model a step, and one of the control if there is one;
-// a sample in a gradient step costs one of each.
+// a sample in a gradient step costs one of each. What draws paths of a control has base paths beside them, a tenth of all.
 func TestNetworkCalls(t *testing.T) {
-	const steps, n = 6, 200
+	const steps, n, defence = 6, 200, 23
 	d := run(t, tiny(t, "toy", plain...), "cpu")
 	for name, want := range map[string][2]float64{
 		"base":           {n, n * steps},
-		"guidance":       {2*50 + n, 2 * (2*50 + n) * steps}, // two scales are tried
-		"importance":     {3*100 + n, 2*(3*100+n)*steps + 3*4*10*2},
-		"reward_only":    {2*50 + n, 2*(2*50+n)*steps + 2*3*10*2},
-		"raft":           {2*50 + n, 2*(2*50+n)*steps + 2*3*10*2},
-		"cem":            {2*50 + n + 50, 2*(2*50+n)*steps + 2*3*10*2 + 50*steps}, // base samples prefill the buffer
-		"vargrad":        {2*50 + n, 2*(2*50+n)*steps + 2*50*3*2},                 // 3 of the steps are fitted
-		"online":         {2*50 + n + 2*2*10, 2*(2*50+n)*steps + 2*2*10*5*2},      // paths of its own, 5 steps long
+		"guidance":       {2*50 + n + defence, 2 * (2*50 + n + defence) * steps}, // two scales are tried
+		"importance":     {3*100 + n + defence, 2*(3*100+n+defence)*steps + 3*4*10*2},
+		"reward_only":    {2*50 + n + defence, 2*(2*50+n+defence)*steps + 2*3*10*2},
+		"raft":           {2*50 + n + defence, 2*(2*50+n+defence)*steps + 2*3*10*2},
+		"cem":            {2*50 + n + defence + 50, 2*(2*50+n+defence)*steps + 2*3*10*2 + 50*steps}, // base samples prefill the buffer
+		"vargrad":        {2*50 + n + defence, 2*(2*50+n+defence)*steps + 2*50*3*2},                 // 3 of the steps are fitted
+		"online":         {2*50 + n + defence + 2*2*10, 2*(2*50+n+defence)*steps + 2*2*10*5*2},      // paths of its own, 5 steps long
 		"smc_twisted":    {n, 2 * n * steps},
 		"smc_fk":         {n, n * steps},
 		"importance_smc": {3*100 + 3*n, 2*(3*100+3*n)*steps + 3*4*10*2}, // with what importance took to learn
