@@ -113,16 +113,19 @@ func (p *Problem) Load() (data.Source, error) {
 func (p *Problem) Networks() []experiment.Network {
 	train := p.images.Train
 	copied := func(row []float32, i int, _ noise.Key, _, _ int) { copy(row, train.At(i)) }
-	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, 1, 1) }, shape, func(key noise.Key) func([]float32, int) {
-		next := data.StepBatches(key.Sub("batches"), train.N, p.Pretrain.Batch)
-		return func(rows []float32, step int) {
-			for i, j := range next(step) {
-				copy(rows[i*pixels:], train.At(j))
-			}
-		}
-	}, p.Network)
+	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, 1, 1) }, shape, p.rows, p.Network)
 	return []experiment.Network{p.Classifier.Network("classifier", train, shape, 10, copied, p.Classifier),
 		p.Classifier.Network("judge", train, shape, 10, copied, p.Classifier), prior}
+}
+
+// rows returns what fills in n training images for every step.
+func (p *Problem) rows(key noise.Key, n int) func(rows []float32, step int) {
+	next := data.StepBatches(key.Sub("batches"), p.images.Train.N, n)
+	return func(rows []float32, step int) {
+		for i, j := range next(step) {
+			copy(rows[i*pixels:], p.images.Train.At(j))
+		}
+	}
 }
 
 // Prepare implements [experiment.Problem].
@@ -151,7 +154,7 @@ func (p *Problem) Keys(seed uint64, task, _ string) method.Keys {
 // Target implements [experiment.Problem].
 func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*method.Target, error) {
 	base, r := p.base, p.rewards[task]
-	return &method.Target{Base: diffusion.Network{Velocity: base}, Shape: shape, Reward: r, Conditions: 1,
+	return &method.Target{Base: diffusion.Network{Velocity: base}, Shape: shape, Data: p.rows, Reward: r, Conditions: 1,
 		H: func(e *engine.Engine, key noise.Key) (htransform.Learned, error) {
 			return p.H.New(e, key, htransform.Parts{Base: base, Reward: r, NN1: func(s *model.Scope, inputs int) nn.Network {
 				return imaging.Net(p.H.Size(p.Network), s, inputs, 1)
