@@ -41,7 +41,8 @@ const (
 )
 
 // NewAnalytic estimates the variance for a base model of samples of a shape. Data fills in the samples [batch, shape…] of every step, each
-// step new ones. What is averaged is (ε−ε_θ)(ε+ε_θ), of mean 1 − ‖ε_θ‖²: where nearly all noise is known and u is small, so is its error.
+// step new ones. What is averaged is (ε−ε_θ)(ε+ε_θ), of mean 1 − ‖ε_θ‖²: where nearly all noise is known and u is small, so is its error. Of a model
+// that is not exact this is not its own error: what its mean adds in variance is not added again.
 func NewAnalytic(ctx context.Context, e *engine.Engine, p Process, base Model, shape []int, batch int, key noise.Key, data func(rows []float32, step int)) (*Analytic, error) {
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
 		d := Diffuse(p, base, in[0], in[1], in[2], nil)

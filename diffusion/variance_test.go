@@ -6,6 +6,8 @@ import (
 	"math"
 	"testing"
 
+	"github.com/gomlx/gomlx/core/graph"
+
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/gmm"
 	"github.com/doob-diffusion/doob/internal/oracle"
@@ -130,6 +132,15 @@ func TestLastStepKeepsNoise(t *testing.T) {
 	}
 }
 
+// timid predicts half of the noise that can be known: of it, E‖ε_θ‖²/d is a quarter.
+type timid struct{}
+
+func (timid) Noise(s diffusion.State) *graph.Node { return graph.MulScalar(prior.Noise(s), 0.5) }
+
+func (timid) Unexplained(p diffusion.Process, t float64) float64 {
+	return 1 - (1-prior.Unexplained(p, t))/4
+}
+
 // An estimate has the closed form at its own times, but for Monte Carlo, and between them: for one dimension and several, in any process.
 func TestAnalyticEstimate(t *testing.T) {
 	several := &spectrum{2, 0.3, 0.01, 1e-4}
@@ -142,6 +153,14 @@ func TestAnalyticEstimate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	line := func(key noise.Key) []float32 {
+		x := make([]float32, 1024)
+		key.Normal(x, 0, 0)
+		for i := range x {
+			x[i] = float32(prior.Mean) + float32(prior.SD)*x[i]
+		}
+		return x
+	}
 	for _, c := range []struct {
 		process diffusion.Process
 		base    diffusion.Model
@@ -149,14 +168,8 @@ func TestAnalyticEstimate(t *testing.T) {
 		sample  func(key noise.Key) []float32
 		want    diffusion.Variance
 	}{
-		{nil, prior, 1, func(key noise.Key) []float32 {
-			x := make([]float32, 1024)
-			key.Normal(x, 0, 0)
-			for i := range x {
-				x[i] = float32(prior.Mean) + float32(prior.SD)*x[i]
-			}
-			return x
-		}, prior},
+		{nil, prior, 1, line, prior},
+		{nil, timid{}, 1, line, timid{}}, // u is of ‖ε_θ‖², not of the error
 		{flow{}, diffusion.Mixture{Density: mixture}, 4, func(key noise.Key) []float32 { return mixture.Sample(1024, key) }, several},
 	} {
 		key := noise.New(5)
