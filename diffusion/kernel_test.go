@@ -1,6 +1,7 @@
 package diffusion_test
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -19,6 +20,9 @@ var kernels = []struct {
 	{"DDPM", diffusion.DDPM{}, 0.847},
 	{"DDIM η=1", diffusion.DDIM{Eta: 1}, 0.847},
 	{"DDIM η=0.7", diffusion.DDIM{Eta: 0.7}, 0.861},
+	{"DDPM, beta", diffusion.DDPM{Variance: diffusion.Beta{}}, 0.904},
+	{"DDPM, analytic", diffusion.DDPM{Variance: prior}, 0.9},
+	{"DDIM η=0.7, analytic", diffusion.DDIM{Eta: 0.7, Variance: prior}, 0.9},
 }
 
 func grid(k diffusion.Kernel, n int) []diffusion.Step {
@@ -140,6 +144,7 @@ func TestLogWeightIsConstantAtTheOptimum(t *testing.T) {
 		{diffusion.EulerMaruyama{}, 50, 0.1718}, {diffusion.EulerMaruyama{}, 200, 0.0823}, {diffusion.EulerMaruyama{}, 800, 0.0409},
 		{diffusion.DDPM{}, 50, 0.2169}, {diffusion.DDPM{}, 200, 0.0894},
 		{diffusion.DDIM{Eta: 1}, 50, 0.2169}, {diffusion.DDIM{Eta: 1}, 200, 0.0894},
+		{diffusion.DDPM{Variance: diffusion.Beta{}}, 50, 0.1674}, {diffusion.DDPM{Variance: prior}, 50, 0.1664}, {diffusion.DDPM{Variance: prior}, 200, 0.0817},
 	} {
 		const n = 4000 // the standard deviation has a relative error of 1.1 % (2 % in the skewed cases)
 		steps := grid(c.kernel, c.steps)
@@ -153,6 +158,10 @@ func TestLogWeightIsConstantAtTheOptimum(t *testing.T) {
 	oracle.Near(t, "four times the steps divide the sd by", rate, 2, 0.02)
 	if sd := logWeight(grid(diffusion.DDIM{Eta: 0.7}, 1600), 1).SD; sd < 0.3 {
 		t.Errorf("DDIM η=0.7 at h*: sd of log w %g; it stays near 0.4 at any number of steps", sd)
+	}
+	// With η = 0 all noise is that of the variance, and there is less of it the more steps there are.
+	for steps, sd := range map[int]float64{50: 6.26, 200: 21.2, 800: 80.1} {
+		oracle.Near(t, fmt.Sprintf("DDIM η=0, analytic, %d steps, at h*: sd of log w", steps), logWeight(grid(diffusion.DDIM{Variance: prior}, steps), 1).SD, sd, 0.05)
 	}
 }
 
@@ -205,15 +214,24 @@ func TestNewKernel(t *testing.T) {
 	for name, want := range map[string]diffusion.Kernel{
 		"euler-maruyama": diffusion.EulerMaruyama{}, "ddpm": diffusion.DDPM{}, "ddim": diffusion.DDIM{Eta: 0.3},
 	} {
-		if got, err := diffusion.NewKernel(name, 0.3); err != nil || got != want {
+		if got, err := diffusion.NewKernel(name, 0.3, nil); err != nil || got != want {
 			t.Errorf("kernel %q = %#v, %v, want %#v", name, got, err, want)
 		}
 	}
-	if _, err := diffusion.NewKernel("euler", 0); err == nil {
+	for name, want := range map[string]diffusion.Kernel{
+		"ddpm": diffusion.DDPM{Variance: diffusion.Beta{}}, "ddim": diffusion.DDIM{Eta: 0.3, Variance: diffusion.Beta{}},
+	} {
+		if got, err := diffusion.NewKernel(name, 0.3, diffusion.Beta{}); err != nil || got != want {
+			t.Errorf("kernel %q = %#v, %v, want %#v", name, got, err, want)
+		}
+	}
+	_, err := diffusion.NewKernel("euler-maruyama", 0, diffusion.Beta{})
+	oracle.WantError(t, err, "no choice of variance")
+	if _, err := diffusion.NewKernel("euler", 0, nil); err == nil {
 		t.Error("unknown kernel: no error")
 	}
 	for _, eta := range []float64{-0.1, 1.1, math.NaN()} {
-		if _, err := diffusion.NewKernel("ddim", eta); err == nil {
+		if _, err := diffusion.NewKernel("ddim", eta, nil); err == nil {
 			t.Errorf("eta %g: no error", eta)
 		}
 	}

@@ -26,6 +26,7 @@ type Lab struct {
 	problem Problem
 	seed    uint64
 	folder  string
+	fitted  *diffusion.Analytic // variance of the kernel; nil unless the scheme is fitted
 	book    *book
 	pool    *method.Pool
 }
@@ -42,7 +43,7 @@ func (l *Lab) target(ctx context.Context, task, name string) (Problem, *method.T
 	}
 	c := p.common()
 	t.Keys = p.Keys(l.seed, task, name)
-	t.Process, t.Steps, t.Training = c.Process.VP, c.Process.Table, finetune.Training{Denoising: c.Denoising}
+	t.Process, t.Steps, t.Training = c.Process.VP, c.Process.Table(l.fitted), finetune.Training{Denoising: c.Denoising}
 	t.Samples, t.PoolSize, t.Pool = c.Samples, c.Pool, l.pool
 	t.Engine, t.Of = l.Engine.Fork(), p
 	t.Seeds = func(path string) ([]float32, error) { return readSeeds(path, t.Shape) }

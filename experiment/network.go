@@ -39,14 +39,14 @@ type Network struct {
 // stage is the training's name among those of methods, which may be that of a network too.
 func (n Network) stage() string { return "train " + n.Name }
 
-// Prior returns the network of a base model as something to train, named base. Rows returns what fills in the data of every step.
-func (c *Common) Prior(net func(s *model.Scope) nn.Network, shape []int, rows func(key noise.Key) func(dst []float32, step int), settings ...any) Network {
+// Prior returns the network of a base model as something to train, named base. Rows returns what fills in n samples of the data for every step.
+func (c *Common) Prior(net func(s *model.Scope) nn.Network, shape []int, rows func(key noise.Key, n int) func(dst []float32, step int), settings ...any) Network {
 	p := diffusion.Pretraining{Training: c.Pretrain, Denoising: c.Denoising}
 	return Network{Name: "base", Steps: p.Steps, Settings: append([]any{p, c.Process.VP}, settings...), Net: net,
 		Train: func(e *engine.Engine, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
 			key = key.Sub("pretrain")
 			trainer, err := p.Trainer(e, c.Process.VP, diffusion.Network{Velocity: net})
-			return trainer, p.Inputs(key, c.Process.VP, shape, rows(key)), err
+			return trainer, p.Inputs(key, c.Process.VP, shape, rows(key, p.Batch)), err
 		}}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/internal/machine"
@@ -72,7 +73,8 @@ func plan(ctx context.Context, p Problem, source data.Source, measure bool) (*Pl
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Engine: e, Key: noise.New(c.Seed), problem: p, seed: c.Seed, book: newBook(p), pool: &method.Pool{}}
+	l := &Lab{Engine: e, Key: noise.New(c.Seed), problem: p, seed: c.Seed, book: newBook(p), pool: &method.Pool{},
+		fitted: &diffusion.Analytic{LogSNR: []float64{0}, Left: []float64{1}}} // of which no cost depends
 	out := &Plan{Backend: e.Name}
 	for _, n := range p.Networks() {
 		row, times := planRow{Name: n.stage()}, 1.0

@@ -117,6 +117,9 @@ func (r *run) finish(ctx context.Context) (rep *Report, err error) {
 		if first == nil {
 			first = l
 		}
+		if err := r.fit(ctx, l); err != nil {
+			return nil, err
+		}
 		for _, task := range r.problem.Tasks() {
 			for _, name := range c.Methods {
 				if err := r.method(ctx, l, task, name); err != nil {

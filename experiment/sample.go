@@ -219,6 +219,11 @@ func openLab(ctx context.Context, folder, from, backend string, prepare bool) (*
 			return nil, err
 		}
 	}
+	if c.Process.Fitted() {
+		if l.fitted, err = loadVariance(l.varianceFile()); err != nil {
+			return nil, err
+		}
+	}
 	if prepare {
 		if err := p.Prepare(ctx, l); err != nil {
 			return nil, errors.Join(missing, err)

@@ -19,9 +19,11 @@ import (
 // simulate and to learn. Problems describe it; the frame adds where the work is kept.
 type Target struct {
 	// What a problem says of the law:
-	Of     any // the problem, for methods of its own
-	Base   diffusion.Model
-	Shape  []int // of one sample
+	Of    any // the problem, for methods of its own
+	Base  diffusion.Model
+	Shape []int // of one sample
+	// Data returns what fills in n samples of p_data for every step, for a kernel whose variance is estimated on them; nil if there are none.
+	Data   func(key noise.Key, n int) func(rows []float32, step int)
 	Reward reward.Reward
 	// Anneal multiplies the reward on the way, for methods that follow it there; nil means 1. See [reward.Anneal].
 	Anneal func(diffusion.State) *graph.Node

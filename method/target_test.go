@@ -75,7 +75,7 @@ func newTarget(t *testing.T, seed uint64, samples int, conditions ...float64) *T
 	key := noise.New(seed)
 	out := &Target{Base: diffusion.Mixture{Density: gaussian(t, oracle.Prior)}, Shape: []int{1}, Reward: misfit{}, Anneal: reward.Anneal(oracle.Reward.Width, 1),
 		Conditions: 1, Samples: samples, Keys: Keys{Root: key, Start: key.Sub("h"), Loop: key.Sub("loop"), Particles: key.Sub("particles")},
-		Process: diffusion.VP{}, Steps: scheme.Table, Batch: 250, Engine: oracle.Open(t), Pool: &Pool{}}
+		Process: diffusion.VP{}, Steps: scheme.Table(nil), Batch: 250, Engine: oracle.Open(t), Pool: &Pool{}}
 	out.Training.Velocity = true
 	parts := htransform.Parts{Reward: misfit{}, NN1: func(s *model.Scope, inputs int) nn.Network {
 		return nn.MLP{Scope: s, In: inputs, Out: 1, Width: 16, Depth: 2, Timed: true}
@@ -154,7 +154,7 @@ func everyName() []string {
 // discretisation included.
 func ends(scale float64) oracle.Gaussian {
 	mean, variance := 0.0, 1.0
-	for _, st := range scheme.Table(0) {
+	for _, st := range scheme.Table(nil)(0) {
 		alpha, sigma := diffusion.VP{}.Alpha(st.T), diffusion.VP{}.Sigma(st.T)
 		prior, tilted := oracle.Prior.Diffuse(alpha, sigma), oracle.Tilted.Diffuse(alpha, sigma)
 		// ε = −σ·((1 − scale)·∇log p + scale·∇log p̃), of the form slope·x + offset.

@@ -69,6 +69,11 @@ func (c CNN) Parameters() []*model.Variable { return below(c.Scope) }
 // Within implements [Network].
 func (c CNN) Within(place func(*model.Scope) *model.Scope) Network { return c.At(place(c.Scope)) }
 
+// LogProbabilities implements [Classifier].
+func (c CNN) LogProbabilities(x *graph.Node) *graph.Node {
+	return graph.LogSoftmax(c.Apply(nil, x), -1)
+}
+
 // Features returns what the last layer sees of x [batch, height, width, In], [batch, FeatureSize]: the features for a Fréchet distance.
 func (c CNN) Features(x *graph.Node) *graph.Node {
 	c.check()

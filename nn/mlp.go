@@ -66,11 +66,16 @@ func (m MLP) Dense(t, x *graph.Node) *graph.Node {
 
 // Apply implements [Network]: In counts the numbers of all inputs, Out those of the first.
 func (m MLP) Apply(t *graph.Node, inputs ...*graph.Node) *graph.Node {
+	return graph.Reshape(m.Dense(t, flattened(inputs)), inputs[0].Shape().Dimensions...)
+}
+
+// flattened returns inputs [batch, …] as one, [batch, numbers].
+func flattened(inputs []*graph.Node) *graph.Node {
 	flat := make([]*graph.Node, len(inputs))
 	for i, in := range inputs {
 		flat[i] = graph.Reshape(in, in.Shape().Dimensions[0], -1)
 	}
-	return graph.Reshape(m.Dense(t, graph.Concatenate(flat, -1)), inputs[0].Shape().Dimensions...)
+	return graph.Concatenate(flat, -1)
 }
 
 // Parameters implements [Network].

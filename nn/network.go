@@ -30,6 +30,7 @@ var (
 	_ Network = MLP{}
 	_ Network = UNet{}
 	_ Network = CNN{}
+	_ Network = Perceptron{}
 )
 
 // Averages returns the place of the moving averages that a [Trainer] of the engine makes of parameters.

@@ -174,7 +174,7 @@ func TestCopyOfOthers(t *testing.T) {
 
 // A network lists its parameters by path, wherever they are, and reads the place that it is said to have.
 func TestWithin(t *testing.T) {
-	for _, n := range []nn.Network{nn.MLP{In: 2, Out: 2, Width: 8, Depth: 2}, nn.UNet{In: 2, Out: 2, Width: 8, Multipliers: []int{1}}, nn.CNN{In: 2, Out: 2}} {
+	for _, n := range []nn.Network{nn.MLP{In: 2, Out: 2, Width: 8, Depth: 2}, nn.UNet{In: 2, Out: 2, Width: 8, Multipliers: []int{1}}, nn.CNN{In: 2, Out: 2}, nn.Perceptron{In: 8, Out: 2, Width: 8, Depth: 1}} {
 		e := oracle.Open(t)
 		e.Scope("/hh").VariableWithValue("other", float32(1))
 		n = n.Within(func(*model.Scope) *model.Scope { return e.Scope("/h") }).Init(noise.New(1), 1, 0)
@@ -214,6 +214,7 @@ func TestSizesAsSettings(t *testing.T) {
 	}{
 		{nn.MLP{Scope: e.Scope("/h"), In: 1, Out: 2, Width: 3, Depth: 4, Octaves: 5, Timed: true}, `{"Width":3,"Depth":4,"Octaves":5}`, "width: 3\ndepth: 4\noctaves: 5\n"},
 		{nn.CNN{Scope: e.Scope("/h"), In: 1, Out: 2, Width: 16}, `{"Width":16}`, "width: 16\n"},
+		{nn.Perceptron{Scope: e.Scope("/h"), In: 1, Out: 2, Width: 16, Depth: 3}, `{"Width":16,"Depth":3}`, "width: 16\ndepth: 3\n"},
 		{nn.UNet{Scope: e.Scope("/h"), In: 1, Out: 2, Width: 8, Multipliers: []int{1, 2}, Blocks: 2, Heads: 4, Patch: 2, Attention: []int{0}, Groups: 2},
 			`{"Width":8,"Multipliers":[1,2],"Blocks":2,"Heads":4,"Patch":2}`, "width: 8\nmultipliers:\n- 1\n- 2\nblocks: 2\nheads: 4\npatch: 2\nbottom: 0\ncheckpoint: false\n"},
 		{nn.UNet{Width: 8, Bottom: 2, Checkpoint: true}, `{"Width":8,"Multipliers":null,"Blocks":0,"Heads":0,"Patch":0,"Bottom":2,"Checkpoint":true}`,

@@ -67,19 +67,27 @@ func (c Classifier) In(s *model.Scope, channels, classes int) nn.CNN {
 	return n
 }
 
-// Network is a classifier of images as something to train. Images have that shape. Draw copies image i into a row of a step's batch.
-func (c Classifier) Network(name string, images data.Images, shape []int, classes int, draw func(row []float32, i int, key noise.Key, step, place int), settings any) experiment.Network {
-	dim, s := engine.Size(shape), c.Training
+// Network is a classifier of images as something to train, see [Classification].
+func (c Classifier) Network(name string, images data.Images, shape []int, classes int, draw Draw, settings any) experiment.Network {
+	return Classification(name, images, shape, c.Training, func(s *model.Scope) nn.Classifier { return c.In(s, shape[2], classes) }, draw, settings)
+}
+
+// Draw copies image i into a row of a step's batch, at a place of it, changed at random as the key says.
+type Draw func(row []float32, i int, key noise.Key, step, place int)
+
+// Classification is a classifier of images of a shape as something to train.
+func Classification(name string, images data.Images, shape []int, s nn.Training, net func(s *model.Scope) nn.Classifier, draw Draw, settings any) experiment.Network {
+	dim := engine.Size(shape)
 	return experiment.Network{Name: name, Steps: s.Steps, Settings: settings, Last: 1,
-		Net: func(scope *model.Scope) nn.Network { return c.In(scope, shape[2], classes) },
+		Net: func(scope *model.Scope) nn.Network { return net(scope) },
 		Train: func(e *engine.Engine, _ nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
 			key = key.Sub(name)
-			trainer, err := c.In(e.Scope("/"+name), shape[2], classes).Trainer(e, s)
+			trainer, err := nn.NewClassifierTrainer(e, net(e.Scope("/"+name)), s)
 			labels, rows := make([]int32, s.Batch), make([]float32, s.Batch*dim)
 			next := data.StepBatches(key.Sub("batches"), images.N, s.Batch)
 			return trainer, func(step int) []any {
 				for i, j := range next(step) {
-					draw(rows[i*dim:], j, key, step, i)
+					draw(rows[i*dim:(i+1)*dim], j, key, step, i)
 					labels[i] = int32(images.Labels[j])
 				}
 				return []any{engine.Rows(rows, shape...), labels}

@@ -117,7 +117,7 @@ func TestClassifier(t *testing.T) {
 	}
 	learned := c.In(e.Scope(nn.Averaged("/halves")), 1, 2)
 	test := halves(31)
-	got, err := learned.Predict(t.Context(), e, test.Pixels, test.N, 10, 8, 8)
+	got, err := nn.Predict(t.Context(), e, learned, test.Pixels, test.N, 10, 8, 8, 1)
 	if err != nil || metric.Accuracy(got, test.Labels) < 0.95 {
 		t.Errorf("%v of halves %v, %v", got, test.Labels, err)
 	}

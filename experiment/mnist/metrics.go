@@ -17,6 +17,7 @@ func (*Problem) Metrics() []experiment.Metric {
 		{Name: "reward", Title: "reward", Better: "higher", Format: "%.2f", Live: true},
 		{Name: "fid", Title: "FID", Better: "lower", Format: "%.3f", Log: true, Live: true},
 		{Name: "accuracy", Title: "accuracy", Better: "higher", Format: "%.1f", Factor: 100, Unit: " %", Live: true},
+		{Name: "overoptimisation", Title: "gap", Better: "lower", Format: "%.1f", Factor: 100, Unit: " points", Aside: true},
 		{Name: "diversity", Title: "diversity", Format: "%.3f"},
 		{Name: "ess_fraction", Title: "ESS", Better: "higher", Format: "%.3f", Overall: true},
 		{Name: "kl", Title: "KL", Better: "lower", Format: "%.2f", Log: true, Overall: true, Live: true},
@@ -30,11 +31,10 @@ func (*Problem) Metrics() []experiment.Metric {
 // References implements [experiment.Problem]: as many training images as a method draws samples, against the test images.
 func (p *Problem) References(ctx context.Context, l *experiment.Lab) (map[string]experiment.Result, error) {
 	for _, c := range []struct {
-		path     string
+		net      nn.Classifier
 		accuracy *float64
-	}{{"/classifier", &p.accuracy.classifier}, {"/judge", &p.accuracy.judge}} {
-		net := p.Classifier.In(l.Engine.Scope(nn.Averaged(c.path)), 1, 10)
-		predicted, err := net.Predict(ctx, l.Engine, p.images.Test.Pixels, p.images.Test.N, p.Batch, 28, 28)
+	}{{p.classifier, &p.accuracy.classifier}, {p.judge, &p.accuracy.judge}} {
+		predicted, err := nn.Predict(ctx, l.Engine, c.net, p.images.Test.Pixels, p.images.Test.N, p.Batch, shape...)
 		if err != nil {
 			return nil, err
 		}
@@ -69,19 +69,29 @@ func (p *Problem) measure(ctx context.Context, l *experiment.Lab, task string, x
 	if err != nil {
 		return nil, err
 	}
-	judged, err := p.judge.Predict(ctx, l.Engine, x, n, p.Batch, 28, 28)
+	accuracy, err := p.share(ctx, l, p.judge, task, x)
 	if err != nil {
 		return nil, err
 	}
+	own, err := p.share(ctx, l, p.classifier, task, x)
+	if err != nil {
+		return nil, err
+	}
+	mean, _ := metric.MeanSE(rewards)
+	return experiment.Numbers(map[string]float64{"reward": mean, "fid": metric.FrechetDistance(f, p.real[task], p.features.Size), "accuracy": accuracy,
+		"overoptimisation": own - accuracy, "diversity": metric.Diversity(f, p.features.Size)}), nil
+}
+
+// share returns that of the images which a classifier takes for the classes of a task.
+func (p *Problem) share(ctx context.Context, l *experiment.Lab, c nn.Classifier, task string, x []float32) (float64, error) {
+	predicted, err := nn.Predict(ctx, l.Engine, c, x, len(x)/pixels, p.Batch, shape...)
 	right := 0
-	for _, class := range judged {
+	for _, class := range predicted {
 		if slices.Contains(classes(task), class) {
 			right++
 		}
 	}
-	mean, _ := metric.MeanSE(rewards)
-	return experiment.Numbers(map[string]float64{"reward": mean, "fid": metric.FrechetDistance(f, p.real[task], p.features.Size),
-		"accuracy": float64(right) / float64(n), "diversity": metric.Diversity(f, p.features.Size)}), nil
+	return float64(right) / float64(len(x)/pixels), err
 }
 
 // Reference implements [experiment.Problem].
@@ -100,8 +110,9 @@ func (*Problem) Notes(rep *experiment.Report) []string {
 	notes := []string{"FID is against the test images; real images are as many training images. ESS to minutes are means over all tasks."}
 	if judge, ok := rep.Extra["judge_accuracy"].(float64); ok {
 		classifier, _ := rep.Extra["classifier_accuracy"].(float64)
-		notes = append([]string{fmt.Sprintf("Accuracy is what a second classifier (%.2f %% on test images) says; reward and features are those of the first (%.2f %%).",
-			100*judge, 100*classifier)}, notes...)
+		notes = append([]string{fmt.Sprintf("Accuracy is what a judge of another kind (a perceptron, %.2f %% on test images) says; reward and features are those of the classifier (a convolutional network, %.2f %%).",
+			100*judge, 100*classifier),
+			"Gap is by how many percentage points more samples are of the class to the classifier than to the judge. Beyond that of real images it is over-optimisation: samples that please the reward, and are no better."}, notes...)
 	}
 	if slices.Contains(rep.Order, "resampled") {
 		notes = append(notes, "Base model, resampled: base samples drawn again in proportion to exp(r), the tilted law itself if there are many.")

@@ -9,13 +9,15 @@ import (
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/method"
+	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 )
 
 // judged is a problem with classifiers that know something, and a small run of it.
 func judged(t *testing.T) (*Problem, *experiment.Lab) {
 	t.Helper()
-	p := tiny(t, "methods=[base]", "drawn=500", "classifier={width: 8, steps: 200, batch: 32, learning_rate: 0.02, ema: 0.9}", "tasks=[single_3, single_5, even, odd]", "samples=30")
+	p := tiny(t, "methods=[base]", "drawn=500", "classifier={width: 8, steps: 200, batch: 32, learning_rate: 0.02, ema: 0.9}",
+		"judge={width: 32, depth: 1, shift: 1, steps: 200, batch: 32, learning_rate: 0.005, ema: 0.9}", "tasks=[single_3, single_5, even, odd]", "samples=30")
 	folder, _ := run(t, p)
 	l, err := experiment.Reopen(t.Context(), folder, engine.Default)
 	if err != nil {
@@ -71,9 +73,22 @@ func TestMetrics(t *testing.T) {
 	// Accuracy is what the judge says: one that takes everything for its first class knows even numbers only. Reward and features are the
 	// first classifier's.
 	before := measure("even", test("even"))
-	p.judge = p.Classifier.In(l.Engine.Scope("/blind"), 1, 10)
+	p.judge = p.Judge.In(l.Engine.Scope("/blind"))
 	p.judge.Init(noise.New(1), 0, 0)
 	even, odd := measure("even", test("even")), measure("odd", test("odd"))
+	// What the classifier says beyond the judge is over-optimisation: all of the odd digits that it knows, none of the even ones.
+	predicted, err := nn.Predict(t.Context(), l.Engine, p.classifier, test("odd"), len(test("odd"))/pixels, 20, shape...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := 0.0
+	for _, class := range predicted {
+		known += float64(class%2) / float64(len(predicted))
+	}
+	oracle.Near(t, "gap of a blind judge on odd digits", odd["overoptimisation"].Value, known, 1e-9)
+	if known < 0.5 || even["overoptimisation"].Value > 0 {
+		t.Errorf("of the odd digits the classifier knows %g; gap of a judge for whom all is even %g", known, even["overoptimisation"].Value)
+	}
 	if even["accuracy"].Value != 1 || odd["accuracy"].Value != 0 || even["fid"].Value != before["fid"].Value || even["reward"].Value != before["reward"].Value {
 		t.Errorf("with a blind judge, even is %v and odd %v; before, even was %v", even, odd, before)
 	}

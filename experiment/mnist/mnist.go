@@ -41,14 +41,16 @@ type Problem struct {
 	Network           nn.UNet            `yaml:"network,flow"` // of the prior
 	H                 imaging.H          `yaml:"h,flow"`
 	Classifier        imaging.Classifier `yaml:"classifier,flow"`
+	Judge             Judge              `yaml:"judge,flow"`
 
-	images   data.MNIST
-	rewards  map[string]*reward.Graphed // by task
-	base     nn.UNet
-	judge    nn.CNN
-	features *imaging.Features
-	real     map[string][]float32 // features of the test images of a task
-	accuracy struct{ classifier, judge float64 }
+	images     data.MNIST
+	rewards    map[string]*reward.Graphed // by task
+	base       nn.UNet
+	classifier nn.CNN
+	judge      nn.Perceptron
+	features   *imaging.Features
+	real       map[string][]float32 // features of the test images of a task
+	accuracy   struct{ classifier, judge float64 }
 }
 
 var shape = []int{28, 28, 1}
@@ -66,6 +68,7 @@ func (p *Problem) Check(c *config.Check) {
 	c.UNet("network", p.Network, 28)
 	p.H.Check(c, p.Network, 28)
 	p.Classifier.Check(c)
+	p.Judge.Check(c)
 	c.Training("pretrain", p.Pretrain)
 }
 
@@ -108,36 +111,38 @@ func (p *Problem) Load() (data.Source, error) {
 	return data.Source{Name: p.Data, SHA256: p.images.Train.SHA256()}, nil
 }
 
-// Networks implements [experiment.Problem]: two classifiers, of which the first is the reward and the second, from another seed, judges
-// the samples, and the prior.
+// Networks implements [experiment.Problem]: the classifier that is the reward, another that judges the samples, and the prior.
 func (p *Problem) Networks() []experiment.Network {
 	train := p.images.Train
 	copied := func(row []float32, i int, _ noise.Key, _, _ int) { copy(row, train.At(i)) }
-	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, 1, 1) }, shape, func(key noise.Key) func([]float32, int) {
-		next := data.StepBatches(key.Sub("batches"), train.N, p.Pretrain.Batch)
-		return func(rows []float32, step int) {
-			for i, j := range next(step) {
-				copy(rows[i*pixels:], train.At(j))
-			}
-		}
-	}, p.Network)
+	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, 1, 1) }, shape, p.rows, p.Network)
 	return []experiment.Network{p.Classifier.Network("classifier", train, shape, 10, copied, p.Classifier),
-		p.Classifier.Network("judge", train, shape, 10, copied, p.Classifier), prior}
+		p.Judge.Network("judge", train), prior}
+}
+
+// rows returns what fills in n training images for every step.
+func (p *Problem) rows(key noise.Key, n int) func(rows []float32, step int) {
+	next := data.StepBatches(key.Sub("batches"), p.images.Train.N, n)
+	return func(rows []float32, step int) {
+		for i, j := range next(step) {
+			copy(rows[i*pixels:], p.images.Train.At(j))
+		}
+	}
 }
 
 // Prepare implements [experiment.Problem].
 func (p *Problem) Prepare(_ context.Context, l *experiment.Lab) error {
-	classifier := p.Classifier.In(l.Engine.Scope(nn.Averaged("/classifier")), 1, 10)
-	p.judge = p.Classifier.In(l.Engine.Scope(nn.Averaged("/judge")), 1, 10)
+	p.classifier = p.Classifier.In(l.Engine.Scope(nn.Averaged("/classifier")), 1, 10)
+	p.judge = p.Judge.In(l.Engine.Scope(nn.Averaged("/judge")))
 	p.base = imaging.Net(p.Network, l.Engine.Scope(nn.Averaged("/base")), 1, 1)
 	p.rewards = map[string]*reward.Graphed{}
 	var err error
 	for _, task := range p.Classes {
-		if p.rewards[task], err = reward.NewClass(l.Engine, classifier, classes(task), p.Scale, shape, p.Batch); err != nil {
+		if p.rewards[task], err = reward.NewClass(l.Engine, p.classifier, classes(task), p.Scale, shape, p.Batch); err != nil {
 			return err
 		}
 	}
-	p.features, err = imaging.NewFeatures(l.Engine, classifier, shape, p.Batch)
+	p.features, err = imaging.NewFeatures(l.Engine, p.classifier, shape, p.Batch)
 	return err
 }
 
@@ -151,7 +156,7 @@ func (p *Problem) Keys(seed uint64, task, _ string) method.Keys {
 // Target implements [experiment.Problem].
 func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*method.Target, error) {
 	base, r := p.base, p.rewards[task]
-	return &method.Target{Base: diffusion.Network{Velocity: base}, Shape: shape, Reward: r, Conditions: 1,
+	return &method.Target{Base: diffusion.Network{Velocity: base}, Shape: shape, Data: p.rows, Reward: r, Conditions: 1,
 		H: func(e *engine.Engine, key noise.Key) (htransform.Learned, error) {
 			return p.H.New(e, key, htransform.Parts{Base: base, Reward: r, NN1: func(s *model.Scope, inputs int) nn.Network {
 				return imaging.Net(p.H.Size(p.Network), s, inputs, 1)

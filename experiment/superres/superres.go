@@ -156,16 +156,18 @@ func (p *Problem) Networks() []experiment.Network {
 	if p.gaussian() {
 		return nil
 	}
-	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, p.channels(), p.channels()) }, p.image(),
-		func(key noise.Key) func([]float32, int) {
-			next := data.StepBatches(key.Sub("batches"), p.train.N, p.Pretrain.Batch)
-			return func(rows []float32, step int) {
-				for i, j := range next(step) {
-					p.picture(rows[i*p.pixels():], j, key, step, i)
-				}
-			}
-		}, p.Network, p.Flip)
+	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, p.channels(), p.channels()) }, p.image(), p.rows, p.Network, p.Flip)
 	return []experiment.Network{p.Classifier.Network("classifier", p.train, p.image(), p.kinds(), p.picture, []any{p.Classifier, p.Flip}), prior}
+}
+
+// rows returns what fills in n training images for every step.
+func (p *Problem) rows(key noise.Key, n int) func(rows []float32, step int) {
+	next := data.StepBatches(key.Sub("batches"), p.train.N, n)
+	return func(rows []float32, step int) {
+		for i, j := range next(step) {
+			p.picture(rows[i*p.pixels():], j, key, step, i)
+		}
+	}
 }
 
 // kinds is the number of classes of the classifier.
@@ -202,7 +204,7 @@ func (p *Problem) Keys(seed uint64, _, name string) method.Keys {
 // Target implements [experiment.Problem]: one h serves all measurements (56).
 func (p *Problem) Target(_ context.Context, l *experiment.Lab, _ string) (*method.Target, error) {
 	key := p.Keys(l.Seed(), "", "").Root
-	return &method.Target{Base: p.base, Shape: p.image(), Reward: p.reward, Anneal: reward.Anneal(p.Sigma, p.spread), H: p.newH,
+	return &method.Target{Base: p.base, Shape: p.image(), Data: p.rows, Reward: p.reward, Anneal: reward.Anneal(p.Sigma, p.spread), H: p.newH,
 		Conditions: p.Measurements, Given: p.these, Learn: p.training(), Group: p.Group,
 		Held: &method.Held{Given: p.these(0, p.Group), Key: key.Sub("held"), Paths: p.Held * p.Group, Group: p.Group},
 		Trial: func(ctx context.Context, paths int) (method.Trial, error) {

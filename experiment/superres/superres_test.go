@@ -123,7 +123,7 @@ func TestSingle(t *testing.T) {
 		t.Fatal(err)
 	}
 	target.Of, target.Samples, target.Engine, target.Batch = p, 4, l.Engine.Fork(), 8
-	target.Process, target.Steps = p.Process.VP, p.Process.Table
+	target.Process, target.Steps = p.Process.VP, p.Process.Table(nil)
 	target.Keys = p.Keys(1, "", "importance_single")
 	var conditions [][]float32
 	target.Run = func(ctx context.Context, f *finetune.FineTuning, _ htransform.Learned) error {

@@ -77,12 +77,14 @@ func (p *Problem) Networks() []experiment.Network {
 	if p.Base == "exact" {
 		return nil
 	}
-	prior, d := p.law.prior, p.law.dim()
-	base := p.Common.Prior(func(s *model.Scope) nn.Network { return p.net(s) }, []int{d}, func(key noise.Key) func(rows []float32, step int) {
-		return func(rows []float32, step int) { copy(rows, prior.Sample(p.Pretrain.Batch, key.Sub("data").At(step))) }
-	}, p.Network, p.Prior)
+	base := p.Common.Prior(func(s *model.Scope) nn.Network { return p.net(s) }, []int{p.law.dim()}, p.rows, p.Network, p.Prior)
 	base.EachSeed = true
 	return []experiment.Network{base}
+}
+
+// rows returns what fills in n samples of the prior for every step.
+func (p *Problem) rows(key noise.Key, n int) func(rows []float32, step int) {
+	return func(rows []float32, step int) { copy(rows, p.law.prior.Sample(n, key.Sub("data").At(step))) }
 }
 
 // net is the network of the base model in a scope.
@@ -108,7 +110,7 @@ func (p *Problem) Keys(seed uint64, _, name string) method.Keys {
 // Target implements [experiment.Problem].
 func (p *Problem) Target(_ context.Context, l *experiment.Lab, _ string) (*method.Target, error) {
 	d := p.law.dim()
-	t := &method.Target{Base: diffusion.Mixture{Density: p.law.prior}, Shape: []int{d}, Reward: p.law.reward, Conditions: 1}
+	t := &method.Target{Base: diffusion.Mixture{Density: p.law.prior}, Shape: []int{d}, Data: p.rows, Reward: p.law.reward, Conditions: 1}
 	if p.Base == "learned" {
 		t.Base = diffusion.Network{Velocity: p.net(l.Engine.Scope(nn.Averaged("/base")))}
 	}

@@ -44,11 +44,14 @@ func (c *Check) Scheme(key string, s diffusion.Scheme) {
 	c.Positive(key+".steps", s.Steps)
 	c.That(s.Power >= 1 && !math.IsInf(s.Power, 1), "%s.power is %g, want a number of at least 1", key, s.Power)
 	c.That(s.VP.Beta0 > 0 && s.VP.Beta1 > s.VP.Beta0 && !math.IsInf(s.VP.Beta1, 1), "%s.beta0 and beta1 are %g and %g, want 0 < beta0 < beta1", key, s.VP.Beta0, s.VP.Beta1)
-	if _, err := diffusion.NewKernel(s.Kernel, 1); err != nil {
+	if _, err := diffusion.NewKernel(s.Kernel, 1, nil); err != nil {
 		c.That(false, "%s.kernel: %v", key, err)
 	}
+	c.OneOf(key+".variance", s.Variance, "", "posterior", "beta", "analytic")
+	c.That(s.Variance == "" || s.Kernel != "euler-maruyama", "%s.variance is %s, but kernel euler-maruyama has no choice of it: its steps add the noise of the SDE; leave it out, or use ddpm or ddim", key, s.Variance)
 	if s.Kernel == "ddim" {
-		c.That(s.Eta > 0 && s.Eta <= 1, "%s.eta is %g, want a number in (0, 1]: a noise-free sampler has no path weights, and above 1 steps lose variance", key, s.Eta)
+		noisy := s.Variance == "beta" || s.Variance == "analytic" // for any eta
+		c.That(s.Eta >= 0 && s.Eta <= 1 && (s.Eta > 0 || noisy), "%s.eta is %g, want a number in (0, 1]: a noise-free sampler has no path weights, and above 1 steps lose variance", key, s.Eta)
 		c.That(s.Steps != 1, "%s.steps is 1, want at least 2: the last step of ddim is noise-free, so that nothing could be learned", key)
 	}
 }

@@ -59,6 +59,9 @@ func TestChecks(t *testing.T) {
 		scheme(em), scheme(diffusion.Scheme{VP: vp, Kernel: "ddpm", Steps: 9, Power: 2}),
 		scheme(diffusion.Scheme{VP: vp, Kernel: "ddim", Eta: 0.5, Steps: 9, Power: 2}),
 		scheme(diffusion.Scheme{VP: vp, Kernel: "ddim", Eta: 1, Steps: 2, Power: 2}),
+		scheme(diffusion.Scheme{VP: vp, Kernel: "ddpm", Variance: "posterior", Steps: 9, Power: 2}),
+		scheme(diffusion.Scheme{VP: vp, Kernel: "ddpm", Variance: "beta", Steps: 1, Power: 2}),
+		scheme(diffusion.Scheme{VP: vp, Kernel: "ddim", Variance: "analytic", Steps: 2, Power: 2}), // noise for any eta
 		optimizer(nn.Optimizer{}), optimizer(nn.Optimizer{LearningRate: 1e-3, EMA: 0.999, WeightDecay: 0.1}),
 		training(nn.Training{Steps: 1, Batch: 1}),
 		times(diffusion.TimeLaw{}), times(diffusion.TimeLaw{Power: 1}), times(diffusion.TimeLaw{SNRSD: 2, SNRMean: -8}),
@@ -88,6 +91,10 @@ func TestChecks(t *testing.T) {
 		"k.eta is 0":                     with(func(s *diffusion.Scheme) { s.Kernel = "ddim" }), // no noise, no path weights
 		"k.eta is 1.5":                   with(func(s *diffusion.Scheme) { s.Kernel, s.Eta, s.Steps = "ddim", 1.5, 9 }),
 		"k.eta is NaN":                   with(func(s *diffusion.Scheme) { s.Kernel, s.Eta, s.Steps = "ddim", nan, 9 }),
+		`k.variance is "alpha", want`:    with(func(s *diffusion.Scheme) { s.Variance = "alpha" }),
+		"has no choice of it":            with(func(s *diffusion.Scheme) { s.Kernel, s.Variance = "euler-maruyama", "beta" }),
+		"k.eta is -1":                    with(func(s *diffusion.Scheme) { s.Kernel, s.Variance, s.Eta = "ddim", "beta", -1 }),
+		"k.eta is 0, want":               with(func(s *diffusion.Scheme) { s.Kernel, s.Variance = "ddim", "posterior" }),
 		"k.steps is 1, want at least 2":  with(func(s *diffusion.Scheme) { s.Kernel, s.Eta = "ddim", 1 }),
 
 		"k.learning_rate is -1":   optimizer(nn.Optimizer{LearningRate: -1}),

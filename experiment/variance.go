@@ -1,0 +1,78 @@
+package experiment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/noise"
+)
+
+// fit obtains what the kernel's variance takes from the base model, if it takes anything: from the run folder, or else by estimating it on
+// noised data. It is done once per base model. What it costs is no method's.
+func (r *run) fit(ctx context.Context, l *Lab) error {
+	c := r.problem.common()
+	if !c.Process.Fitted() {
+		return nil
+	}
+	fail := func(err error) error { return fmt.Errorf("process.variance is %s: %w", c.Process.Variance, err) }
+	file := l.varianceFile()
+	settings, err := r.settings(stage{l.priorSeed(), "", "variance"})
+	if err != nil {
+		return fail(err)
+	}
+	if f, err := checkpoint.Load(file); err != nil || f.Metadata["settings"] != settings {
+		t, err := r.problem.Target(ctx, l, r.problem.Tasks()[0])
+		if err != nil {
+			return fail(err)
+		}
+		if t.Data == nil {
+			return fail(fmt.Errorf("it is estimated on samples of the data, and %s gives none: want posterior or beta", c.Experiment))
+		}
+		key := noise.New(l.priorSeed()).Sub("variance")
+		a, err := diffusion.NewAnalytic(ctx, l.Engine.Fork(), c.Process.VP, t.Base, t.Shape, c.Batch, key, t.Data(key, c.Batch))
+		if err != nil {
+			return fail(err)
+		}
+		if err := checkpoint.Save(file, checkpoint.File{Metadata: r.metadata("variance", l.priorSeed(), settings), Tensors: map[string]checkpoint.Tensor{
+			"log_snr": {Shape: []int{len(a.LogSNR)}, F64: a.LogSNR}, "unexplained": {Shape: []int{len(a.Left)}, F64: a.Left}}}); err != nil {
+			return fail(err)
+		}
+	}
+	l.fitted, err = loadVariance(file)
+	return err
+}
+
+// loadVariance reads what fit has left in a run folder.
+func loadVariance(file string) (*diffusion.Analytic, error) {
+	f, err := checkpoint.Load(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: the run has not estimated the variance of its kernel yet, there is no %s: doob run --resume goes on with it", ErrFolder, file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := &diffusion.Analytic{LogSNR: f.Tensors["log_snr"].F64, Left: f.Tensors["unexplained"].F64}
+	if len(a.LogSNR) == 0 || len(a.LogSNR) != len(a.Left) {
+		return nil, fmt.Errorf("%s has %d noise levels and %d values, want as many of both: it is of another version", file, len(a.LogSNR), len(a.Left))
+	}
+	return a, nil
+}
+
+// varianceFile is where the estimate for the lab's base model lies: beside its parameters.
+func (l *Lab) varianceFile() string {
+	return checkpointFile(l.folder, l.problem.common().fileName("variance", "", l.priorSeed()))
+}
+
+// priorSeed is that of the lab's base model: its own if every repetition trains one.
+func (l *Lab) priorSeed() uint64 {
+	for _, n := range l.problem.Networks() {
+		if n.EachSeed {
+			return l.seed
+		}
+	}
+	return l.problem.common().Seed
+}
