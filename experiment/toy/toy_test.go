@@ -136,7 +136,7 @@ func TestSeedsFindWhatNoPathReaches(t *testing.T) {
 		"variants=[{name: seeded, set: ['importance.seeds="+seeds+"']}]")
 	_, rep := run(t, p)
 	// The truth of the chain, by what it would be best to learn.
-	sampler := &diffusion.Sampler{Engine: oracle.Open(t), Steps: p.Process.Table(0), Shape: []int{1}, Base: diffusion.Mixture{Density: p.law.prior},
+	sampler := &diffusion.Sampler{Engine: oracle.Open(t), Steps: p.Process.Table(nil)(0), Shape: []int{1}, Base: diffusion.Mixture{Density: p.law.prior},
 		Control: htransform.Exact{Prior: p.law.prior, Tilted: p.law.tilted}}
 	paths, err := sampler.Run(t.Context(), noise.New(9), 0, 4000, nil)
 	if err != nil {
