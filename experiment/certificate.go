@@ -9,7 +9,6 @@ import (
 
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/method"
-	"github.com/doob-diffusion/doob/report"
 )
 
 // doubted follows a number that must not be trusted.
@@ -31,7 +30,7 @@ var certificateMetrics = []Metric{
 	{Name: "ess_fraction", Title: "ESS", Format: "%.3f"}, {Name: "log_z", Title: "log Ẑ", Format: "%.3f"}, {Name: "log_z_se", Title: "s.e. of log Ẑ", Format: "%.3f"},
 	{Name: "l_sc", Title: "L_SC", Format: "%.3f"}, {Name: "l_sc_se", Title: "s.e. of L_SC", Format: "%.3f"},
 	{Name: "kl", Title: "KL", Format: "%.3f"}, {Name: "kl_se", Title: "s.e. of KL", Format: "%.3f"},
-	{Name: "k_hat", Title: "k̂", Format: "%.2f"}, {Name: "certified_paths", Title: "paths certified"},
+	{Name: "k_hat", Title: "k̂", Format: "%.2f"}, {Name: "certified_paths", Title: "paths"},
 }
 
 // metrics are those of a problem, and those of the certificate that it does not show itself.
@@ -160,70 +159,4 @@ func (b *book) verdict(name string, tasks []string, seeds int) *finetune.Verdict
 		}
 	}
 	return &v
-}
-
-// mark is what follows a number of a method in tables.
-func (rep *Report) mark(name string, m Metric, text string) string {
-	if v := rep.Verdicts[name]; v != nil && text != "—" && doubts(*v, m.Name) {
-		return text + doubted
-	}
-	return text
-}
-
-// doubtful says of which methods numbers must not be trusted, and why, by the kinds of reasons.
-func (rep *Report) doubtful() []string {
-	var kinds []string
-	named := map[string][]string{}
-	for _, name := range rep.Order {
-		v := rep.Verdicts[name]
-		if v == nil || v.Reliable {
-			continue
-		}
-		kind := "too few paths"
-		for _, k := range []string{"tail too heavy", "misses mass", "no path"} {
-			if strings.Contains(v.Reason, k) {
-				kind = k
-			}
-		}
-		if named[kind] == nil {
-			kinds = append(kinds, kind)
-		}
-		named[kind] = append(named[kind], rep.Titles[name])
-	}
-	if len(kinds) == 0 {
-		return nil
-	}
-	var parts []string
-	for _, k := range kinds {
-		parts = append(parts, fmt.Sprintf("%s (%s)", k, strings.Join(named[k], ", ")))
-	}
-	return []string{doubted + " not to be trusted: " + strings.Join(parts, "; ") + "."}
-}
-
-// certificateTable has what path weights say of every method, with the reasons of the verdicts.
-func (rep *Report) certificateTable() report.Table {
-	t := report.Table{Columns: []report.Column{{Name: "method"}, {Name: "log Ẑ", Right: true}, {Name: "L_SC", Right: true}, {Name: "KL", Right: true}, {Name: "ESS", Right: true},
-		{Name: "k̂", Right: true}, {Name: "paths", Right: true}, {Name: "verdict"}}}
-	for _, name := range rep.Order {
-		v := rep.Verdicts[name]
-		if v == nil {
-			continue
-		}
-		row := []string{rep.Titles[name]}
-		for _, metric := range []string{"log_z", "l_sc", "kl", "ess_fraction", "k_hat", "certified_paths"} {
-			i := slices.IndexFunc(certificateMetrics, func(m Metric) bool { return m.Name == metric })
-			m := certificateMetrics[i]
-			row = append(row, rep.mark(name, m, m.Text(rep.Methods[name].get(metric))))
-		}
-		reason := v.Reason
-		if v.Reliable {
-			reason = "reliable, " + reason
-		}
-		t.Rows = append(t.Rows, append(row, reason))
-	}
-	t.Notes = []string{"All of this is of the simulated chain, and in what the paths reach: mass that no path has visited is in no number. " +
-		"log Ẑ is an estimate of the chain's log Z, and not of that of the process which it discretises. KL is L_SC + log Ẑ, with the log Ẑ that is known best of all methods here. " +
-		"k̂ is the shape of the tail of the weights: below 0.7 and with enough paths their mean can be trusted, which does not say that the samples are good.",
-		doubted + " must not be trusted. ESS and KL of paths that miss mass look good."}
-	return t
 }
