@@ -52,6 +52,18 @@ func (b *book) own(value func(finetune.Event) finetune.Number) func(at stage, k 
 	}
 }
 
+// kl is the KL of an iteration with the log Z that is known best in the end, where there is one.
+func (b *book) kl(at stage, k int) (finetune.Number, bool) {
+	events := b.history[at]
+	if k >= len(events) {
+		return 0, false
+	}
+	if c, ok := b.certificates[at]; ok && finite(float64(c.KL)) && len(b.held[at]) == 0 {
+		return events[k].KL - events[k].LogZ + c.KL - c.LSC, true
+	}
+	return events[k].KL, true
+}
+
 // The stochastic-control loss (10) and what else path weights say, in the order of figures.
 var diagnostics = []struct {
 	title string
@@ -106,6 +118,9 @@ func (b *book) training(rep *Report) []report.Chart {
 	var charts []report.Chart
 	for i, d := range diagnostics {
 		value, first, seeds := b.own(func(it finetune.Event) finetune.Number { return d.value(it.Certificate) }), 1, 1
+		if i == 1 {
+			value = b.kl
+		}
 		if judged && i < 4 {
 			value, first, seeds = b.on(d.value), 0, c.Seeds
 		}
