@@ -85,6 +85,9 @@ func (c *Comparison) Table() report.Table {
 		}
 		t.Notes = append(t.Notes, strings.Join(about, ", ")+".")
 	}
+	if slices.ContainsFunc(c.runs, func(r *Report) bool { return r.doubtful() != nil }) {
+		t.Notes = append(t.Notes, doubted+" not to be trusted, for the reasons in the report of the run.")
+	}
 	return t
 }
 
