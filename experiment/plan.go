@@ -84,9 +84,9 @@ func plan(ctx context.Context, p Problem, source data.Source, measure bool) (*Pl
 		out.Disk += times * bytes
 		stored, err := storedNetwork((&run{problem: p, data: source}).address(n, c.Seed))
 		if err != nil || !exists(stored) {
-			row.Calls = times * float64(n.Steps*c.Pretrain.Batch)
+			row.Paths, row.Calls = times*float64(n.Paths), times*cmp.Or(n.Calls, float64(n.Steps*c.Pretrain.Batch))
 			if measure {
-				perStep, err := n.speed(c.Backend, l.Key)
+				perStep, err := n.speed(e, l.Key)
 				if err != nil {
 					return nil, err
 				}
@@ -114,7 +114,10 @@ func (p *Plan) methods(ctx context.Context, l *Lab, measure bool) error {
 			return err
 		}
 	}
-	h, err := t.H(t.Engine.Fork(), l.Key)
+	for i := range p.Rows { // what networks are trained on
+		p.Rows[i].Seconds += p.Rows[i].Paths * float64(c.Process.Steps) * perCall
+	}
+	h, err := t.H(t.Engine.Fork(), l.Key, t.Reward)
 	if err != nil {
 		return err
 	}
@@ -254,7 +257,7 @@ func (p Plan) Table() report.Table {
 // speed measures seconds per network call in sampling with a control, and per sample of a supervised gradient step.
 func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate float64, err error) {
 	e := t.Engine.Fork()
-	h, err := t.H(e, noise.New(0))
+	h, err := t.H(e, noise.New(0), t.Reward)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -275,7 +278,7 @@ func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate
 		if _, err = s.Run(ctx, noise.New(0), 0, rows, nil); err != nil {
 			return 0, 0, err
 		}
-		perCall = time.Since(start).Seconds() / float64(2*rows*len(s.Steps))
+		perCall = time.Since(start).Seconds() / ((2 + t.Work().Self) * float64(rows*len(s.Steps)))
 	}
 	dim := engine.Size(t.Shape)
 	buffer := &finetune.Buffer{Capacity: 1, Dim: dim}
@@ -290,13 +293,10 @@ func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate
 	return perCall, perUpdate, nil
 }
 
-// speed measures the seconds of a training step.
-func (n Network) speed(backend string, key noise.Key) (seconds float64, err error) {
-	e, err := engine.Open(backend)
-	if err != nil {
-		return 0, err
-	}
-	trainer, inputs, err := n.Train(e, n.Net(e.Scope("/"+n.Name)).Init(key, n.Last, 0), key)
+// speed measures the seconds of a training step. The engine has the networks before, trained or not.
+func (n Network) speed(trained *engine.Engine, key noise.Key) (seconds float64, err error) {
+	e := trained.Fork()
+	trainer, inputs, err := n.Train(Ground{Engine: e, Trained: trained}, n.Net(e.Scope("/"+n.Name)).Init(key, n.Last, 0), key)
 	if err != nil {
 		return 0, err
 	}

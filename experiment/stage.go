@@ -112,8 +112,8 @@ func measured(ctx context.Context, p Problem, l *Lab, task string, s *method.Sam
 	if d := s.Diagnostics; d != nil {
 		known["kl"], known["l_sc"] = float64(d.KL), float64(d.LSC)
 	}
-	if s.Scale != 0 {
-		known["scale"] = s.Scale
+	for i, scale := range s.Scale {
+		known[scaleName(i, len(s.Scale))] = scale
 	}
 	out := Numbers(known)
 	maps.Copy(out, own)

@@ -14,10 +14,10 @@ type Samples struct {
 	Members int       // samples of each
 	// Diagnostics are what path weights say of the paths behind the samples; nil for samples that were selected, or have no path.
 	Diagnostics *finetune.Diagnostics
-	ESS, LogZ   float64 // of path weights, or of the last weights of particles; NaN for none
-	Scale       float64 // of guidance or amplification, as tuned; 0 for none
-	Training    Spent   // by Fit
-	Sampling    Spent   // by Sample
+	ESS, LogZ   float64   // of path weights, or of the last weights of particles; NaN for none
+	Scale       []float64 // as [Fitted] says
+	Training    Spent     // by Fit
+	Sampling    Spent     // by Sample
 }
 
 // Spent is what something has cost: simulated paths, network evaluations on one sample, time.

@@ -72,9 +72,9 @@ func (c Classifier) Network(name string, images data.Images, shape []int, classe
 	dim, s := engine.Size(shape), c.Training
 	return experiment.Network{Name: name, Steps: s.Steps, Settings: settings, Last: 1,
 		Net: func(scope *model.Scope) nn.Network { return c.In(scope, shape[2], classes) },
-		Train: func(e *engine.Engine, _ nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
+		Train: func(g experiment.Ground, _ nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
 			key = key.Sub(name)
-			trainer, err := c.In(e.Scope("/"+name), shape[2], classes).Trainer(e, s)
+			trainer, err := c.In(g.Engine.Scope("/"+name), shape[2], classes).Trainer(g.Engine, s)
 			labels, rows := make([]int32, s.Batch), make([]float32, s.Batch*dim)
 			next := data.StepBatches(key.Sub("batches"), images.N, s.Batch)
 			return trainer, func(step int) []any {
