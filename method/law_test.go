@@ -60,6 +60,29 @@ func TestLaws(t *testing.T) {
 	}
 }
 
+// With r = 0 nothing is to be learned: what is learned nevertheless samples the law of the base model, to four standard errors of 2000 samples,
+// and to what it has strayed. The KL is that to the base model's paths, whose log Z is 0: it is their energy, and small here, where the base
+// model is exact. Polished, the numbers of h are found again.
+func TestNeutral(t *testing.T) {
+	target := newTarget(t, 1, 2000)
+	s := draw(t, thorough(New("neutral")), target)
+	mean, sd := moments(s.X)
+	want := ends(0)
+	oracle.Near(t, "mean", mean, want.Mean, 0.1)
+	oracle.Near(t, "sd", sd, want.SD, 0.07)
+	oracle.Near(t, "log Ẑ", s.LogZ, 0, 0.03)
+	if d := s.Diagnostics; d.KL != d.KLBase || !(d.KL > 0) || !(d.KL < 0.1) || d.Reward != 0 {
+		t.Errorf("%+v: want a KL that is the energy, and small", *d)
+	}
+	polished := fixed(newTarget(t, 1, 500), share(t, 0.5))
+	m := New("neutral_polished").(*Polished)
+	p := draw(t, m, polished)
+	if len(p.Scale) != 3 || !(p.Scale[1] < 0.3) || !(p.Diagnostics.KL < 0.05) {
+		t.Errorf("half of h*, polished for r = 0: scales %v, KL %g", p.Scale, p.Diagnostics.KL)
+	}
+	again(t, m, polished, p)
+}
+
 // Nearer and nearer to the tilted law: base model, an imperfect h, its accepted paths, fewer of them, SMC with it.
 func TestOrderOfLaws(t *testing.T) {
 	want := truth()

@@ -18,7 +18,8 @@ import (
 //	ℓ(c) = log dP^{ch}/dP^h = Σ_k (c_k−1)·M_k − ½(c_k−1)²·A_k,   log w_c = log w − ℓ(c)
 //
 // So one set of paths gives the KL at all c by weights e^ℓ, as far as these are even. Every round moves c to the least KL within that reach
-// and simulates anew, with the same noise. The best of the c that were simulated is taken, which may be 1.
+// and simulates anew, with the same noise. The best of the c that were simulated is taken, which may be 1. What the KL falls by counts less its
+// standard error: a few paths shall not be followed into their own noise.
 type Polish struct {
 	Sampler func(h diffusion.Control) *diffusion.Sampler
 	Reward  reward.Reward
@@ -35,6 +36,7 @@ const reach = 0.5
 func (p Polish) Run(ctx context.Context, key noise.Key, h diffusion.Control) (Staged, error) {
 	current := Staged{Control: h, Scales: slices.Repeat([]float64{1}, p.Stages)}
 	best, least := current, math.Inf(1)
+	var first *tally
 	for range p.Rounds {
 		s := p.Sampler(nil)
 		current.Until = Stages(s.Steps, p.Stages)
@@ -50,11 +52,11 @@ func (p Polish) Run(ctx context.Context, key noise.Key, h diffusion.Control) (St
 		if err != nil {
 			return Staged{}, err
 		}
-		for i, r := range rewards {
-			t.logW = append(t.logW, r+paths.LogRatio[i])
+		t.weigh(rewards, paths.LogRatio, p.Group)
+		if first == nil {
+			first = t
 		}
-		t.centre(p.Group)
-		if kl := t.off - mean(t.logW); kl < least || math.IsInf(least, 1) {
+		if kl := t.above(first); kl < least {
 			best, least = current, kl
 		}
 		factors := t.search()
@@ -71,8 +73,8 @@ type tally struct {
 	stages int
 	until  []float64
 	a, m   []float64 // [path, stage]
-	logW   []float64 // [path], less the mean of its group
-	off    float64   // −mean log w of all groups
+	logW   []float64 // [path]
+	centre []float64 // [path]: mean log w of the group, which differ by their log Z, and no c can change
 }
 
 // visit adds a step to A and M.
@@ -100,48 +102,67 @@ func (t *tally) visit(p *diffusion.Population) error {
 	return nil
 }
 
-// centre takes from every log weight the mean of its group: groups differ by their log Z, which no c can change.
-func (t *tally) centre(group int) {
+// weigh takes the log weights. Paths that diverged, whose weight is zero, get that of their group: they tell nothing.
+func (t *tally) weigh(rewards, logRatio []float64, group int) {
 	if group <= 0 {
-		group = len(t.logW)
+		group = len(rewards)
 	}
-	for g := range slices.Chunk(t.logW, group) {
-		centre := mean(g)
-		t.off -= centre * float64(len(g)) / float64(len(t.logW))
-		for i := range g {
-			g[i] -= centre
+	for lo := 0; lo < len(rewards); lo += group {
+		hi := min(lo+group, len(rewards))
+		var sum, n float64
+		for i := lo; i < hi; i++ {
+			lw := rewards[i] + logRatio[i]
+			if t.logW = append(t.logW, lw); finite(lw) {
+				sum, n = sum+lw, n+1
+			}
+		}
+		for i := lo; i < hi; i++ {
+			t.centre = append(t.centre, sum/max(1, n))
+			if !finite(t.logW[i]) {
+				t.logW[i], t.m[i*t.stages] = t.centre[i], math.NaN()
+			}
 		}
 	}
 }
 
-// mean is over what is finite.
-func mean(v []float64) (out float64) {
-	n := 0.0
-	for _, x := range v {
-		if !math.IsInf(x, 0) && !math.IsNaN(x) {
-			out, n = out+x, n+1
-		}
-	}
-	return out / max(1, n)
-}
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-// kl estimates KL(P^{ch}‖P_tilted), but for a constant, and the ESS of the weights that it is estimated with.
-func (t *tally) kl(c []float64) (kl, ess float64) {
-	var logs []float64
-	var sum float64
+// above returns by how much the KL lies above that of the first round, on the same noise, with a standard error added.
+func (t *tally) above(first *tally) float64 {
+	var differences []float64
 	for i, lw := range t.logW {
-		if math.IsInf(lw, 0) || math.IsNaN(lw) {
-			continue
-		}
-		var l float64
-		for k, f := range c {
-			l += (f-1)*t.m[i*t.stages+k] - (f-1)*(f-1)/2*t.a[i*t.stages+k]
-		}
-		logs = append(logs, l)
-		kl += math.Exp(l) * (l - lw)
-		sum += math.Exp(l)
+		differences = append(differences, first.logW[i]-lw)
 	}
-	return kl / sum, metric.ESS(logs) / float64(len(logs))
+	fall, se := metric.MeanSE(differences)
+	return fall + se
+}
+
+// kl estimates by how much KL(P^{ch}‖P_tilted) lies above that at c = 1, adds a standard error, and returns with it the ESS of the weights that
+// it is estimated with, as a share of the paths.
+func (t *tally) kl(c []float64) (above, ess float64) {
+	n := len(t.logW)
+	logs, weights := make([]float64, n), make([]float64, n)
+	var total, kl float64
+	for i := range n {
+		for k, f := range c {
+			if d := f - 1; d != 0 && finite(t.m[i*t.stages]) {
+				logs[i] += d*t.m[i*t.stages+k] - d*d/2*t.a[i*t.stages+k]
+			}
+		}
+		weights[i] = math.Exp(logs[i])
+		total += weights[i]
+	}
+	excess := func(i int) float64 { return t.centre[i] - t.logW[i] } // log w less the mean, with the sign of the KL
+	for i, w := range weights {
+		weights[i] = w * float64(n) / total
+		kl += w / total * (logs[i] + excess(i))
+	}
+	influence := make([]float64, n) // of every path on the difference, by the delta method: its mean is kl
+	for i, w := range weights {
+		influence[i] = kl + w*(logs[i]+excess(i)-kl) - excess(i)
+	}
+	_, se := metric.MeanSE(influence)
+	return kl + se, metric.ESS(logs) / float64(n)
 }
 
 // search returns the c of least KL within reach, by steps in the coordinates that become smaller.
