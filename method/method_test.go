@@ -84,7 +84,7 @@ func TestNeeds(t *testing.T) {
 	for _, name := range everyName() {
 		m := New(name)
 		needs, of := m.About().Needs, m.About().Of
-		want := map[string]Needs{"best_of_k": 0, "base": 0, "dps": Gradient | Likelihood, "guidance": Gradient, "online": Learning | Gradient | Unconditional, "resampled": Unconditional,
+		want := map[string]Needs{"best_of_k": 0, "base": 0, "dps": Gradient | Likelihood, "guidance": Gradient, "neutral": Learning | Unconditional, "online": Learning | Gradient | Unconditional, "resampled": Unconditional,
 			"smc_fk": Gradient, "smc_twisted": Gradient}
 		need, ok := want[name]
 		if !ok && of == "" {
