@@ -95,7 +95,7 @@ func TestSelf(t *testing.T) {
 func TestSelfStore(t *testing.T) {
 	t.Setenv("DOOB_DATA", t.TempDir())
 	stored := func(sets ...string) bool {
-		for _, ev := range run(t, problem(t, "toy", append([]string{"methods=[base]"}, sets...)...), "cpu").events {
+		for _, ev := range run(t, problem(t, "toy", append([]string{"methods=[base]", "seeds=1"}, sets...)...), "cpu").events {
 			if ev.Stage == "train self" && ev.Result != nil {
 				return ev.Result["stored"].Value == 1
 			}

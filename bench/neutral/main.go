@@ -3,7 +3,7 @@
 //
 //	go run ./bench/neutral docs/results/neutral
 //
-// It writes report.json and neutral.png there. With -json it prints the rows and writes nothing.
+// It writes table.json and neutral.png there. With -json it prints the rows and writes nothing.
 package main
 
 import (
@@ -49,7 +49,7 @@ func write(folder string) error {
 	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return err
 	}
-	if err := atomicfile.Write(filepath.Join(folder, "report.json"), append(text, '\n')); err != nil {
+	if err := atomicfile.Write(filepath.Join(folder, "table.json"), append(text, '\n')); err != nil {
 		return err
 	}
 	for _, r := range rows {
