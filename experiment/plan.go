@@ -74,7 +74,11 @@ func plan(ctx context.Context, p Problem, source data.Source, measure bool) (*Pl
 	}
 	l := &Lab{Engine: e, Key: noise.New(c.Seed), problem: p, seed: c.Seed, book: newBook(p), pool: &method.Pool{}}
 	out := &Plan{Backend: e.Name}
-	for _, n := range p.Networks() {
+	networks := p.Networks()
+	if c.Self.on() && !slices.ContainsFunc(networks, func(n Network) bool { return n.Name == selfName }) {
+		return nil, fmt.Errorf("%w: self.paths is %d, want 0: %s makes no own fit of its base model", ErrConfig, c.Self.Paths, c.Experiment)
+	}
+	for _, n := range networks {
 		row, times := planRow{Name: n.stage()}, 1.0
 		if n.EachSeed {
 			times = float64(c.Seeds)

@@ -141,6 +141,15 @@ func TestSelfRefuses(t *testing.T) {
 			t.Errorf("%s: %v", set, err)
 		}
 	}
+	// Where a problem knows nothing of own fits, none is silently left out.
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "centre.txt"), "0.5\n")
+	bell, err := experiment.New("bell", "", "", []string{"from=" + dir, own})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = experiment.Run(t.Context(), bell, filepath.Join(dir, "run"), "cpu", func(experiment.Event) {})
+	oracle.WantError(t, err, "self.paths is 24", "bell")
 	// Such variants run, beside importance with the own fit.
 	d := run(t, problem(t, "toy", "methods=[importance, without, frugal]", "variants=[{name: without, set: [self.paths=0, h.width=9]}, {name: frugal, set: [h.gradient=false]}]"), "cpu")
 	if at := d.report.Methods; at["without"]["network_calls"].Value >= at["importance"]["network_calls"].Value || at["frugal"]["network_calls"].Value != at["importance"]["network_calls"].Value {
