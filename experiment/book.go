@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"fmt"
 	"maps"
 	"math"
 
@@ -48,12 +49,26 @@ func (b *book) spent(at stage) method.Spent {
 	return method.Spent{Paths: int64(r[trainingPaths].Value), Calls: int64(r[trainingCalls].Value), Seconds: r[trainingSeconds].Value}
 }
 
-// scale returns what a method has tuned; 0 for none.
-func (b *book) scale(at stage) float64 {
-	if v := b.results[at].value("scale"); finite(v) {
-		return v
+// scales returns what a method has tuned; nil for none.
+func (b *book) scales(at stage) (out []float64) {
+	if v := b.results[at].value(scaleName(0, 1)); finite(v) {
+		return []float64{v}
 	}
-	return 0
+	for i := 0; ; i++ {
+		v := b.results[at].value(scaleName(i, 2))
+		if !finite(v) {
+			return out
+		}
+		out = append(out, v)
+	}
+}
+
+// scaleName is the name in results of one of so many scales, from 0: a single one has no number.
+func scaleName(i, n int) string {
+	if n == 1 {
+		return "scale"
+	}
+	return fmt.Sprint("scale_", i+1)
 }
 
 // mean returns the mean of a method's results over tasks within each seed, and then over so many seeds. The error is that over seeds; of a single

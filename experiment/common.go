@@ -22,17 +22,18 @@ type Common struct {
 	// Variants are importance fine-tuning with other settings, each a method of its own.
 	Variants []struct {
 		Name string   `yaml:"name"`
-		Set  []string `yaml:"set,flow"` // key=value, keys below importance and h
+		Set  []string `yaml:"set,flow"` // key=value, keys below importance and h, or self.paths=0
 	} `yaml:"variants,omitempty"`
 	Process   diffusion.Scheme    `yaml:"process,flow"`
-	Denoising diffusion.Denoising `yaml:"denoising,flow"`    // of base model and h alike
-	Pretrain  nn.Training         `yaml:"pretrain,flow"`     // of the base model
-	Pool      int                 `yaml:"pool"`              // base paths that take the place of iteration 1, shared by all methods that learn from endpoints
-	Samples   int                 `yaml:"samples"`           // of every method, for the metrics
-	Previews  int                 `yaml:"previews"`          // iterations between two pictures of what is learned; 0 for none
-	Batch     int                 `yaml:"batch"`             // rows in one network evaluation
-	States    bool                `yaml:"states"`            // keep what it takes to go on with more iterations; if not, they begin anew
-	Backend   string              `yaml:"backend,omitempty"` // set when the run begins
+	Denoising diffusion.Denoising `yaml:"denoising,flow"`      // of base model and h alike
+	Pretrain  nn.Training         `yaml:"pretrain,flow"`       // of the base model
+	Self      Self                `yaml:"self,flow,omitempty"` // the base model's own fit, which h is relative to
+	Pool      int                 `yaml:"pool"`                // base paths that take the place of iteration 1, shared by all methods that learn from endpoints
+	Samples   int                 `yaml:"samples"`             // of every method, for the metrics
+	Previews  int                 `yaml:"previews"`            // iterations between two pictures of what is learned; 0 for none
+	Batch     int                 `yaml:"batch"`               // rows in one network evaluation
+	States    bool                `yaml:"states"`              // keep what it takes to go on with more iterations; if not, they begin anew
+	Backend   string              `yaml:"backend,omitempty"`   // set when the run begins
 
 	entry    Entry
 	settings map[string]method.Method
@@ -97,6 +98,7 @@ func validate(p Problem) error {
 	check.Scheme("process", c.Process)
 	check.Times("denoising", c.Denoising.Times)
 	check.Optimizer("pretrain", c.Pretrain.Optimizer)
+	c.Self.check(check)
 	check.Some("methods", c.Methods)
 	check.That(c.Pool == 0 || p.Offers()&method.Unconditional != 0, "pool is %d, want 0: base paths know nothing of what these are conditioned on", c.Pool)
 	known := slices.Clone(c.Methods)
@@ -108,7 +110,10 @@ func validate(p Problem) error {
 		}
 		check.That(!twice && c.settings[v.Name] == nil, "variants has the name %q twice, or it is that of a method", v.Name)
 		for _, s := range v.Set {
-			check.That(strings.HasPrefix(s, "importance.") || strings.HasPrefix(s, "h."), "variant %q sets %s, want keys below importance or h", v.Name, s)
+			known := strings.HasPrefix(s, "importance.") || strings.HasPrefix(s, "h.") || s == withoutSelf
+			check.That(known, "variant %q sets %s, want keys below importance or h, or %s", v.Name, s, withoutSelf)
+			own := !c.Self.on() || slices.Contains(v.Set, withoutSelf) || !strings.HasPrefix(s, "h.") || slices.ContainsFunc(shapeless, func(key string) bool { return strings.HasPrefix(s, key) })
+			check.That(own, "variant %q sets %s, but the base model's own fit is of the h of the run: set %s with it", v.Name, s, withoutSelf)
 		}
 	}
 	for _, name := range c.Methods {
@@ -138,6 +143,12 @@ func validate(p Problem) error {
 	}
 	return nil
 }
+
+// withoutSelf is the setting of a variant whose h is relative to the base model. Only such a variant may have another NN1 than the run: all
+// keys below h but the shapeless decide about it.
+const withoutSelf = "self.paths=0"
+
+var shapeless = []string{"h.scale_width=", "h.start=", "h.gradient="}
 
 // known lists what methods may name.
 func (c *Common) known() []string {

@@ -14,6 +14,7 @@ import (
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/reward"
 )
 
 // Lab is one repetition of an experiment: an engine with the trained networks, and what was learned and measured so far.
@@ -45,8 +46,11 @@ func (l *Lab) target(ctx context.Context, task, name string) (Problem, *method.T
 	t.Keys = p.Keys(l.seed, task, name)
 	t.Process, t.Steps, t.Training = c.Process.VP, c.Process.Table(l.fitted), finetune.Training{Denoising: c.Denoising}
 	t.Samples, t.PoolSize, t.Pool = c.Samples, c.Pool, l.pool
-	t.Engine, t.Of = l.Engine.Fork(), p
+	t.Engine, t.Of, t.Self = l.Engine.Fork(), p, c.Self.on()
 	t.Seeds = func(path string) ([]float32, error) { return readSeeds(path, t.Shape) }
+	if m.About().Zero {
+		t.Reward = reward.Zero{}
+	}
 	t.Batch = min(c.Batch, max(1, int(m.Cost(t.Work()).Rows))) // a larger one would cost as much as if it were full
 	t.Fetch = func(_ context.Context, t *method.Target, name string) (diffusion.Control, method.Spent, error) {
 		h, err := l.load(t, task, name)
@@ -69,7 +73,7 @@ func (l *Lab) load(t *method.Target, task, name string) (diffusion.Control, erro
 		}
 		h = own.H
 	}
-	learned, err := h(t.Engine, l.Key)
+	learned, err := h(t.Engine, l.Key, t.Reward)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +117,7 @@ func (l *Lab) control(ctx context.Context, t *method.Target, task, name string, 
 		return l.load(t, task, name)
 	}
 	if m, ok := m.(method.Loader); ok {
-		return m.Load(ctx, t, l.book.scale(stage{l.seed, task, name}))
+		return m.Load(ctx, t, l.book.scales(stage{l.seed, task, name}))
 	}
 	return nil, nil
 }

@@ -32,9 +32,24 @@ type Network struct {
 	Settings any // all that its training depends on besides data, seed and backend
 	Net      func(s *model.Scope) nn.Network
 	Last     float64 // scale of the last layer at the start
+	// Draw, if set, makes samples to train on, of networks that have been trained before. Its randomness comes from the key.
+	Draw func(ctx context.Context, trained *engine.Engine, key noise.Key) ([]float32, error)
 	// Train returns a trainer of net, and the inputs of every step. Its randomness comes from the key.
-	Train func(e *engine.Engine, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error)
+	Train func(g Ground, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error)
+	// Paths are those that Draw simulates, and Calls all network evaluations; 0 means those of the prior's batches. They predict costs.
+	Paths int
+	Calls float64
 }
+
+// Ground is what the training of a network stands on.
+type Ground struct {
+	Engine  *engine.Engine // a fork of Trained, with the network's own parameters
+	Trained *engine.Engine // holds the averages of the networks that have been trained before
+	Samples []float32      // from Draw; nil where none were drawn, to measure speed only
+}
+
+// baseName is the name of the base model among the networks.
+const baseName = "base"
 
 // stage is the training's name among those of methods, which may be that of a network too.
 func (n Network) stage() string { return "train " + n.Name }
@@ -42,10 +57,10 @@ func (n Network) stage() string { return "train " + n.Name }
 // Prior returns the network of a base model as something to train, named base. Rows returns what fills in n samples of the data for every step.
 func (c *Common) Prior(net func(s *model.Scope) nn.Network, shape []int, rows func(key noise.Key, n int) func(dst []float32, step int), settings ...any) Network {
 	p := diffusion.Pretraining{Training: c.Pretrain, Denoising: c.Denoising}
-	return Network{Name: "base", Steps: p.Steps, Settings: append([]any{p, c.Process.VP}, settings...), Net: net,
-		Train: func(e *engine.Engine, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
+	return Network{Name: baseName, Steps: p.Steps, Settings: append([]any{p, c.Process.VP}, settings...), Net: net,
+		Train: func(g Ground, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
 			key = key.Sub("pretrain")
-			trainer, err := p.Trainer(e, c.Process.VP, diffusion.Network{Velocity: net})
+			trainer, err := p.Trainer(g.Engine, c.Process.VP, diffusion.Network{Velocity: net})
 			return trainer, p.Inputs(key, c.Process.VP, shape, rows(key, p.Batch)), err
 		}}
 }
@@ -70,7 +85,7 @@ func (r *run) obtain(ctx context.Context, e *engine.Engine, n Network, seed uint
 		}
 		if err == nil {
 			result["stored"] = Estimate{1, math.NaN()}
-		} else if f, err = r.train(ctx, n, seed); err != nil {
+		} else if f, err = r.train(ctx, e, n, seed); err != nil {
 			return err
 		} else if err := cmp.Or(noStore, store(stored, f)); err != nil { // it is a cache
 			r.warn("the network could not be stored for other runs: %v", err)
@@ -85,25 +100,30 @@ func (r *run) obtain(ctx context.Context, e *engine.Engine, n Network, seed uint
 	return nn.Load(file, e, path)
 }
 
-// train returns the checkpoint of a network's averages, after all its steps.
-func (r *run) train(ctx context.Context, n Network, seed uint64) (checkpoint.File, error) {
-	e, err := engine.Open(r.backend())
+// train returns the checkpoint of a network's averages, after all its steps. Trained holds those of the networks before it.
+func (r *run) train(ctx context.Context, trained *engine.Engine, n Network, seed uint64) (checkpoint.File, error) {
+	e, key, path, done := trained.Fork(), noise.New(seed), "/"+n.Name, 0
+	ground := Ground{Engine: e, Trained: trained}
+	resumed := r.folder.Resumed(seed, "", n.stage())
+	if resumed == nil {
+		r.observe(Event{Seed: seed, Stage: n.stage(), Total: n.Steps})
+	}
+	if n.Draw != nil { // again where a training is gone on with: it takes less than what would keep them
+		var err error
+		if ground.Samples, err = n.Draw(ctx, trained, key); err != nil {
+			return checkpoint.File{}, err
+		}
+	}
+	trainer, inputs, err := n.Train(ground, n.Net(e.Scope(path)).Init(key.Sub(n.Name), n.Last, 0), key)
 	if err != nil {
 		return checkpoint.File{}, err
 	}
-	key, path, done := noise.New(seed), "/"+n.Name, 0
-	trainer, inputs, err := n.Train(e, n.Net(e.Scope(path)).Init(key.Sub(n.Name), n.Last, 0), key)
-	if err != nil {
-		return checkpoint.File{}, err
-	}
-	if s := r.folder.Resumed(seed, "", n.stage()); s != nil {
+	if s := resumed; s != nil {
 		if err := nn.Restore(e, s.Tensors, nn.TrainingState(path)...); err != nil {
 			return checkpoint.File{}, err
 		}
 		trainer.Resume(s.Done)
 		done = s.Done
-	} else {
-		r.observe(Event{Seed: seed, Stage: n.stage(), Total: n.Steps})
 	}
 	keep := func() error {
 		tensors, err := nn.State(e, nn.TrainingState(path)...)

@@ -83,7 +83,7 @@ func (b *bell) Load() (data.Source, error) {
 func (b *bell) Target(context.Context, *experiment.Lab, string) (*method.Target, error) {
 	r := reward.Func(func(x []float32) float64 { return b.Slope * float64(x[0]) })
 	return &method.Target{Base: diffusion.Mixture{Density: b.prior}, Shape: []int{1}, Reward: r, Conditions: 1,
-		H: func(e *engine.Engine, key noise.Key) (htransform.Learned, error) {
+		H: func(e *engine.Engine, key noise.Key, r reward.Reward) (htransform.Learned, error) {
 			return b.H.New(e, key, htransform.Parts{Reward: r, NN1: func(s *model.Scope, inputs int) nn.Network {
 				n := b.H.MLP
 				n.Scope, n.In, n.Out, n.Timed = s, inputs, 1, true

@@ -76,7 +76,11 @@ func plan(ctx context.Context, p Problem, source data.Source, measure bool) (*Pl
 	l := &Lab{Engine: e, Key: noise.New(c.Seed), problem: p, seed: c.Seed, book: newBook(p), pool: &method.Pool{},
 		fitted: &diffusion.Analytic{LogSNR: []float64{0}, Left: []float64{1}}} // of which no cost depends
 	out := &Plan{Backend: e.Name}
-	for _, n := range p.Networks() {
+	networks := p.Networks()
+	if c.Self.on() && !slices.ContainsFunc(networks, func(n Network) bool { return n.Name == selfName }) {
+		return nil, fmt.Errorf("%w: self.paths is %d, want 0: %s makes no own fit of its base model", ErrConfig, c.Self.Paths, c.Experiment)
+	}
+	for _, n := range networks {
 		row, times := planRow{Name: n.stage()}, 1.0
 		if n.EachSeed {
 			times = float64(c.Seeds)
@@ -86,9 +90,9 @@ func plan(ctx context.Context, p Problem, source data.Source, measure bool) (*Pl
 		out.Disk += times * bytes
 		stored, err := storedNetwork((&run{problem: p, data: source}).address(n, c.Seed))
 		if err != nil || !exists(stored) {
-			row.Calls = times * float64(n.Steps*c.Pretrain.Batch)
+			row.Paths, row.Calls = times*float64(n.Paths), times*cmp.Or(n.Calls, float64(n.Steps*c.Pretrain.Batch))
 			if measure {
-				perStep, err := n.speed(c.Backend, l.Key)
+				perStep, err := n.speed(e, l.Key)
 				if err != nil {
 					return nil, err
 				}
@@ -116,7 +120,10 @@ func (p *Plan) methods(ctx context.Context, l *Lab, measure bool) error {
 			return err
 		}
 	}
-	h, err := t.H(t.Engine.Fork(), l.Key)
+	for i := range p.Rows { // what networks are trained on
+		p.Rows[i].Seconds += p.Rows[i].Paths * float64(c.Process.Steps) * perCall
+	}
+	h, err := t.H(t.Engine.Fork(), l.Key, t.Reward)
 	if err != nil {
 		return err
 	}
@@ -256,7 +263,7 @@ func (p Plan) Table() report.Table {
 // speed measures seconds per network call in sampling with a control, and per sample of a supervised gradient step.
 func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate float64, err error) {
 	e := t.Engine.Fork()
-	h, err := t.H(e, noise.New(0))
+	h, err := t.H(e, noise.New(0), t.Reward)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -277,7 +284,7 @@ func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate
 		if _, err = s.Run(ctx, noise.New(0), 0, rows, nil); err != nil {
 			return 0, 0, err
 		}
-		perCall = time.Since(start).Seconds() / float64(2*rows*len(s.Steps))
+		perCall = time.Since(start).Seconds() / ((2 + t.Work().Self) * float64(rows*len(s.Steps)))
 	}
 	dim := engine.Size(t.Shape)
 	buffer := &finetune.Buffer{Capacity: 1, Dim: dim}
@@ -292,13 +299,10 @@ func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate
 	return perCall, perUpdate, nil
 }
 
-// speed measures the seconds of a training step.
-func (n Network) speed(backend string, key noise.Key) (seconds float64, err error) {
-	e, err := engine.Open(backend)
-	if err != nil {
-		return 0, err
-	}
-	trainer, inputs, err := n.Train(e, n.Net(e.Scope("/"+n.Name)).Init(key, n.Last, 0), key)
+// speed measures the seconds of a training step. The engine has the networks before, trained or not.
+func (n Network) speed(trained *engine.Engine, key noise.Key) (seconds float64, err error) {
+	e := trained.Fork()
+	trainer, inputs, err := n.Train(Ground{Engine: e, Trained: trained}, n.Net(e.Scope("/"+n.Name)).Init(key, n.Last, 0), key)
 	if err != nil {
 		return 0, err
 	}

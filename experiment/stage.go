@@ -109,8 +109,8 @@ func measured(ctx context.Context, p Problem, l *Lab, task string, s *method.Sam
 	all := s.Training.Plus(s.Sampling)
 	known := map[string]float64{"paths": float64(all.Paths), "network_calls": float64(all.Calls), "seconds": all.Seconds,
 		trainingPaths: float64(s.Training.Paths), trainingCalls: float64(s.Training.Calls), trainingSeconds: s.Training.Seconds}
-	if s.Scale != 0 {
-		known["scale"] = s.Scale
+	for i, scale := range s.Scale {
+		known[scaleName(i, len(s.Scale))] = scale
 	}
 	out := Numbers(known)
 	if s.Certificate != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/noise"
 )
 
@@ -29,11 +30,7 @@ func (r *run) fit(ctx context.Context, l *Lab) error {
 		if err != nil {
 			return fail(err)
 		}
-		if t.Data == nil {
-			return fail(fmt.Errorf("it is estimated on samples of the data, and %s gives none: want posterior or beta", c.Experiment))
-		}
-		key := noise.New(l.priorSeed()).Sub("variance")
-		a, err := diffusion.NewAnalytic(ctx, l.Engine.Fork(), c.Process.VP, t.Base, t.Shape, c.Batch, key, t.Data(key, c.Batch))
+		a, err := c.analytic(ctx, l.Engine.Fork(), t.Base, t.Shape, noise.New(l.priorSeed()), t.Data)
 		if err != nil {
 			return fail(err)
 		}
@@ -44,6 +41,20 @@ func (r *run) fit(ctx context.Context, l *Lab) error {
 	}
 	l.fitted, err = loadVariance(file)
 	return err
+}
+
+// analytic estimates what the kernel's variance takes from a base model, on samples of the data that rows fills in; nil if it takes nothing. It depends
+// on the key of the prior only.
+func (c *Common) analytic(ctx context.Context, e *engine.Engine, base diffusion.Model, shape []int, key noise.Key,
+	rows func(key noise.Key, n int) func(dst []float32, step int)) (*diffusion.Analytic, error) {
+	if !c.Process.Fitted() {
+		return nil, nil
+	}
+	if rows == nil {
+		return nil, fmt.Errorf("it is estimated on samples of the data, and %s gives none: want posterior or beta", c.Experiment)
+	}
+	key = key.Sub("variance")
+	return diffusion.NewAnalytic(ctx, e, c.Process.VP, base, shape, c.Batch, key, rows(key, c.Batch))
 }
 
 // loadVariance reads what fit has left in a run folder.

@@ -63,7 +63,8 @@ var (
 	_ Objective = (*Online)(nil)
 )
 
-// Supervised is the loss (15) on batches drawn uniformly from the buffer, plus KL times the regulariser (17).
+// Supervised is the loss (15) on batches drawn uniformly from the buffer, plus KL times the regulariser (17). Of an h that is relative to
+// the base model's own fit, [htransform.Neutral], the loss fits what it is the difference of, and (17) is of h itself.
 type Supervised struct {
 	training Training
 	sampler  *diffusion.Sampler
@@ -75,14 +76,18 @@ func NewSupervised(s *diffusion.Sampler, h htransform.Learned, training Training
 	if s.Given != nil && s.Given.Of == nil {
 		return nil, errors.New("finetune: the sampler's condition does not say what a sample is conditioned on (Of), which learning from samples needs")
 	}
+	fit, self := htransform.Fitted(h)
 	trainer, err := nn.NewTrainer(s.Engine, h.Parameters(), training.Optimizer, func(in []*graph.Node) *graph.Node {
 		var given *graph.Node
 		if s.Given != nil { // (56): learn from the measurement of what was accepted, not from the one it was accepted for
 			given = s.Given.Of(in[0], in[3])
 		}
 		diffused := diffusion.Diffuse(s.Process, s.Base, in[0], in[1], in[2], given)
-		loss, epsH := diffused.Loss(h, training.Velocity)
+		loss, epsH := diffused.Loss(fit, training.Velocity)
 		if kl > 0 {
+			if self != nil {
+				epsH = graph.Sub(epsH, diffused.Noise(self))
+			}
 			loss = graph.Add(loss, graph.MulScalar(diffused.KL(epsH, training.Times), kl))
 		}
 		return loss

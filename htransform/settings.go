@@ -28,6 +28,7 @@ type Settings struct {
 type Parts struct {
 	NN1    func(s *model.Scope, inputs int) nn.Network // that takes so many inputs of the shape of a sample
 	Base   nn.Network                                  // of the base model, for Tuned
+	Self   nn.Network                                  // of the base model's own fit, of x and x̂₀, see [Neutral]; nil for none
 	Reward reward.Reward
 	Weight func(diffusion.State) *graph.Node   // see [RewardInformed]
 	Show   func(given *graph.Node) *graph.Node // see [RewardInformed]
@@ -43,18 +44,26 @@ func (s Settings) New(e *engine.Engine, key noise.Key, p Parts) (Learned, error)
 		inputs++
 	}
 	nn1 := p.NN1(e.Scope(Path+"/nn1"), inputs).Init(key, 0, 0)
-	if s.Tuned {
-		if err := nn.Copy(nn1, p.Base); err != nil {
+	start := p.Self
+	if start == nil && s.Tuned {
+		start = p.Base
+	}
+	if start != nil {
+		if err := nn.Copy(nn1, start); err != nil {
 			return nil, err
 		}
 	}
-	if !s.Gradient {
-		return RewardFree{NN1: nn1, Tuned: s.Tuned}, nil
+	var h Learned = RewardFree{NN1: nn1, Tuned: s.Tuned}
+	if s.Gradient {
+		r, ok := p.Reward.(reward.Differentiable)
+		if !ok {
+			return nil, fmt.Errorf("htransform: h takes the gradient of the reward, but %T has none", p.Reward)
+		}
+		h = RewardInformed{Reward: r, NN1: nn1, Tuned: s.Tuned, NN2: Scale(e.Scope(Path+"/nn2"), s.ScaleWidth, s.Start, key),
+			Weight: p.Weight, Show: p.Show}
 	}
-	r, ok := p.Reward.(reward.Differentiable)
-	if !ok {
-		return nil, fmt.Errorf("htransform: h takes the gradient of the reward, but %T has none", p.Reward)
+	if p.Self == nil {
+		return h, nil
 	}
-	return RewardInformed{Reward: r, NN1: nn1, Tuned: s.Tuned, NN2: Scale(e.Scope(Path+"/nn2"), s.ScaleWidth, s.Start, key),
-		Weight: p.Weight, Show: p.Show}, nil
+	return Neutral{Fit: h, Self: RewardFree{NN1: p.Self, Tuned: s.Tuned}}, nil
 }

@@ -23,7 +23,11 @@ var _ = combine("_amplified", func(of string) Method {
 func (a *Amplified) About() About { return a.about("_amplified", "%s, amplified", 0) }
 
 // Cost implements [Method].
-func (a *Amplified) Cost(w Work) Cost { return a.cost(w) }
+func (a *Amplified) Cost(w Work) Cost {
+	c := a.cost(w)
+	c.Self = w.Self
+	return c
+}
 
 // Fit implements [Method].
 func (a *Amplified) Fit(ctx context.Context, t *Target) (Fitted, error) {
@@ -35,7 +39,7 @@ func (a *Amplified) Fit(ctx context.Context, t *Target) (Fitted, error) {
 }
 
 // Load implements [Loader].
-func (a *Amplified) Load(ctx context.Context, t *Target, scale float64) (diffusion.Control, error) {
+func (a *Amplified) Load(ctx context.Context, t *Target, scale []float64) (diffusion.Control, error) {
 	h, err := t.Learned(ctx, a.of)
-	return steer.Amplified{Control: h, Scale: scale}, err
+	return steer.Amplified{Control: h, Scale: one(scale)}, err
 }

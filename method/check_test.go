@@ -69,6 +69,8 @@ func TestCheck(t *testing.T) {
 			whole("particles", &p.Particles, 0, -1)
 		}
 		switch m := m.(type) {
+		case *Neutral:
+			rates(func(r []float64) { m.Acceptance = r })
 		case *Importance:
 			rates(func(r []float64) { m.Acceptance = r })
 		case *RewardOnly:
@@ -104,6 +106,9 @@ func TestCheck(t *testing.T) {
 			whole("k", &m.K, 0, -1)
 		case *Rejection:
 			number("rate", &m.Rate, 0, -1, 1.5, nan)
+		case *Polished:
+			whole("paths", &m.Paths, 1, 0)
+			whole("rounds", &m.Rounds, 0, -1)
 		case *Fast:
 			whole("steps", &m.Steps, 0, -1)
 		}

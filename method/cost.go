@@ -7,6 +7,7 @@ type Work struct {
 	Steps      float64 // of a path
 	Pool       float64 // base paths in place of iteration 1
 	Dim        float64 // numbers in a sample
+	Self       float64 // networks in a learned h besides that which learns: 1 where h is relative to the base model's own fit, or 0
 	Defended   bool    // base paths are simulated with the control, to certify it: see [Target.Draw]
 }
 
@@ -27,19 +28,21 @@ type Cost struct {
 	Through float64 // backward passes through the base model, per network call
 	Updates float64 // gradient steps
 	Batch   float64 // samples in each, with base model and control
+	Self    float64 // further networks in a step of a path with a control
+	Further float64 // further networks on a sample in a gradient step
 	Own     float64 // paths that gradient steps simulate themselves
 	Rows    float64 // samples simulated at the same time
 	Kept    float64 // samples that are kept meanwhile, such as in a replay buffer
 }
 
 // Calls returns the network evaluations on one sample: a controlled step takes two, of base model and control, as does a sample in a
-// gradient step.
+// gradient step; or three, where the control is relative to the base model's own fit.
 func (c Cost) Calls(w Work) float64 {
 	steps := w.Steps
 	if c.Steps > 0 {
 		steps = c.Steps
 	}
-	return (c.Base+2*c.Paths)*steps + 2*c.Updates*c.Batch
+	return (c.Base+(2+c.Self)*c.Paths)*steps + (2+c.Further)*c.Updates*c.Batch
 }
 
 // Seconds returns the time at so many seconds for a network call in sampling, and for a sample in a gradient step. A backward pass takes
@@ -49,7 +52,7 @@ func (c Cost) Seconds(w Work, perCall, perUpdate float64) float64 {
 	if c.Steps > 0 {
 		steps = c.Steps
 	}
-	return ((c.Base-c.Shared)+2*(1+c.Through)*c.Paths)*steps*perCall + c.Updates*c.Batch*perUpdate
+	return ((c.Base-c.Shared)+(2+c.Self)*(1+c.Through)*c.Paths)*steps*perCall + c.Updates*c.Batch*perUpdate
 }
 
 // Memory returns the bytes of all samples in memory. A path that is simulated has its state, ε_θ, ε_h and as much again while it is

@@ -16,17 +16,22 @@ func TestEveryMethod(t *testing.T) {
 		prefill    int
 		samples    int
 		conditions []float64
+		self       bool
 	}{
-		{"plain", everyName(), 0, 0, 30, nil},
-		{"pool", representatives(), 70, 0, 30, nil},
-		{"prefill", representatives(), 0, 50, 30, nil},
-		{"conditions", representatives(), 0, 0, 13, []float64{1.2, -0.6, 2}},
+		{"plain", everyName(), 0, 0, 30, nil, false},
+		{"pool", representatives(), 70, 0, 30, nil, false},
+		{"prefill", representatives(), 0, 50, 30, nil, false},
+		{"conditions", representatives(), 0, 0, 13, []float64{1.2, -0.6, 2}, false},
+		{"self", representatives(), 70, 0, 30, nil, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			for _, name := range c.names {
 				t.Run(name, func(t *testing.T) {
 					target := newTarget(t, 1, c.samples, c.conditions...)
 					target.PoolSize, target.Batch = c.pool, 40
+					if c.self {
+						relative(target)
+					}
 					offer := ^Needs(0)
 					if c.conditions != nil {
 						offer &^= Unconditional
@@ -34,6 +39,9 @@ func TestEveryMethod(t *testing.T) {
 					m := small(New(name))
 					if s, ok := m.(interface{ Shared() *Supervised }); ok {
 						s.Shared().Prefill = c.prefill
+						if name == "raft" { // one for which gradient steps evaluate all networks
+							s.Shared().KL = 0.1
+						}
 					}
 					if m.About().Needs.Missing(offer) != "" {
 						return
@@ -63,7 +71,7 @@ func TestEveryMethod(t *testing.T) {
 // representatives are the methods that stand for themselves, with one of every ending.
 func representatives() []string {
 	names, _ := Names()
-	return append(names, "importance_amplified", "vargrad_rejection", "importance_smc", "cem_fast")
+	return append(names, "importance_amplified", "vargrad_rejection", "importance_smc", "cem_fast", "raft_polished")
 }
 
 // judge looks at what is said of samples.
@@ -85,6 +93,12 @@ func judge(t *testing.T, m Method, s *Samples, conditions, members int) {
 		t.Errorf("the certificate is of %d paths, want %d", c.Paths, conditions*members)
 	}
 	var scales []float64
+	if p, ok := m.(*Polished); ok {
+		if len(s.Scale) != 3 || p.Rounds < 1 {
+			t.Errorf("scales %v, want three", s.Scale)
+		}
+		return
+	}
 	switch m := m.(type) {
 	case *Guidance:
 		scales = m.Scales.Scales
@@ -93,20 +107,21 @@ func judge(t *testing.T, m Method, s *Samples, conditions, members int) {
 	case *Amplified:
 		scales = m.Scales.Scales
 	default:
-		scales = []float64{0}
+		if s.Scale != nil {
+			t.Errorf("scale %v, want none", s.Scale)
+		}
+		return
 	}
-	if !slices.Contains(scales, s.Scale) {
-		t.Errorf("scale %g, want one of %v", s.Scale, scales)
+	if len(s.Scale) != 1 || !slices.Contains(scales, s.Scale[0]) {
+		t.Errorf("scale %v, want one of %v", s.Scale, scales)
 	}
 }
 
 // Paths and calls of one method by hand: 24 steps, two networks where there is a control, 2 updates of 20.
 func TestCostByHand(t *testing.T) {
 	w := Work{Samples: 30, Conditions: 1, Steps: 24, Dim: 1}
-	pooled := w
-	pooled.Pool = 70
-	defended := w
-	defended.Defended = true
+	pooled, self, defended, regular := w, w, w, small(New("importance")).(*Importance)
+	pooled.Pool, self.Self, defended.Defended, regular.KL = 70, 1, true, 0.1
 	for _, c := range []struct {
 		m     Method
 		w     Work
@@ -119,6 +134,13 @@ func TestCostByHand(t *testing.T) {
 		{small(New("vargrad")), w, 2*40 + 30, 2*(2*40+30)*24 + 2*40*5*2},
 		{small(New("online")), w, 2*40 + 30 + 2*3*20, 2*(2*40+30)*24 + 2*3*20*4*2},
 		{small(New("guidance")), w, 2*30 + 30, 2 * (2*30 + 30) * 24},
+		{small(New("importance")), self, 2*40 + 30, 3*(2*40+30)*24 + 2*3*20*2},
+		{regular, self, 2*40 + 30, 3*(2*40+30)*24 + 2*3*20*3},
+		{regular, w, 2*40 + 30, 2*(2*40+30)*24 + 2*3*20*2},
+		{small(New("vargrad")), self, 2*40 + 30, 3*(2*40+30)*24 + 2*40*5*3},
+		{small(New("guidance")), self, 2*30 + 30, 2 * (2*30 + 30) * 24},
+		{&Polished{Paths: 20, Rounds: 2}, self, 3*20 + 30, 3 * (3*20 + 30) * 24},
+		{&Polished{Paths: 20, Rounds: 2}, w, 3*20 + 30, 2 * (3*20 + 30) * 24},
 		{&BestOfK{K: 3}, w, 90, 90 * 24},
 		{&Resampled{}, w, 30, 30 * 24},
 		{&Resampled{}, pooled, 70, 70 * 24},

@@ -36,8 +36,8 @@ func (d *DPS) Fit(ctx context.Context, t *Target) (Fitted, error) {
 }
 
 // Load implements [Loader].
-func (d *DPS) Load(_ context.Context, t *Target, scale float64) (diffusion.Control, error) {
-	return d.control(t, scale), nil
+func (d *DPS) Load(_ context.Context, t *Target, scale []float64) (diffusion.Control, error) {
+	return d.control(t, one(scale)), nil
 }
 
 func (*DPS) control(t *Target, scale float64) diffusion.Control {

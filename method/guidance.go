@@ -32,8 +32,8 @@ func (g *Guidance) Fit(ctx context.Context, t *Target) (Fitted, error) {
 }
 
 // Load implements [Loader].
-func (g *Guidance) Load(_ context.Context, t *Target, scale float64) (diffusion.Control, error) {
-	return g.control(t, scale), nil
+func (g *Guidance) Load(_ context.Context, t *Target, scale []float64) (diffusion.Control, error) {
+	return g.control(t, one(scale)), nil
 }
 
 func (*Guidance) control(t *Target, scale float64) diffusion.Control {

@@ -60,6 +60,31 @@ func TestLaws(t *testing.T) {
 	}
 }
 
+// With r = 0 nothing is to be learned: what is learned nevertheless samples the law of the base model, to four standard errors of 2000 samples,
+// and to what it has strayed. The KL is that to the base model's paths, whose log Z is 0: it is their energy, and small here, where the base
+// model is exact. Polished, the numbers of h are found again.
+func TestNeutral(t *testing.T) {
+	target := newTarget(t, 1, 2000)
+	s := draw(t, thorough(New("neutral")), target)
+	mean, sd := moments(s.X)
+	want := ends(0)
+	oracle.Near(t, "mean", mean, want.Mean, 0.1)
+	oracle.Near(t, "sd", sd, want.SD, 0.07)
+	oracle.Near(t, "log Ẑ", s.Certificate.LogZ, 0, 0.03)
+	if c := s.Certificate; c.KL != c.LSC || !(c.KL > 0) || !(c.KL < 0.1) || c.Reward != 0 || !c.KLReliable {
+		t.Errorf("%+v: want a KL that is L_SC, and small", *c)
+	} else {
+		oracle.Near(t, "KL, as the energy", c.KL, float64(c.KLBase), 0.01)
+	}
+	polished := fixed(newTarget(t, 1, 500), share(t, 0.5))
+	m := New("neutral_polished").(*Polished)
+	p := draw(t, m, polished)
+	if len(p.Scale) != 3 || !(p.Scale[1] < 0.3) || !(p.Certificate.KL < 0.05) {
+		t.Errorf("half of h*, polished for r = 0: scales %v, KL %g", p.Scale, p.Certificate.KL)
+	}
+	again(t, m, polished, p)
+}
+
 // Nearer and nearer to the tilted law: base model, an imperfect h, its accepted paths, fewer of them, SMC with it.
 func TestOrderOfLaws(t *testing.T) {
 	want := truth()

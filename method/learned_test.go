@@ -16,6 +16,8 @@ func thorough(m Method) Method {
 	switch m := m.(type) {
 	case *Importance:
 		m.Acceptance = []float64{0.3}
+	case *Neutral:
+		m.Acceptance = []float64{0.3}
 	case *RewardOnly:
 		m.Acceptance = []float64{0.15}
 	case *CEM:

@@ -25,9 +25,9 @@ type Method interface {
 	Sample(ctx context.Context, t *Target, h diffusion.Control) (*Samples, error)
 }
 
-// Loader is implemented by methods that make their control again, of the scale that Fit has found, from what other methods have learned.
+// Loader is implemented by methods that make their control again, of the scales that Fit has found, from what other methods have learned.
 type Loader interface {
-	Load(ctx context.Context, t *Target, scale float64) (diffusion.Control, error)
+	Load(ctx context.Context, t *Target, scale []float64) (diffusion.Control, error)
 }
 
 // About is what is said of a method.
@@ -36,6 +36,7 @@ type About struct {
 	Title string // for people
 	Needs Needs
 	Of    string // the learned method whose h it takes; "" for none
+	Zero  bool   // it samples the law of the base model, r = 0, whatever the reward of the target
 }
 
 // Needs are what a target must offer.
@@ -63,7 +64,7 @@ func (n Needs) Missing(offer Needs) string {
 // Fitted is what a method has learned or tuned.
 type Fitted struct {
 	Control diffusion.Control // nil for none
-	Scale   float64           // of guidance or amplification, as tuned; 0 for none
+	Scale   []float64         // of guidance or amplification, or of each stage, as tuned; nil for none
 }
 
 var (
@@ -139,17 +140,18 @@ func (a another) Fit(ctx context.Context, t *Target) (Fitted, error) {
 	return Fitted{Control: h}, err
 }
 
-func (a another) Load(ctx context.Context, t *Target, _ float64) (diffusion.Control, error) {
+func (a another) Load(ctx context.Context, t *Target, _ []float64) (diffusion.Control, error) {
 	return t.Learned(ctx, a.of)
 }
 
 // about describes a method that takes the h of another one.
 func (a another) about(ending, title string, needs Needs) About {
-	inner := a.of
+	inner, zero := a.of, false
 	if m := New(a.of); m != nil {
 		inner, _, _ = strings.Cut(m.About().Title, " (")
+		zero = m.About().Zero
 	}
-	return About{Name: a.of + ending, Title: fmt.Sprintf(title, inner), Needs: needs, Of: a.of}
+	return About{Name: a.of + ending, Title: fmt.Sprintf(title, inner), Needs: needs, Of: a.of, Zero: zero}
 }
 
 // Plain reports whether the samples of a method are those of a control on all paths, and so cheap to draw again: nothing is selected or
@@ -165,7 +167,7 @@ func (draws) Plain() {}
 // Apart reports whether a method's log Z is not that of the others on its target: it is of another chain, or another reward.
 func Apart(m Method) bool {
 	_, ok := m.(interface{ Apart() })
-	return ok
+	return ok || m.About().Zero
 }
 
 // Selects reports whether a method learns from endpoints that it selects.

@@ -12,9 +12,9 @@ type Samples struct {
 	Members int       // samples of each
 	// Certificate is what path weights say; nil where there are none. Samples that are selected or resampled have no KL.
 	Certificate *finetune.Certificate
-	Scale       float64 // of guidance or amplification, as tuned; 0 for none
-	Training    Spent   // by Fit
-	Sampling    Spent   // by Sample
+	Scale       []float64 // as [Fitted] says
+	Training    Spent     // by Fit
+	Sampling    Spent     // by Sample
 }
 
 // Spent is what something has cost: simulated paths, network evaluations on one sample, time.

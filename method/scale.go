@@ -52,5 +52,13 @@ func (s *Scales) tune(ctx context.Context, t *Target, h func(scale float64) diff
 		mean, _ := metric.MeanSE(rewards)
 		return mean, err
 	})
-	return Fitted{Control: h(scale), Scale: scale}, err
+	return Fitted{Control: h(scale), Scale: []float64{scale}}, err
+}
+
+// one returns the only scale of a method that has found one.
+func one(scale []float64) float64 {
+	if len(scale) == 0 { // of a run that does not say
+		return 0
+	}
+	return scale[0]
 }

@@ -33,8 +33,8 @@ func TestAmplified(t *testing.T) {
 	m := &Amplified{Scales: Scales{Scales: []float64{4, 1, 2, 0, 3}, Paths: 50}}
 	spent := target.Meter()
 	s := draw(t, m, target)
-	if s.Scale != 2 || !slices.Equal(sizes, []int{500, 500, 500, 500, 500}) {
-		t.Errorf("scale %g, after trials of %v paths", s.Scale, sizes)
+	if !slices.Equal(s.Scale, []float64{2}) || !slices.Equal(sizes, []int{500, 500, 500, 500, 500}) {
+		t.Errorf("scale %v, after trials of %v paths", s.Scale, sizes)
 	}
 	if got := spent(); got.Paths != 5*500+2000+223+7 || got.Calls != 2*24*(4500+223)+11 {
 		t.Errorf("%+v were spent", got)
@@ -76,8 +76,8 @@ func TestGuidanceTakesTheBest(t *testing.T) {
 			}
 			m := make(Scales{Scales: []float64{0.3, 0.1, 0.2}, Paths: 30})
 			s := draw(t, m, target)
-			if want := []float64{0.3, 0.1, 0.2}[best]; s.Scale != want || tried != 3 {
-				t.Errorf("%s: scale %g after %d trials, want %g after 3", name, s.Scale, tried, want)
+			if want := []float64{0.3, 0.1, 0.2}[best]; s.Scale[0] != want || tried != 3 {
+				t.Errorf("%s: scale %v after %d trials, want %g after 3", name, s.Scale, tried, want)
 			}
 			again(t, m.(Loader), target, s)
 			for _, other := range samples {
@@ -112,13 +112,13 @@ func TestScaleByReward(t *testing.T) {
 	if want != 0.4 {
 		t.Fatalf("mean rewards %v: the largest is that of an extreme", rewards)
 	}
-	if s := draw(t, &Guidance{Scales: Scales{Scales: scales, Paths: 60}}, target); s.Scale != want {
-		t.Errorf("scale %g, of mean rewards %v of %v", s.Scale, rewards, scales)
+	if s := draw(t, &Guidance{Scales: Scales{Scales: scales, Paths: 60}}, target); s.Scale[0] != want {
+		t.Errorf("scale %v, of mean rewards %v of %v", s.Scale, rewards, scales)
 	}
 	// For conditions, without a trial, the paths are those of the conditions that are learned from.
 	conditional := newTarget(t, 1, 20, 1.2, -0.6)
-	if s := draw(t, &Guidance{Scales: Scales{Scales: scales, Paths: 60}}, conditional); s.Scale != 0.4 {
-		t.Errorf("with conditions: scale %g", s.Scale)
+	if s := draw(t, &Guidance{Scales: Scales{Scales: scales, Paths: 60}}, conditional); s.Scale[0] != 0.4 {
+		t.Errorf("with conditions: scale %v", s.Scale)
 	}
 }
 
@@ -143,7 +143,7 @@ func TestTrialFails(t *testing.T) {
 		if _, err := New(name).Fit(t.Context(), target); !errors.Is(err, broken) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := New(name).(Loader).Load(t.Context(), target, 1); !errors.Is(err, broken) {
+		if _, err := New(name).(Loader).Load(t.Context(), target, []float64{1}); !errors.Is(err, broken) {
 			t.Errorf("%s, loaded: %v", name, err)
 		}
 	}

@@ -24,6 +24,9 @@ func (s *Supervised) Check(c *config.Check, key string) {
 // Cost implements [Method]. Where there is a pool, it takes the place of the first iteration.
 func (s *Supervised) Cost(w Work) Cost {
 	c := s.cost(w, float64(s.Iterations*s.Updates), float64(s.Batch))
+	if s.KL == 0 { // (15) has no use for what h is relative to
+		c.Further = 0
+	}
 	if w.Pool > 0 {
 		c.Base, c.Shared, c.Paths = c.Base+w.Pool, w.Pool, c.Paths-float64(s.Paths)
 		c.Rows = max(c.Rows, w.Pool)

@@ -27,8 +27,8 @@ type Target struct {
 	Reward reward.Reward
 	// Anneal multiplies the reward on the way, for methods that follow it there; nil means 1. See [reward.Anneal].
 	Anneal func(diffusion.State) *graph.Node
-	// H makes h⁰, with its parameters on an engine.
-	H func(e *engine.Engine, key noise.Key) (htransform.Learned, error)
+	// H makes h⁰ for a reward, with its parameters on an engine.
+	H func(e *engine.Engine, key noise.Key, r reward.Reward) (htransform.Learned, error)
 	// Conditions is the number of laws, 1 without conditions. Given returns the conditions from one on, each for so many
 	// consecutive paths; nil if there are none. Learn are those that are learned from, each for Group consecutive paths.
 	Conditions int
@@ -48,6 +48,7 @@ type Target struct {
 	Batch    int                          // rows in one network evaluation
 	Training finetune.Training            // the law of times and the weighting, for methods that do not say
 	PoolSize int                          // base paths in place of iteration 1; 0 for none
+	Self     bool                         // a learned h is relative to the base model's own fit, see [htransform.Neutral]
 	Engine   *engine.Engine               // of this method alone: what it counts is what the method has cost
 	Pool     *Pool
 	// Run runs Algorithm 1, and keeps what it takes to go on after an interruption.
@@ -87,8 +88,12 @@ type Trial struct {
 
 // Work says what the target asks for.
 func (t *Target) Work() Work {
-	return Work{Samples: float64(t.Conditions) * float64(t.Samples), Conditions: float64(t.Conditions), Steps: float64(len(t.Steps(0))),
+	w := Work{Samples: float64(t.Conditions) * float64(t.Samples), Conditions: float64(t.Conditions), Steps: float64(len(t.Steps(0))),
 		Pool: float64(t.PoolSize), Dim: float64(engine.Size(t.Shape)), Defended: t.Given == nil}
+	if t.Self {
+		w.Self = 1
+	}
+	return w
 }
 
 // Sampler simulates P^h, conditioned as given, with n steps; with as many as configured for 0.
@@ -139,6 +144,9 @@ func (t *Target) Draw(ctx context.Context, h diffusion.Control, n int) (*Samples
 		}
 	}
 	c, _ := finetune.Certify(own, base, t.Evidence)
+	if _, zero := t.Reward.(reward.Zero); zero {
+		c.KL, c.KLSE, c.KLReliable = c.LSC, c.LSCSE, true // log Z = 0 is known
+	}
 	return &Samples{X: own.X, Count: t.Conditions, Members: t.Samples, Certificate: &c}, nil
 }
 

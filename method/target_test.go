@@ -88,7 +88,8 @@ func newTarget(t *testing.T, seed uint64, samples int, conditions ...float64) *T
 		out.Learn = measurements(out.Group)
 		parts.Show = func(y *graph.Node) *graph.Node { return y }
 	}
-	out.H = func(e *engine.Engine, key noise.Key) (htransform.Learned, error) {
+	out.H = func(e *engine.Engine, key noise.Key, r reward.Reward) (htransform.Learned, error) {
+		parts.Reward = r
 		return htransform.Settings{ScaleWidth: 8, Start: 0.2, Gradient: true}.New(e, key, parts)
 	}
 	out.Run = func(ctx context.Context, f *finetune.FineTuning, _ htransform.Learned) error { return f.Run(ctx) }
@@ -132,8 +133,20 @@ func small(m Method) Method {
 		m.Scales = Scales{Scales: []float64{0.1, 0.2, 0.4}, Paths: 30}
 	case *Amplified:
 		m.Scales = Scales{Scales: []float64{1, 1.5}, Paths: 30}
+	case *Polished:
+		m.Paths, m.Rounds = 40, 2
 	}
 	return m
+}
+
+// relative makes the h of a target relative to an own fit of the base model, which here is of no samples and without parameters.
+func relative(target *Target) {
+	create := target.H
+	target.Self = true
+	target.H = func(e *engine.Engine, key noise.Key, r reward.Reward) (htransform.Learned, error) {
+		h, err := create(e, key, r)
+		return htransform.Neutral{Fit: h, Self: nothing{}}, err
+	}
 }
 
 // everyName lists all methods by name: those that stand for themselves, and every learned one with every ending.
@@ -172,6 +185,9 @@ func truth() oracle.Gaussian { return oracle.Reward.Tilt(ends(0)) }
 // draw fits a method and samples it.
 func draw(t *testing.T, m Method, target *Target) *Samples {
 	t.Helper()
+	if m.About().Zero {
+		target.Reward = reward.Zero{}
+	}
 	fitted, err := m.Fit(t.Context(), target)
 	if err != nil {
 		t.Fatal(err)
@@ -221,3 +237,8 @@ func fixed(target *Target, h diffusion.Control) *Target {
 	}
 	return target
 }
+
+// nothing is a control that is evaluated, other than [diffusion.Uncontrolled], and says nothing.
+type nothing struct{}
+
+func (nothing) Noise(s diffusion.State) *graph.Node { return graph.ZerosLike(s.X) }

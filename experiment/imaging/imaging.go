@@ -80,9 +80,9 @@ func Classification(name string, images data.Images, shape []int, s nn.Training,
 	dim := engine.Size(shape)
 	return experiment.Network{Name: name, Steps: s.Steps, Settings: settings, Last: 1,
 		Net: func(scope *model.Scope) nn.Network { return net(scope) },
-		Train: func(e *engine.Engine, _ nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
+		Train: func(g experiment.Ground, _ nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
 			key = key.Sub(name)
-			trainer, err := nn.NewClassifierTrainer(e, net(e.Scope("/"+name)), s)
+			trainer, err := nn.NewClassifierTrainer(g.Engine, net(g.Engine.Scope("/"+name)), s)
 			labels, rows := make([]int32, s.Batch), make([]float32, s.Batch*dim)
 			next := data.StepBatches(key.Sub("batches"), images.N, s.Batch)
 			return trainer, func(step int) []any {

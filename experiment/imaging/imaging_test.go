@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/internal/config"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/metric"
@@ -105,7 +106,7 @@ func TestClassifier(t *testing.T) {
 		t.Errorf("%+v", network)
 	}
 	net := network.Net(e.Scope("/halves")).Init(noise.New(2), network.Last, 0)
-	trainer, inputs, err := network.Train(e, net, noise.New(2))
+	trainer, inputs, err := network.Train(experiment.Ground{Engine: e}, net, noise.New(2))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
@@ -41,7 +42,7 @@ func TestJudgeSeesImagesMoved(t *testing.T) {
 	e := oracle.Open(t)
 	network := j.Network("judge", im)
 	net := network.Net(e.Scope("/judge")).Init(noise.New(1), network.Last, 0)
-	_, inputs, err := network.Train(e, net, noise.New(1))
+	_, inputs, err := network.Train(experiment.Ground{Engine: e}, net, noise.New(1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,7 @@ type Problem struct {
 	images     data.MNIST
 	rewards    map[string]*reward.Graphed // by task
 	base       nn.UNet
+	trained    *engine.Engine // with the networks
 	classifier nn.CNN
 	judge      nn.Perceptron
 	features   *imaging.Features
@@ -116,8 +117,10 @@ func (p *Problem) Networks() []experiment.Network {
 	train := p.images.Train
 	copied := func(row []float32, i int, _ noise.Key, _, _ int) { copy(row, train.At(i)) }
 	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, 1, 1) }, shape, p.rows, p.Network)
-	return []experiment.Network{p.Classifier.Network("classifier", train, shape, 10, copied, p.Classifier),
-		p.Judge.Network("judge", train), prior}
+	return p.WithSelf([]experiment.Network{p.Classifier.Network("classifier", train, shape, 10, copied, p.Classifier), p.Judge.Network("judge", train), prior},
+		experiment.OwnFit{Shape: shape, Data: p.rows, Tuned: p.H.Tuned, NN1: p.nn1, Settings: []any{p.H.Size(p.Network)}, Base: func(trained *engine.Engine) diffusion.Model {
+			return diffusion.Network{Velocity: p.prior(trained)}
+		}})
 }
 
 // rows returns what fills in n training images for every step.
@@ -130,11 +133,21 @@ func (p *Problem) rows(key noise.Key, n int) func(rows []float32, step int) {
 	}
 }
 
+// prior is the network of the base model, trained on an engine.
+func (p *Problem) prior(trained *engine.Engine) nn.UNet {
+	return imaging.Net(p.Network, trained.Scope(nn.Averaged("/base")), 1, 1)
+}
+
+// nn1 is NN1 of so many inputs in a scope.
+func (p *Problem) nn1(s *model.Scope, inputs int) nn.Network {
+	return imaging.Net(p.H.Size(p.Network), s, inputs, 1)
+}
+
 // Prepare implements [experiment.Problem].
 func (p *Problem) Prepare(_ context.Context, l *experiment.Lab) error {
 	p.classifier = p.Classifier.In(l.Engine.Scope(nn.Averaged("/classifier")), 1, 10)
 	p.judge = p.Judge.In(l.Engine.Scope(nn.Averaged("/judge")))
-	p.base = imaging.Net(p.Network, l.Engine.Scope(nn.Averaged("/base")), 1, 1)
+	p.base, p.trained = p.prior(l.Engine), l.Engine
 	p.rewards = map[string]*reward.Graphed{}
 	var err error
 	for _, task := range p.Classes {
@@ -157,10 +170,8 @@ func (p *Problem) Keys(seed uint64, task, _ string) method.Keys {
 func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*method.Target, error) {
 	base, r := p.base, p.rewards[task]
 	return &method.Target{Base: diffusion.Network{Velocity: base}, Shape: shape, Data: p.rows, Reward: r, Conditions: 1,
-		H: func(e *engine.Engine, key noise.Key) (htransform.Learned, error) {
-			return p.H.New(e, key, htransform.Parts{Base: base, Reward: r, NN1: func(s *model.Scope, inputs int) nn.Network {
-				return imaging.Net(p.H.Size(p.Network), s, inputs, 1)
-			}})
+		H: func(e *engine.Engine, key noise.Key, r reward.Reward) (htransform.Learned, error) {
+			return p.H.New(e, key, htransform.Parts{Base: base, Self: p.Own(p.trained, p.nn1), Reward: r, NN1: p.nn1})
 		},
 		Trial: func(ctx context.Context, paths int) (method.Trial, error) { return p.trial(ctx, task, paths) }}, nil
 }

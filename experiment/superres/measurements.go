@@ -58,13 +58,17 @@ func (p *Problem) Prepare(ctx context.Context, l *experiment.Lab) error {
 	return err
 }
 
+// model is the base model, with trained networks on an engine.
+func (p *Problem) model(trained *engine.Engine) diffusion.Model {
+	if p.gaussian() {
+		return diffusion.Mixture{Density: p.Gaussian.law()}
+	}
+	return diffusion.Network{Velocity: imaging.Net(p.Network, trained.Scope(nn.Averaged("/base")), p.channels(), p.channels())}
+}
+
 // likelihood makes the base model and the reward, once the networks are there.
 func (p *Problem) likelihood(ctx context.Context, e *engine.Engine) error {
-	if p.gaussian() {
-		p.base = diffusion.Mixture{Density: p.Gaussian.law()}
-	} else {
-		p.base = diffusion.Network{Velocity: imaging.Net(p.Network, e.Scope(nn.Averaged("/base")), p.channels(), p.channels())}
-	}
+	p.base, p.trained = p.model(e), e
 	a, err := reward.NewOperator(p.Operator, p.image())
 	if err != nil {
 		return err

@@ -50,6 +50,7 @@ type Problem struct {
 
 	train, test data.Images
 	base        diffusion.Model
+	trained     *engine.Engine // with the networks
 	reward      *reward.Inverse
 	spread      float64   // ‖A‖²: AAᵀ ≈ spread·I, or less
 	clean       []float32 // Ax of training images, without noise: what fine-tuning measures
@@ -153,11 +154,12 @@ func (p *Problem) read() (err error) {
 
 // Networks implements [experiment.Problem]: the classifier whose features are used, and the prior.
 func (p *Problem) Networks() []experiment.Network {
+	own := experiment.OwnFit{Shape: p.image(), Base: p.model, Data: p.rows, NN1: p.nn1, Tuned: p.H.Tuned, Settings: []any{p.H.Size(p.Network), p.Gaussian}}
 	if p.gaussian() {
-		return nil
+		return p.WithSelf(nil, own)
 	}
 	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, p.channels(), p.channels()) }, p.image(), p.rows, p.Network, p.Flip)
-	return []experiment.Network{p.Classifier.Network("classifier", p.train, p.image(), p.kinds(), p.picture, []any{p.Classifier, p.Flip}), prior}
+	return p.WithSelf([]experiment.Network{p.Classifier.Network("classifier", p.train, p.image(), p.kinds(), p.picture, []any{p.Classifier, p.Flip}), prior}, own)
 }
 
 // rows returns what fills in n training images for every step.
@@ -212,13 +214,15 @@ func (p *Problem) Target(_ context.Context, l *experiment.Lab, _ string) (*metho
 		}}, nil
 }
 
-// newH creates h (56).
-func (p *Problem) newH(e *engine.Engine, key noise.Key) (htransform.Learned, error) {
-	parts := htransform.Parts{Reward: p.reward, Weight: htransform.Likelihood(p.Sigma, p.spread),
-		Show: func(y *graph.Node) *graph.Node { return reward.Backproject(p.reward.Operator, y) },
-		NN1: func(s *model.Scope, inputs int) nn.Network {
-			return imaging.Net(p.H.Size(p.Network), s, inputs*p.channels(), p.channels())
-		}}
+// nn1 is NN1 of so many inputs in a scope.
+func (p *Problem) nn1(s *model.Scope, inputs int) nn.Network {
+	return imaging.Net(p.H.Size(p.Network), s, inputs*p.channels(), p.channels())
+}
+
+// newH creates h (56). Its reward is the likelihood, or none.
+func (p *Problem) newH(e *engine.Engine, key noise.Key, r reward.Reward) (htransform.Learned, error) {
+	parts := htransform.Parts{Reward: r, Self: p.Own(p.trained, p.nn1), NN1: p.nn1, Weight: htransform.Likelihood(p.Sigma, p.spread),
+		Show: func(y *graph.Node) *graph.Node { return reward.Backproject(p.reward.Operator, y) }}
 	if base, ok := p.base.(diffusion.Network); ok {
 		parts.Base = base.Velocity
 	}

@@ -74,12 +74,13 @@ func (p *Problem) Load() (data.Source, error) {
 
 // Networks implements [experiment.Problem]: the base model, unless its score is exact.
 func (p *Problem) Networks() []experiment.Network {
+	own := experiment.OwnFit{Shape: []int{p.law.dim()}, Base: p.model, Data: p.rows, NN1: p.nn1, EachSeed: true, Settings: []any{p.H.MLP, p.Base, p.Prior}}
 	if p.Base == "exact" {
-		return nil
+		return p.WithSelf(nil, own)
 	}
 	base := p.Common.Prior(func(s *model.Scope) nn.Network { return p.net(s) }, []int{p.law.dim()}, p.rows, p.Network, p.Prior)
 	base.EachSeed = true
-	return []experiment.Network{base}
+	return p.WithSelf([]experiment.Network{base}, own)
 }
 
 // rows returns what fills in n samples of the prior for every step.
@@ -91,6 +92,21 @@ func (p *Problem) rows(key noise.Key, n int) func(rows []float32, step int) {
 func (p *Problem) net(s *model.Scope) nn.MLP {
 	n := p.Network
 	n.Scope, n.In, n.Out, n.Timed = s, p.law.dim(), p.law.dim(), true
+	return n
+}
+
+// model is the base model, with trained networks on an engine.
+func (p *Problem) model(trained *engine.Engine) diffusion.Model {
+	if p.Base == "exact" {
+		return diffusion.Mixture{Density: p.law.prior}
+	}
+	return diffusion.Network{Velocity: p.net(trained.Scope(nn.Averaged("/base")))}
+}
+
+// nn1 is NN1 of so many inputs in a scope.
+func (p *Problem) nn1(s *model.Scope, inputs int) nn.Network {
+	n, d := p.H.MLP, p.law.dim()
+	n.Scope, n.In, n.Out, n.Timed = s, inputs*d, d, true
 	return n
 }
 
@@ -109,19 +125,10 @@ func (p *Problem) Keys(seed uint64, _, name string) method.Keys {
 
 // Target implements [experiment.Problem].
 func (p *Problem) Target(_ context.Context, l *experiment.Lab, _ string) (*method.Target, error) {
-	d := p.law.dim()
-	t := &method.Target{Base: diffusion.Mixture{Density: p.law.prior}, Shape: []int{d}, Data: p.rows, Reward: p.law.reward, Conditions: 1}
-	if p.Base == "learned" {
-		t.Base = diffusion.Network{Velocity: p.net(l.Engine.Scope(nn.Averaged("/base")))}
-	}
-	t.H = func(e *engine.Engine, key noise.Key) (htransform.Learned, error) {
-		return p.H.New(e, key, htransform.Parts{Reward: p.law.reward, NN1: func(s *model.Scope, inputs int) nn.Network {
-			n := p.H.MLP
-			n.Scope, n.In, n.Out, n.Timed = s, inputs*d, d, true
-			return n
-		}})
-	}
-	return t, nil
+	return &method.Target{Base: p.model(l.Engine), Shape: []int{p.law.dim()}, Data: p.rows, Reward: p.law.reward, Conditions: 1,
+		H: func(e *engine.Engine, key noise.Key, r reward.Reward) (htransform.Learned, error) {
+			return p.H.New(e, key, htransform.Parts{Reward: r, NN1: p.nn1, Self: p.Own(l.Engine, p.nn1)})
+		}}, nil
 }
 
 // law is the closed form of a toy: what every method is compared with.
