@@ -232,11 +232,11 @@ def restore(method, prior, y, members, calls, batch, settings):
     """Samples [n, members, height, width, channels] for measurements y [n, …], with calls of the network each; what they cost."""
     n = len(y)
     prior.base.calls = prior.backward = 0
-    start = time.perf_counter()
+    start = time.process_time()
     rows = channels_first(y).repeat_interleave(members, 0)
     size = members if getattr(method, "alone", False) else max(members, batch)
     x = torch.cat([method(part, calls, **settings).detach() for part in rows.split(size)])
-    cost = {"network_calls": prior.base.calls / n, "backward": prior.backward / n, "seconds": (time.perf_counter() - start) / n}
+    cost = {"network_calls": prior.base.calls / n, "backward": prior.backward / n, "seconds": (time.process_time() - start) / n}
     return channels_last(x).reshape(n, members, *channels_last(x).shape[1:]).numpy(), cost
 
 

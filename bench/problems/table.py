@@ -45,6 +45,7 @@ def write(out, title, columns, rows, notes, more):
     about = {"date": time.strftime("%Y-%m-%d"), "machine": platform.machine(), "python": platform.python_version(), **libraries}
     lines = [f"# {title}", "", "| | " + " | ".join(c[1] for c in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += ["| " + " | ".join([r["name"], *(cell(r.get(key), fmt) for key, _, fmt in columns)]) + " |" for r in rows]
+    notes = [*notes, "Seconds are those of doob's clock, and the processor's, on one thread, for the libraries."]
     lines += ["", *notes, "", ", ".join(f"{k} {v}" for k, v in about.items()) + "."]
     text = "\n".join(lines) + "\n"
     (out / "results.md").write_text(text)

@@ -117,7 +117,7 @@ def fine_tune(problem, base, loss, calls, o, generator_seed):
     # A path of the samples costs what one of training does: the posterior to simulate it, the prior to weigh it.
     samples, path = settings["samples"], 2 * len(steps)
     iterations = int((calls - samples * path) // (o["batch"] * path))
-    start = time.perf_counter()
+    start = time.process_time()
     for it in range(iterations):
         for group in groups[: 1 if o["decay"] else 0]:
             optimizer.param_groups[0]["lr"] = o["lr"] * 0.5 * (1 + math.cos(math.pi * it / iterations))
@@ -141,7 +141,7 @@ def fine_tune(problem, base, loss, calls, o, generator_seed):
             "reward": float(env.target.log_reward(x).double().mean()),
             "network_calls": prior_net.calls + net.calls,
             "paths": iterations * o["batch"] + samples,
-            "seconds": time.perf_counter() - start,
+            "seconds": time.process_time() - start,
             "iterations": iterations,
         }
     if logz:
