@@ -130,7 +130,7 @@ class InDeepinv:
 class DPS(InDeepinv):
     title = "deepinv, DPS"
     # The weight is in units of its own; the library's default of 1 is for a thousand steps.
-    grid = {"weight": [3, 10, 30, 100, 300]}
+    grid = {"weight": [30, 100, 300, 1000]}
 
     def sample(self, y, calls, weight):
         solver = DDPMSolver(timesteps=times(calls))  # instead of uniform times, for which so few steps do not suffice
@@ -153,7 +153,7 @@ class DDRM(InDeepinv):
 
 class DiffPIR(InDeepinv):
     title = "deepinv, DiffPIR"
-    grid = {"lambda_": [1.0, 7.0, 20.0], "zeta": [0.1, 0.5, 1.0]}
+    grid = {"lambda_": [0.3, 1.0, 3.0, 7.0], "zeta": [0.1, 0.5, 1.0]}
 
     def sample(self, y, calls, lambda_, zeta):
         sigma = float(self.physics.noise_model.sigma)
