@@ -130,7 +130,7 @@ class InDeepinv:
 class DPS(InDeepinv):
     title = "deepinv, DPS"
     # The weight is in units of its own; the library's default of 1 is for a thousand steps.
-    grid = {"weight": [30, 100, 300, 1000]}
+    grid = {"weight": [30, 100, 300, 1000, 3000]}
 
     def sample(self, y, calls, weight):
         solver = DDPMSolver(timesteps=times(calls))  # instead of uniform times, for which so few steps do not suffice
