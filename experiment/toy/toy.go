@@ -60,6 +60,9 @@ func (p *Problem) Check(c *config.Check) {
 		c.Training("pretrain", p.Pretrain)
 	}
 	l, err := p.exact()
+	if p.law == nil { // a run that is reopened needs it too, without its data
+		p.law = l
+	}
 	c.That(err == nil, "%v", err)
 	c.That(err != nil || p.Previews == 0 || l.dim() <= 2, "previews is %d, want 0: pictures are for 1 and 2 dimensions", p.Previews)
 }

@@ -161,3 +161,15 @@ func TestSeedsFindWhatNoPathReaches(t *testing.T) {
 		t.Errorf("mode TV %g without seeds, %g with them", blind["mode_tv"].Value, seeded["mode_tv"].Value)
 	}
 }
+
+// A run that is only reopened, as to restore pictures, has its networks.
+func TestReopen(t *testing.T) {
+	folder, _ := run(t, tiny(t, "methods=[base]"))
+	l, err := experiment.Reopen(t.Context(), folder, engine.Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Again(t.Context(), "", "base", 3); err != nil {
+		t.Error(err)
+	}
+}
