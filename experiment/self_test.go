@@ -20,7 +20,7 @@ const own = "self={paths: 24, steps: 20, batch: 8, learning_rate: 0.01, ema: 0.5
 var relative = map[string][]string{
 	"toy":      append([]string{"methods=[base, importance, neutral, vargrad, importance_polished]", "neutral={iterations: 2, paths: 50, updates: 3, batch: 10}", "importance.kl=0.01", "samples=60", "seeds=2"}, plain...),
 	"exact":    append([]string{"base=exact", "methods=[importance, online]", "samples=60"}, plain...),
-	"mnist":    append([]string{"tasks=[even]", "methods=[base, importance, neutral, importance_polished]", "h.tuned=true", "neutral={paths: 8, updates: 1, batch: 4, iterations: 2}", "importance_polished.paths=6"}, small...),
+	"mnist":    append([]string{"tasks=[even]", "methods=[base, importance, neutral, importance_polished]", "h.tuned=true", "neutral={paths: 8, updates: 1, batch: 4, iterations: 2, acceptance: [0.6]}", "importance_polished.paths=6"}, small...),
 	"superres": {"methods=[importance, vargrad, importance_polished, importance_single]", "importance_polished.paths=8", "drawn=50", "measurements=2", "held=1", "samples=2", "process.steps=3"},
 	"gaussian": {"data=gaussian", "gaussian={side: 4, length: 1, sd: 0.5}", "h={tuned: false, patch: 1}", "methods=[importance]", "measurements=2", "held=1", "samples=2", "process.steps=3"},
 }

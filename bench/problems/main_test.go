@@ -46,7 +46,7 @@ func run(t *testing.T, name, file string, sets ...string) (folder string, settin
 
 // report is that of a run.
 func report(t *testing.T, folder string) (r struct {
-	Exact, Floor map[string]float64
+	Exact, Floor map[string]any // numbers, and their spread
 	Methods      map[string]map[string]any
 }) {
 	t.Helper()
