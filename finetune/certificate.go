@@ -16,7 +16,7 @@ type Certificate struct {
 	Paths     int    `json:"paths"`
 	NonFinite int    `json:"non_finite"`   // paths with weight zero
 	Reward    Number `json:"reward"`       // mean r over P^h
-	ESS       Number `json:"ess_fraction"` // (Σw)²/Σw² as a share of the paths, Z²/E w²
+	ESS       Number `json:"ess_fraction"` // (Σw)²/Σw² as a share of the paths, see [Certify]
 	LogZ      Number `json:"log_z"`
 	LogZSE    Number `json:"log_z_se"`
 	LSC       Number `json:"l_sc"` // stochastic-control loss (10)
@@ -42,7 +42,8 @@ type Certificate struct {
 //
 //	w = exp(r) / ((1−a)·dP^h/dP + a) ≤ exp(r)/a
 //
-// They are bounded if r is, whatever h does, and see mass of the base law that h misses. Where paths have weight zero, L_SC and KL are those of
+// They are bounded if r is, whatever h does, and see mass of the base law that h misses. So their ESS, over the n paths of P^h, counts where it is
+// less than that of these alone, which of an h that has collapsed is 1. Where paths have weight zero, L_SC and KL are those of
 // P^h given survival, with β = 1.
 //
 // Paths of several conditions have no common log Z: what is reported are then means over the groups that have paths of positive weight, and
@@ -101,7 +102,7 @@ func (w Weighted) certify(base *Weighted, pool Pool, beta float64) (Certificate,
 	part := pool.part * float64(w.N) / float64(z.paths)
 	ess := metric.ESS(w.LogW) / float64(w.N)
 	if base != nil {
-		ess = effective(z.value, strata, w, *base)
+		ess = min(ess, metric.ESS(slices.Concat(strata...))/float64(w.N))
 	}
 	var cost, moved, reward, energy []float64
 	for i, lw := range w.LogW {
@@ -164,18 +165,6 @@ func mixture(own, base Weighted) [][]float64 {
 		return out
 	}
 	return [][]float64{of(own), of(base)}
-}
-
-// effective returns the effective share of paths of P^h, Z²/E w² over P^h, as the mixture sees it: with the paths that h hardly ever takes, whose
-// weights make an h that misses mass look worse than its own paths do.
-func effective(logZ float64, mixed [][]float64, own, base Weighted) float64 {
-	var squares []float64 // log w·w_mixed, whose mean over the mixture is E w²
-	for i, of := range []Weighted{own, base} {
-		for j, lw := range of.LogW {
-			squares = append(squares, lw+mixed[i][j])
-		}
-	}
-	return min(1, math.Exp(2*logZ-metric.LogMeanExp(squares)))
 }
 
 // part returns the paths of an interval.

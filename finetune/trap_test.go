@@ -186,7 +186,7 @@ func TestTraps(t *testing.T) {
 	}
 	// Its own paths alone would say nothing of a collapse; those of the base model do.
 	alone, beside := collapsed.paths(2000, false, 2).Certificate(), collapsed.defended(2000, 2, Pool{})
-	if alone.ESS < 0.99 || alone.KL > 0.01 || beside.ESS > 0.01 {
+	if alone.ESS < 0.99 || alone.KL > 0.01 || beside.ESS > 0.3 {
 		t.Errorf("collapsed to one mode: ESS %g, KL %g alone; with base paths ESS %g, KL %g", alone.ESS, alone.KL, beside.ESS, beside.KL)
 	}
 	// What no certificate can see from inside: it says "in what the paths reach", and is wrong by more than two nats.

@@ -69,6 +69,9 @@ func (*Problem) Notes(rep *experiment.Report) []string {
 	if slices.Contains(rep.Order, "resampled") {
 		notes = append(notes, "Base model, resampled: what the simulated chain itself reaches. Its log Ẑ is that of the chain; the exact one is of the process.")
 	}
+	if slices.Contains(rep.Order, "neutral") {
+		notes = append(notes, "Neutral: importance fine-tuning with r = 0. Its KL, to the base model, is what fine-tuning costs where there is nothing to learn.")
+	}
 	if slices.Contains(rep.Order, "guidance") {
 		scale := fmt.Sprintf("scale %.3g", rep.Methods["guidance"]["scale"].Value)
 		if rep.Seeds > 1 {
