@@ -145,7 +145,8 @@ func (t *Target) Draw(ctx context.Context, h diffusion.Control, n int) (*Samples
 	}
 	c, _ := finetune.Certify(own, base, t.Evidence)
 	if _, zero := t.Reward.(reward.Zero); zero {
-		c.KL, c.KLSE, c.KLReliable = c.LSC, c.LSCSE, true // log Z = 0 is known
+		c.LogZ, c.LogZSE, c.KL, c.KLSE = 0, 0, c.LSC, c.LSCSE // log Z is known
+		c.Verdict = finetune.Verdict{Reliable: true, KLReliable: true, Reason: "log Z is 0"}
 	}
 	return &Samples{X: own.X, Count: t.Conditions, Members: t.Samples, Certificate: &c}, nil
 }
