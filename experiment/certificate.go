@@ -67,8 +67,8 @@ func certified(c finetune.Certificate) Result {
 }
 
 // settle judges the certificates of all methods by each other: what is estimated is one log Z, of a task, and of a prior, so that of every seed that
-// has its own. Since every log Ẑ is low rather than high, the highest bound that one of them gives is one for all, and the most exact of those
-// that can be trusted is the log Z that all KL take. Methods that are [method.Apart] stand for themselves.
+// has its own. Since every log Ẑ is low rather than high, the highest bound that one of them gives is one for all; and those that can be trusted
+// make together the log Z that all KL take. Methods that are [method.Apart] stand for themselves.
 func (b *book) settle() {
 	own := slices.ContainsFunc(b.problem.Networks(), func(n Network) bool { return n.EachSeed })
 	type law struct {
@@ -90,38 +90,45 @@ func (b *book) settle() {
 		slices.SortFunc(stages, func(a, b stage) int {
 			return strings.Compare(fmt.Sprintf("%020d %s", a.seed, a.name), fmt.Sprintf("%020d %s", b.seed, b.name))
 		})
-		bound, best := stages[0], stages[0]
+		bound := stages[0]
 		for _, at := range stages {
 			if b.certificates[at].Bound() > b.certificates[bound].Bound() {
 				bound = at
 			}
 		}
-		better := func(c, than finetune.Certificate) bool { // of those that do not miss what the bound has seen
-			if c.Reliable != than.Reliable {
-				return c.Reliable
-			}
-			if c.Reliable {
-				return c.LogZSE < than.LogZSE
-			}
-			return c.LogZ > than.LogZ
-		}
-		settled := map[stage]finetune.Certificate{}
+		var together []finetune.Certificate
 		for _, at := range stages {
-			settled[at] = b.certificates[at].Against(b.certificates[bound], b.problem.common().title(bound.name))
+			c := b.certificates[at].Against(b.certificates[bound], b.problem.common().title(bound.name))
+			b.certificates[at], together = c, append(together, c)
 		}
-		best = bound
+		best := known(together)
 		for _, at := range stages {
-			if better(settled[at], settled[best]) {
-				best = at
-			}
-		}
-		for _, at := range stages {
-			c := settled[at].Against(b.certificates[best], b.problem.common().title(best.name))
+			c := b.certificates[at].Against(best, "all methods together")
 			if b.certificates[at] = c; b.results[at] != nil { // of a run that is evaluated only certificates are known
 				maps.Copy(b.results[at], certified(c))
 			}
 		}
 	}
+}
+
+// known is what certificates say together of log Z: the mean of those that can be trusted, weighted by their precision. Without any, it is the highest.
+func known(all []finetune.Certificate) finetune.Certificate {
+	var sum, precision float64
+	highest := all[0]
+	for _, c := range all {
+		if c.LogZ > highest.LogZ {
+			highest = c
+		}
+		if c.Reliable {
+			p := 1 / max(1e-12, float64(c.LogZSE*c.LogZSE))
+			sum, precision = sum+p*float64(c.LogZ), precision+p
+		}
+	}
+	if precision == 0 {
+		return highest
+	}
+	return finetune.Certificate{LogZ: finetune.Number(sum / precision), LogZSE: finetune.Number(1 / math.Sqrt(precision)),
+		Verdict: finetune.Verdict{Reliable: true, KLReliable: true, Reason: finetune.Reaches}}
 }
 
 // verdict sums up the certificates of a method over tasks and seeds: all must be reliable. Nil if there is none.

@@ -75,7 +75,7 @@ func (rep *Report) certificateTable() report.Table {
 		}
 	}
 	t.Notes = append(t.Notes, "All of this is of the simulated chain, and in what the paths reach: mass that no path has visited is in no number. "+
-		"log Ẑ estimates the chain's log Z, not that of the process which it discretises. KL is L_SC + log Ẑ, with the log Ẑ that is known best of all methods here. "+
+		"log Ẑ estimates the chain's log Z, not that of the process which it discretises. KL is L_SC + log Ẑ, with the log Ẑ that all methods here know together. "+
 		"k̂ is the shape of the tail of the weights: below 0.7 and with enough paths their mean can be trusted, which does not say that the samples are good.",
 		doubted+" must not be trusted.")
 	return t
