@@ -1,0 +1,44 @@
+package experiment
+
+import (
+	"math"
+	"testing"
+
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/internal/oracle"
+)
+
+// What certificates know together is the mean of those that can be trusted, by their precision; without any, the highest, and no error that
+// could be trusted.
+func TestKnown(t *testing.T) {
+	of := func(logZ, se finetune.Number, reliable bool) finetune.Certificate {
+		return finetune.Certificate{LogZ: logZ, LogZSE: se, Verdict: finetune.Verdict{Reliable: reliable, KLReliable: reliable}}
+	}
+	got := known([]finetune.Certificate{of(-3, 0.1, true), of(-2.8, 0.2, true), of(5, 0.01, false)})
+	oracle.Near(t, "log Z", got.LogZ, (-3*100-2.8*25)/125, 1e-12)
+	oracle.Near(t, "its error", got.LogZSE, 1/math.Sqrt(125), 1e-12)
+	if !got.Reliable {
+		t.Error("two that can be trusted make one that cannot")
+	}
+	if got := known([]finetune.Certificate{of(-3, 0.1, false), of(-2, 0.4, false)}); got.Reliable || got.LogZ != -2 {
+		t.Errorf("of two that cannot be trusted: %+v", got)
+	}
+}
+
+// A reason is shown as one of few kinds, whatever task and numbers it has.
+func TestKind(t *testing.T) {
+	for reason, want := range map[string]string{
+		"too few paths: 8 paths of each condition, where 100 may do":             "too few paths",
+		"single_3: tail too heavy: Pareto k̂ is 1.20, and (and 3 of 11 more)":    "tail too heavy",
+		"misses mass: log Z is at least 2.38 by the seeded one":                  "misses mass",
+		"no path has a positive weight":                                          "no weight",
+		"even: misses mass: log Z is at least −2.4 by too few paths (a variant)": "misses mass",
+	} {
+		if got := kind(finetune.Verdict{Reason: reason}); got != want {
+			t.Errorf("%q is %q, want %q", reason, got, want)
+		}
+	}
+	if got := kind(finetune.Verdict{Reliable: true, Reason: finetune.Reaches}); got != "reliable" {
+		t.Errorf("a reliable one is %q", got)
+	}
+}
