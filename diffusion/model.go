@@ -12,7 +12,8 @@ type Model interface {
 	Noise(s State) *graph.Node
 }
 
-// Control is a guidance term h of the guided SDE (5) as a noise prediction ε_h = −σ_t·h_t(x), shaped like X.
+// Control is a guidance term h of the guided SDE (5) as a noise prediction ε_h = −σ_t·h_t(x), shaped like X. One that evaluates a network counts
+// that ([engine.CountCall]); a gradient through the base model is no evaluation of it.
 type Control interface {
 	Noise(s State) *graph.Node
 }
@@ -36,12 +37,11 @@ func (s State) Evaluate(base Model) State {
 	return s
 }
 
-// Noise returns ε_h of a control at s, counted; zero, which costs nothing, for nil and for [Uncontrolled].
+// Noise returns ε_h of a control at s; zero for a nil control.
 func (s State) Noise(h Control) *graph.Node {
-	if _, none := h.(Uncontrolled); none || h == nil {
+	if h == nil {
 		return graph.ZerosLike(s.X)
 	}
-	engine.CountCall(s.X)
 	return h.Noise(s)
 }
 

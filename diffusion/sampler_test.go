@@ -248,13 +248,23 @@ func TestSamplerStops(t *testing.T) {
 	}
 }
 
+// counted is a control that stands for one with a network.
+type counted struct{ diffusion.Control }
+
+func (c counted) Noise(s diffusion.State) *graph.Node {
+	engine.CountCall(s.X)
+	return c.Control.Noise(s)
+}
+
+// A network counts wherever it is evaluated; a control without one costs no call.
 func TestSamplingCountsEveryNetworkCall(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		control, drive diffusion.Control
 		networks       int64
 	}{
-		{"base", nil, nil, 1}, {"control", pull{1}, nil, 2}, {"control and drive", pull{1}, pull{0.5}, 3},
+		{"base", nil, nil, 1}, {"control", counted{pull{1}}, nil, 2}, {"control and drive", counted{pull{1}}, counted{pull{0.5}}, 3},
+		{"controls without a network", pull{1}, diffusion.Uncontrolled{}, 1},
 	} {
 		const n, steps = 90, 9 // in batches of 32, the last one padded: padding is no call
 		s := &diffusion.Sampler{Engine: oracle.Open(t), Steps: grid(diffusion.DDPM{}, steps), Shape: []int{1}, Base: prior,

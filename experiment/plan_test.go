@@ -78,14 +78,14 @@ func TestNetworkCalls(t *testing.T) {
 	d := run(t, tiny(t, "toy", plain...), "cpu")
 	for name, want := range map[string][2]float64{
 		"base":           {n, n * steps},
-		"guidance":       {2*50 + n + defence, 2 * (2*50 + n + defence) * steps}, // two scales are tried
+		"guidance":       {2*50 + n + defence, (2*50 + n + defence) * steps}, // two scales are tried
 		"importance":     {3*100 + n + defence, 2*(3*100+n+defence)*steps + 3*4*10*2},
 		"reward_only":    {2*50 + n + defence, 2*(2*50+n+defence)*steps + 2*3*10*2},
 		"raft":           {2*50 + n + defence, 2*(2*50+n+defence)*steps + 2*3*10*2},
 		"cem":            {2*50 + n + defence + 50, 2*(2*50+n+defence)*steps + 2*3*10*2 + 50*steps}, // base samples prefill the buffer
 		"vargrad":        {2*50 + n + defence, 2*(2*50+n+defence)*steps + 2*50*3*2},                 // 3 of the steps are fitted
 		"online":         {2*50 + n + defence + 2*2*10, 2*(2*50+n+defence)*steps + 2*2*10*5*2},      // paths of its own, 5 steps long
-		"smc_twisted":    {n, 2 * n * steps},
+		"smc_twisted":    {n, n * steps},
 		"smc_fk":         {n, n * steps},
 		"importance_smc": {3*100 + 3*n, 2*(3*100+3*n)*steps + 3*4*10*2}, // with what importance took to learn
 	} {

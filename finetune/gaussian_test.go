@@ -82,6 +82,7 @@ func (p problem) weighted(t *testing.T, s *diffusion.Sampler, key noise.Key, n i
 type push struct{ value float64 }
 
 func (c push) Noise(s diffusion.State) *graph.Node {
+	engine.CountCall(s.X) // it stands for a network, as do the others here
 	_, sigma := s.AlphaSigma()
 	return graph.Mul(graph.OnesLike(s.X), graph.MulScalar(sigma, -c.value))
 }
@@ -104,6 +105,7 @@ func (c learnt) Within(place func(*model.Scope) *model.Scope) htransform.Learned
 }
 
 func (c learnt) Noise(s diffusion.State) *graph.Node {
+	engine.CountCall(s.X)
 	_, sigma := s.AlphaSigma()
 	return graph.Mul(graph.OnesLike(s.X), graph.Mul(graph.Neg(sigma), c.theta(s.X)))
 }
@@ -119,6 +121,7 @@ func (c learntMultiple) Within(place func(*model.Scope) *model.Scope) htransform
 }
 
 func (c learntMultiple) Noise(s diffusion.State) *graph.Node {
+	engine.CountCall(s.X)
 	return graph.Mul(c.of.Noise(s), c.theta(s.X))
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/gmm"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
@@ -100,6 +101,7 @@ func Scale(s *model.Scope, width int, start float64, key noise.Key) nn.MLP {
 
 // Noise implements [diffusion.Control].
 func (h RewardInformed) Noise(s diffusion.State) *graph.Node {
+	engine.CountCall(s.X)
 	x0 := s.X0()
 	g := reward.Gradient(h.Reward, x0, s.Given)
 	if h.Weight != nil {
@@ -138,6 +140,7 @@ func (h RewardFree) Within(place func(*model.Scope) *model.Scope) Learned {
 
 // Noise implements [diffusion.Control].
 func (h RewardFree) Noise(s diffusion.State) *graph.Node {
+	engine.CountCall(s.X)
 	return control(s, velocity(s, h.NN1.Apply(s.T, s.X, s.X0()), h.Tuned))
 }
 

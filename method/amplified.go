@@ -25,7 +25,7 @@ func (a *Amplified) About() About { return a.about("_amplified", "%s, amplified"
 // Cost implements [Method].
 func (a *Amplified) Cost(w Work) Cost {
 	c := a.cost(w)
-	c.Self = w.Self
+	c.Networks = w.learned()
 	return c
 }
 

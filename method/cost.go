@@ -11,6 +11,9 @@ type Work struct {
 	Defended   bool    // base paths are simulated with the control, to certify it: see [Target.Draw]
 }
 
+// learned is the number of networks in a learned h.
+func (w Work) learned() float64 { return 1 + w.Self }
+
 // drawn is the number of paths that drawing the samples takes.
 func (w Work) drawn() float64 {
 	if w.Defended {
@@ -21,28 +24,28 @@ func (w Work) drawn() float64 {
 
 // Cost is a prediction. Times follow from it and the speed of a machine.
 type Cost struct {
-	Base    float64 // paths of the base model alone
-	Shared  float64 // of those, paths that other methods have simulated too
-	Paths   float64 // paths with a control
-	Steps   float64 // of a path, if not those of the process
-	Through float64 // backward passes through the base model, per network call
-	Updates float64 // gradient steps
-	Batch   float64 // samples in each, with base model and control
-	Self    float64 // further networks in a step of a path with a control
-	Further float64 // further networks on a sample in a gradient step
-	Own     float64 // paths that gradient steps simulate themselves
-	Rows    float64 // samples simulated at the same time
-	Kept    float64 // samples that are kept meanwhile, such as in a replay buffer
+	Base     float64 // paths of the base model alone
+	Shared   float64 // of those, paths that other methods have simulated too
+	Paths    float64 // paths with a control
+	Steps    float64 // of a path, if not those of the process
+	Through  float64 // backward passes through the base model, per step
+	Updates  float64 // gradient steps
+	Batch    float64 // samples in each, with base model and control
+	Networks float64 // in a control, for a step of its paths: 0 of guidance, which is a gradient
+	Further  float64 // further networks on a sample in a gradient step
+	Own      float64 // paths that gradient steps simulate themselves
+	Rows     float64 // samples simulated at the same time
+	Kept     float64 // samples that are kept meanwhile, such as in a replay buffer
 }
 
-// Calls returns the network evaluations on one sample: a controlled step takes two, of base model and control, as does a sample in a
-// gradient step; or three, where the control is relative to the base model's own fit.
+// Calls returns the network evaluations on one sample. A step takes that of the base model and those of its control: one of a learned h, as does a
+// sample in a gradient step, two where h is relative to the base model's own fit.
 func (c Cost) Calls(w Work) float64 {
 	steps := w.Steps
 	if c.Steps > 0 {
 		steps = c.Steps
 	}
-	return (c.Base+(2+c.Self)*c.Paths)*steps + (2+c.Further)*c.Updates*c.Batch
+	return (c.Base+(1+c.Networks)*c.Paths)*steps + (2+c.Further)*c.Updates*c.Batch
 }
 
 // Seconds returns the time at so many seconds for a network call in sampling, and for a sample in a gradient step. A backward pass takes
@@ -52,7 +55,7 @@ func (c Cost) Seconds(w Work, perCall, perUpdate float64) float64 {
 	if c.Steps > 0 {
 		steps = c.Steps
 	}
-	return ((c.Base-c.Shared)+(2+c.Self)*(1+c.Through)*c.Paths)*steps*perCall + c.Updates*c.Batch*perUpdate
+	return ((c.Base-c.Shared)+(1+c.Networks+2*c.Through)*c.Paths)*steps*perCall + c.Updates*c.Batch*perUpdate
 }
 
 // Memory returns the bytes of all samples in memory. A path that is simulated has its state, ε_θ, ε_h and as much again while it is

@@ -25,7 +25,7 @@ func (f *Fast) Check(c *config.Check, key string) { c.Positive(key+".steps", f.S
 
 // Cost implements [Method].
 func (f *Fast) Cost(w Work) Cost {
-	return Cost{Paths: w.drawn(), Steps: float64(f.Steps), Self: w.Self, Rows: w.Samples}
+	return Cost{Paths: w.drawn(), Steps: float64(f.Steps), Networks: w.learned(), Rows: w.Samples}
 }
 
 // Sample implements [Method].

@@ -45,7 +45,7 @@ func (l *Loop) Check(c *config.Check, key string) {
 
 // cost is that of learning, by the given samples with base model and control in a gradient step, and of sampling.
 func (l *Loop) cost(w Work, updates, batch float64) Cost {
-	return Cost{Base: float64(l.Prefill), Paths: w.drawn() + float64(l.Iterations*l.Paths), Updates: updates, Batch: batch, Self: w.Self, Further: w.Self,
+	return Cost{Base: float64(l.Prefill), Paths: w.drawn() + float64(l.Iterations*l.Paths), Updates: updates, Batch: batch, Networks: w.learned(), Further: w.Self,
 		Rows: max(w.Samples, float64(l.Paths), float64(l.Prefill)), Kept: float64(l.Buffer + l.Batch)}
 }
 

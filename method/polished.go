@@ -33,7 +33,7 @@ func (p *Polished) Check(c *config.Check, key string) {
 
 // Cost implements [Method].
 func (p *Polished) Cost(w Work) Cost {
-	return Cost{Paths: w.drawn() + float64((p.Rounds+1)*p.Paths), Self: w.Self, Rows: max(w.Samples, float64(p.Paths))}
+	return Cost{Paths: w.drawn() + float64((p.Rounds+1)*p.Paths), Networks: w.learned(), Rows: max(w.Samples, float64(p.Paths))}
 }
 
 // Fit implements [Method].

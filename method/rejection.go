@@ -29,7 +29,7 @@ func (r *Rejection) Check(c *config.Check, key string) {
 // Cost implements [Method].
 func (r *Rejection) Cost(w Work) Cost {
 	n := w.Conditions * math.Ceil(w.Samples/w.Conditions/r.Rate)
-	return Cost{Paths: n, Self: w.Self, Rows: n}
+	return Cost{Paths: n, Networks: w.learned(), Rows: n}
 }
 
 // Sample implements [Method].

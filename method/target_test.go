@@ -238,7 +238,10 @@ func fixed(target *Target, h diffusion.Control) *Target {
 	return target
 }
 
-// nothing is a control that is evaluated, other than [diffusion.Uncontrolled], and says nothing.
+// nothing stands for a network that says nothing.
 type nothing struct{}
 
-func (nothing) Noise(s diffusion.State) *graph.Node { return graph.ZerosLike(s.X) }
+func (nothing) Noise(s diffusion.State) *graph.Node {
+	engine.CountCall(s.X)
+	return graph.ZerosLike(s.X)
+}

@@ -26,7 +26,7 @@ func (s *WithSMC) About() About { return s.about("_smc", "%s + SMC", 0) }
 // Cost implements [Method].
 func (s *WithSMC) Cost(w Work) Cost {
 	n := s.Particles.of(w)
-	return Cost{Paths: n, Self: w.Self, Rows: n}
+	return Cost{Paths: n, Networks: w.learned(), Rows: n}
 }
 
 // Sample implements [Method].

@@ -65,7 +65,7 @@ func (p *Problem) Describe(*experiment.Lab) map[string]any { return map[string]a
 // Notes implements [experiment.Problem].
 func (*Problem) Notes(rep *experiment.Report) []string {
 	notes := []string{"The exact law's mode TV and SW2 are those of exact sets of the same size: mean of ten ± standard deviation of one.",
-		"Paths and calls (network evaluations on one sample, base and control) include training, tuning and the samples measured here."}
+		"Paths and calls (network evaluations on one sample, of base model and learned h) include training, tuning and the samples measured here."}
 	if slices.Contains(rep.Order, "resampled") {
 		notes = append(notes, "Base model, resampled: what the simulated chain itself reaches. Its log Ẑ is that of the chain; the exact one is of the process.")
 	}
