@@ -44,7 +44,7 @@ func TestPrecedence(t *testing.T) {
 
 // All presets can be run, and list all that belongs together.
 func TestPresets(t *testing.T) {
-	want := map[string][]string{"bell": {"quick"}, "mnist": {"quick", "ablation", "paper", "small"}, "superres": {"quick", "gaussian", "paper", "small"}, "toy": {"quick", "paper"}}
+	want := map[string][]string{"bell": {"quick"}, "mnist": {"quick", "ablation", "paper", "small"}, "superres": {"quick", "gaussian", "paper", "small"}, "toy": {"quick", "grid", "paper"}}
 	for _, e := range experiment.Entries() {
 		if d := cmp.Diff(want[e.Name], e.PresetNames()); d != "" {
 			t.Errorf("%s (-want +got)\n%s", e.Name, d)
@@ -160,7 +160,7 @@ func TestBadFile(t *testing.T) {
 	_, err := experiment.New("toy", "", file+"x", nil)
 	oracle.WantError(t, err, "mine.yamlx", "no such file")
 	_, err = experiment.New("toy", "fast", "", nil)
-	oracle.WantError(t, err, `no preset "fast"`, "quick, paper")
+	oracle.WantError(t, err, `no preset "fast"`, "quick, grid, paper")
 	_, err = experiment.New("toy", "../mnist/small", "", nil)
 	oracle.WantError(t, err, "no preset")
 	_, err = experiment.New("video", "", "", nil)

@@ -60,7 +60,7 @@ func Evaluate(ctx context.Context, d Draw, observe func(Event)) (*Report, error)
 				return nil, fmt.Errorf("%s of %s: %w", name, task, err)
 			}
 			at := stage{c.Seed, task, name}
-			if results.results[at] = r; certificate != nil {
+			if results.results[at] = r; certificate != nil && (name != "base" || c.wants(name)) { // by what the run knows, as the run has judged
 				results.certificates[at] = *certificate
 			}
 		}

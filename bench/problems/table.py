@@ -1,12 +1,22 @@
 """Results as JSON and as a table, and those of doob's own runs."""
 
 import json
+import math
 import platform
 import time
 from importlib.metadata import version
 from pathlib import Path
 
 import metrics
+
+
+def finite(v):
+    """The same with None for numbers that JSON does not have."""
+    if isinstance(v, dict):
+        return {k: finite(x) for k, x in v.items()}
+    if isinstance(v, list | tuple):
+        return [finite(x) for x in v]
+    return None if isinstance(v, float) and not math.isfinite(v) else v
 
 
 def of_run(run):
@@ -49,5 +59,5 @@ def write(out, title, columns, rows, notes, more):
     lines += ["", *notes, "", ", ".join(f"{k} {v}" for k, v in about.items()) + "."]
     text = "\n".join(lines) + "\n"
     (out / "results.md").write_text(text)
-    (out / "results.json").write_text(json.dumps({"about": about, "rows": rows, "notes": notes, **more}, indent=1) + "\n")
+    (out / "results.json").write_text(json.dumps(finite({"about": about, "rows": rows, "notes": notes, **more}), indent=1, allow_nan=False) + "\n")
     print(text, flush=True)
