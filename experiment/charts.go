@@ -65,7 +65,7 @@ func (b *book) kl(at stage, k int) (finetune.Number, bool) {
 }
 
 // The stochastic-control loss (10) and what else path weights say, in the order of figures.
-var diagnostics = []struct {
+var courses = []struct {
 	title string
 	value func(finetune.Certificate) finetune.Number
 }{
@@ -85,7 +85,7 @@ func (b *book) training(rep *Report) []report.Chart {
 	var lengths []int
 	for _, name := range rep.Order {
 		steps, _ := b.course(name, 1, b.own(func(finetune.Event) finetune.Number { return 0 }))
-		if mean, _ := b.course(name, 1, b.on(diagnostics[0].value)); len(steps) > 0 && (!judged || len(mean) > 0) {
+		if mean, _ := b.course(name, 1, b.on(courses[0].value)); len(steps) > 0 && (!judged || len(mean) > 0) {
 			names, lengths = append(names, name), append(lengths, len(steps))
 		}
 	}
@@ -116,7 +116,7 @@ func (b *book) training(rep *Report) []report.Chart {
 		return out
 	}
 	var charts []report.Chart
-	for i, d := range diagnostics {
+	for i, d := range courses {
 		value, first, seeds := b.own(func(it finetune.Event) finetune.Number { return d.value(it.Certificate) }), 1, 1
 		if i == 1 {
 			value = b.kl
@@ -162,7 +162,7 @@ func (r *run) trainingSection(rep *Report) ([]report.Section, error) {
 // courses adds to a report what importance fine-tuning has done on held-out conditions, from before the first iteration to after the last.
 func (b *book) courses(extra map[string]any) {
 	for key, i := range map[string]int{"l_sc": 0, "kl": 1, "log_z": 2} {
-		mean, se := b.course("importance", b.problem.common().Seeds, b.on(diagnostics[i].value))
+		mean, se := b.course("importance", b.problem.common().Seeds, b.on(courses[i].value))
 		if len(mean) > 0 {
 			if extra[key] = mean; i == 0 {
 				extra["l_sc_se"] = se

@@ -108,18 +108,18 @@ func readSamples(file string, shape []int) ([]float32, error) {
 // locate makes the paths of seeds absolute, since a run may be resumed elsewhere. What is not there is an error before anything is done.
 func (c *Common) locate() error {
 	for name, m := range c.settings {
-		l, ok := m.(interface{ From() *string })
-		if !ok || *l.From() == "" {
+		l, ok := m.(interface{ SeedsPath() *string })
+		if !ok || *l.SeedsPath() == "" {
 			continue
 		}
-		path, err := filepath.Abs(*l.From())
+		path, err := filepath.Abs(*l.SeedsPath())
 		if err == nil {
 			_, err = os.Stat(path)
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %s.seeds: %w", ErrConfig, name, err)
 		}
-		*l.From() = path
+		*l.SeedsPath() = path
 	}
 	return nil
 }

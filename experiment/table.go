@@ -41,11 +41,7 @@ func (rep *Report) TaskTable() report.Table {
 			}
 			row := []string{label, rep.Titles[name]}
 			for _, m := range metrics {
-				text := m.Text(r.get(m.Name))
-				if v := rep.TaskVerdicts[task][name]; v != nil && text != "—" && doubts(*v, m.Name) {
-					text += doubted
-				}
-				row = append(row, text)
+				row = append(row, marked(rep.TaskVerdicts[task][name], m.Metric, r.get(m.Name)))
 			}
 			t.Rows, label = append(t.Rows, row), ""
 		}
@@ -105,7 +101,7 @@ func table(p Problem, tasks []string, runs []*Report) report.Table {
 			title := title(runs, name)
 			for _, r := range runs {
 				if _, ok := r.Methods[name]; ok {
-					row(g, title, r.label, func(c column) string { return r.mark(name, c.Metric, c.Text(r.Methods[name].get(c.key))) })
+					row(g, title, r.label, func(c column) string { return marked(r.Verdicts[name], c.Metric, r.Methods[name].get(c.key)) })
 					title = ""
 				}
 			}

@@ -22,9 +22,10 @@ func kind(v finetune.Verdict) string {
 	return "no weight"
 }
 
-// mark is what follows a number of a method in tables.
-func (rep *Report) mark(name string, m Metric, text string) string {
-	if v := rep.Verdicts[name]; v != nil && text != "—" && doubts(*v, m.Name) {
+// marked writes a number of a method, with a mark if the verdict on the method says that it must not be trusted.
+func marked(v *finetune.Verdict, m Metric, e Estimate) string {
+	text := m.Text(e)
+	if v != nil && finite(e.Value) && doubts(*v, m.Name) {
 		return text + doubted
 	}
 	return text
@@ -67,8 +68,7 @@ func (rep *Report) certificateTable() report.Table {
 		}
 		row := []string{rep.Titles[name]}
 		for _, metric := range shown {
-			m := certificateMetric(metric)
-			row = append(row, rep.mark(name, m, m.Text(rep.Methods[name].get(metric))))
+			row = append(row, marked(v, certificateMetric(metric), rep.Methods[name].get(metric)))
 		}
 		if t.Rows = append(t.Rows, append(row, kind(*v))); !v.Reliable {
 			t.Notes = append(t.Notes, fmt.Sprintf("%s: %s.", rep.Titles[name], v.Reason))

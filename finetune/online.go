@@ -67,7 +67,7 @@ func NewOnline(s *diffusion.Sampler, h htransform.Learned, training Training, st
 // Visitor implements [Objective].
 func (*Online) Visitor(noise.Key) diffusion.Visitor { return nil }
 
-// Fit implements [Objective]. It simulates paths of its own: the loop's paths only serve the diagnostics.
+// Fit implements [Objective]. It simulates paths of its own: the loop's paths only serve the certificate.
 func (o *Online) Fit(ctx context.Context, key noise.Key, batch Weighted, _ *Buffer) (float64, error) {
 	var total float64
 	for i := range o.training.Updates {

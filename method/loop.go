@@ -99,8 +99,8 @@ func (l *Loop) run(ctx context.Context, t *Target, s finetune.Selector, pool boo
 // Sizes returns the paths of an iteration, and the base samples that the buffer starts with.
 func (l *Loop) Sizes() (paths, prefill int) { return l.Paths, l.Prefill }
 
-// From returns where seeds are.
-func (l *Loop) From() *string { return &l.Seeds }
+// SeedsPath returns where seeds are; "" for none. The frame may change it.
+func (l *Loop) SeedsPath() *string { return &l.Seeds }
 
 // Length returns the iterations.
 func (l *Loop) Length() int { return l.Iterations }

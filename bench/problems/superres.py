@@ -335,7 +335,7 @@ def note(o, s, n, members, raw):
     return [
         f"{s['data']}, {s['operator']}, noise of sd {s['sigma']}; {n} of {s['measurements']} measurements, {members} samples of each. Errors are {error}.",
         "Calls are evaluations of a network on one sample, per restored image; of doob's learned methods half are of the prior and half of h, and of"
-        " its DPS half are the gradient. Backward passes through the prior are no calls.",
+        " its DPS all are of the prior. Backward passes through the prior are no calls.",
         "Settings chosen: " + "; ".join(f"{r['method']} like {r['like']} {r['settings']}" for r in raw) + ".",
     ]
 
