@@ -15,12 +15,12 @@ type DPS struct {
 }
 
 var _ = register(func() Method {
-	return &DPS{Scales: Scales{Scales: []float64{0.2, 0.5, 1, 2, 4}, Paths: 64}}
+	return &DPS{Scales: Scales{Scales: []float64{2, 4, 8, 16, 32}, Paths: 64}}
 })
 
 // About implements [Method].
 func (*DPS) About() About {
-	return About{Name: "dps", Title: "DPS-style guidance", Needs: Gradient | Likelihood}
+	return About{Name: "dps", Title: "Diffusion posterior sampling", Needs: Gradient | Likelihood}
 }
 
 // Cost implements [Method]: every prediction is differentiated.

@@ -114,7 +114,7 @@ func TestGuidanceByMeasurements(t *testing.T) {
 						eps("guidance", 0, -sigma*2*g)
 						eps("twisted", 1, -sigma*2*g*slope)
 						eps("twisted, annealed", 2, -sigma*2*g*slope*weight)
-						eps("DPS", 3, sigma*2/(0.6*sigma*sigma)*d[j]/math.Sqrt(square)*slope) // −σ·h
+						eps("DPS", 3, sigma*2/0.6*d[j]/math.Sqrt(square)*slope) // −σ·h
 					}
 					oracle.Near(t, name+"log ψ", got[4][i], -square/0.72, 1e-3)
 					oracle.Near(t, name+"log ψ, annealed", float64(got[5][i]), -square/(2*(0.36+sigma*sigma)), 1e-3)

@@ -25,12 +25,13 @@ type Twisted struct {
 	Weight func(diffusion.State) *graph.Node // of r by time, such as [reward.Anneal]; nil means 1
 }
 
-// DPS is diffusion posterior sampling (Chung et al. 2023) for likelihoods r = −‖Ax−y‖²/(2σ²): steps of constant length in
-// the direction in which the misfit falls, backpropagated through the base model,
+// DPS is diffusion posterior sampling (Chung et al. 2023) for likelihoods r = −‖Ax−y‖²/(2σ²): a pull of constant strength in the
+// direction in which the misfit falls, backpropagated through the base model,
 //
-//	h_t(x) = −Scale/σ_t²·∇ₓ √(−2r(x̂₀(x))) = −Scale/(σσ_t²)·∇ₓ ‖Ax̂₀(x) − y‖
+//	h_t(x) = −Scale·∇ₓ √(−2r(x̂₀(x))) = −Scale/σ·∇ₓ ‖Ax̂₀(x) − y‖
 //
-// Divided by σ², the steps of a reverse-time sampler are of about equal length, as theirs are by construction.
+// It is ∇ₓ r(x̂₀(x)) where the misfit ‖Ax̂₀ − y‖/σ is Scale; of n measured values, the truth's is √n. The paper adds steps of constant
+// length to a sampler of a thousand steps. With a few dozen these do not settle; a score, whose steps shrink with the noise, does.
 type DPS struct {
 	Reward reward.Differentiable
 	Scale  float64
@@ -68,9 +69,8 @@ func (c Twisted) Noise(s diffusion.State) *graph.Node {
 
 // Noise implements [diffusion.Control].
 func (c DPS) Noise(s diffusion.State) *graph.Node {
-	_, sigma := s.AlphaSigma()
 	misfit := graph.Sqrt(graph.AddScalar(graph.MulScalar(reward.Graph(c.Reward, s.X0(), s.Given), -2), 1e-12))
-	return scaled(s, graph.Div(through(s, misfit), graph.Square(sigma)), -c.Scale)
+	return scaled(s, through(s, misfit), -c.Scale)
 }
 
 // through returns the gradient of values [batch] of the base model's prediction at s, as a constant.
