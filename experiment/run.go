@@ -193,7 +193,14 @@ func (r *run) settings(at stage) (string, error) {
 		return "", err
 	}
 	for ; m != nil; m = c.Method(m.About().Of) {
+		digest, err := seedsDigest(m)
+		if err != nil {
+			return "", err
+		}
 		parts = append(parts, m)
+		if digest != "" {
+			parts = append(parts, digest)
+		}
 	}
 	for _, kv := range flat {
 		if head, _, _ := strings.Cut(kv.Key, "."); !free[head] && c.Method(head) == nil {

@@ -1,7 +1,9 @@
 package experiment
 
 import (
+	"crypto/sha256"
 	"encoding/csv"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -11,28 +13,16 @@ import (
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/method"
 )
 
 // readSeeds reads samples of a shape from elsewhere, which a buffer shall start with: a .csv with a sample in each line, as doob sample writes
 // it, the tensor samples of a .safetensors, a picture, or a folder of pictures.
 func readSeeds(path string, shape []int) ([]float32, error) {
 	fail := func(err error) ([]float32, error) { return nil, fmt.Errorf("%w: seeds %s: %w", ErrConfig, path, err) }
-	info, err := os.Stat(path)
+	files, err := seedFiles(path)
 	if err != nil {
 		return fail(err)
-	}
-	files := []string{path}
-	if info.IsDir() {
-		entries, err := os.ReadDir(path)
-		if err != nil {
-			return fail(err)
-		}
-		files = nil
-		for _, e := range entries {
-			if !e.IsDir() {
-				files = append(files, filepath.Join(path, e.Name()))
-			}
-		}
 	}
 	var out []float32
 	for _, file := range files {
@@ -51,6 +41,44 @@ func readSeeds(path string, shape []int) ([]float32, error) {
 		return fail(errors.New("there are no samples"))
 	}
 	return out, nil
+}
+
+// seedFiles are those of a path, in the order of their names.
+func seedFiles(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		return []string{path}, err
+	}
+	entries, err := os.ReadDir(path)
+	var files []string
+	for _, e := range entries {
+		if !e.IsDir() {
+			files = append(files, filepath.Join(path, e.Name()))
+		}
+	}
+	return files, err
+}
+
+// seedsDigest is the hash of what a method's seeds are, "" for a method without: a run that is resumed must find the same.
+func seedsDigest(m method.Method) (string, error) {
+	l, ok := m.(seeded)
+	if !ok || *l.SeedsPath() == "" {
+		return "", nil
+	}
+	files, err := seedFiles(*l.SeedsPath())
+	sum := sha256.New()
+	for _, file := range files {
+		if err != nil {
+			break
+		}
+		var content []byte
+		content, err = os.ReadFile(file)
+		fmt.Fprintf(sum, "%s %d\n%s", filepath.Base(file), len(content), content)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: seeds: %w", ErrConfig, err)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // readSamples reads one file.
@@ -105,10 +133,13 @@ func readSamples(file string, shape []int) ([]float32, error) {
 	return im.Pixels, nil
 }
 
+// seeded are the methods that may have seeds.
+type seeded interface{ SeedsPath() *string }
+
 // locate makes the paths of seeds absolute, since a run may be resumed elsewhere. What is not there is an error before anything is done.
 func (c *Common) locate() error {
 	for name, m := range c.settings {
-		l, ok := m.(interface{ SeedsPath() *string })
+		l, ok := m.(seeded)
 		if !ok || *l.SeedsPath() == "" {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/report"
 )
 
@@ -72,5 +73,37 @@ func TestReadSeeds(t *testing.T) {
 		if _, err := readSeeds(c.path, c.shape); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.words) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.words)
 		}
+	}
+}
+
+// What a result depends on is what the seeds' files hold, not only where they are.
+func TestSeedsDigest(t *testing.T) {
+	dir := t.TempDir()
+	m := method.New("importance")
+	digest := func() string {
+		d, err := seedsDigest(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if d := digest(); d != "" {
+		t.Errorf("without seeds: %q", d)
+	}
+	*m.(seeded).SeedsPath() = dir
+	seen := []string{digest()}
+	for _, text := range []string{"1,2", "1,3"} {
+		if err := os.WriteFile(filepath.Join(dir, "x.csv"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if d := digest(); d == "" || slices.Contains(seen, d) {
+			t.Errorf("with %q: %q, as before", text, d)
+		} else {
+			seen = append(seen, d)
+		}
+	}
+	*m.(seeded).SeedsPath() = filepath.Join(dir, "none")
+	if _, err := seedsDigest(m); !errors.Is(err, ErrConfig) {
+		t.Errorf("without the file: %v", err)
 	}
 }
