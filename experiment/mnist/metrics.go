@@ -43,11 +43,18 @@ func (p *Problem) References(ctx context.Context, l *experiment.Lab) (map[string
 	p.real = map[string][]float32{}
 	out := map[string]experiment.Result{}
 	for _, task := range p.Classes {
-		var err error
-		if p.real[task], err = p.features.Of(ctx, only(p.images.Test, classes(task), p.images.Test.N)); err != nil {
+		test, err := p.like(ctx, p.images.Test, task, p.images.Test.N)
+		if err != nil {
 			return nil, err
 		}
-		if out[task], err = p.measure(ctx, l, task, only(p.images.Train, classes(task), p.Samples)); err != nil {
+		if p.real[task], err = p.features.Of(ctx, test); err != nil {
+			return nil, err
+		}
+		train, err := p.like(ctx, p.images.Train, task, p.Samples)
+		if err != nil {
+			return nil, err
+		}
+		if out[task], err = p.measure(ctx, l, task, train); err != nil {
 			return nil, err
 		}
 	}
@@ -69,17 +76,20 @@ func (p *Problem) measure(ctx context.Context, l *experiment.Lab, task string, x
 	if err != nil {
 		return nil, err
 	}
-	accuracy, err := p.share(ctx, l, p.judge, task, x)
-	if err != nil {
-		return nil, err
-	}
-	own, err := p.share(ctx, l, p.classifier, task, x)
-	if err != nil {
-		return nil, err
-	}
 	mean, _ := metric.MeanSE(rewards)
-	return experiment.Numbers(map[string]float64{"reward": mean, "fid": metric.FrechetDistance(f, p.real[task], p.features.Size), "accuracy": accuracy,
-		"overoptimisation": own - accuracy, "diversity": metric.Diversity(f, p.features.Size)}), nil
+	out := map[string]float64{"reward": mean, "fid": metric.FrechetDistance(f, p.real[task], p.features.Size), "diversity": metric.Diversity(f, p.features.Size)}
+	if classes(task) != nil {
+		accuracy, err := p.share(ctx, l, p.judge, task, x)
+		if err != nil {
+			return nil, err
+		}
+		own, err := p.share(ctx, l, p.classifier, task, x)
+		if err != nil {
+			return nil, err
+		}
+		out["accuracy"], out["overoptimisation"] = accuracy, own-accuracy
+	}
+	return experiment.Numbers(out), nil
 }
 
 // share returns that of the images which a classifier takes for the classes of a task.
@@ -106,9 +116,12 @@ func (p *Problem) Describe(*experiment.Lab) map[string]any {
 }
 
 // Notes implements [experiment.Problem].
-func (*Problem) Notes(rep *experiment.Report) []string {
-	notes := []string{"FID is against the test images; real images are as many training images. ESS to minutes are means over all tasks."}
-	if judge, ok := rep.Extra["judge_accuracy"].(float64); ok {
+func (p *Problem) Notes(rep *experiment.Report) []string {
+	notes := []string{"FID is against the test images of the task; real images are as many training images. ESS to minutes are means over all tasks."}
+	if slices.ContainsFunc(p.Classes, func(t string) bool { return sizes[t] != 0 }) {
+		notes = append(notes, "Compressible and incompressible: the reward is the size of the image as a JPEG, in standard deviations of that of training images. Images of the task are those drawn again in proportion to exp(r).")
+	}
+	if judge, ok := rep.Extra["judge_accuracy"].(float64); ok && slices.ContainsFunc(p.Classes, func(t string) bool { return classes(t) != nil }) {
 		classifier, _ := rep.Extra["classifier_accuracy"].(float64)
 		notes = append([]string{fmt.Sprintf("Accuracy is what a judge of another kind (a perceptron, %.2f %% on test images) says; reward and features are those of the classifier (a convolutional network, %.2f %%).",
 			100*judge, 100*classifier),

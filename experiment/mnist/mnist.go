@@ -1,13 +1,12 @@
 // Package mnist is the class-conditional experiment of the paper (section 4.3, C.3, Table 1): a prior over handwritten digits, tilted toward
-// single classes and the even and odd digits by the log probability of a classifier.
+// single classes and the even and odd digits by the log probability of a classifier. Beyond the paper, it is tilted toward images that take few
+// or many bytes as a JPEG: a black box that nothing bounds.
 package mnist
 
 import (
 	"context"
 	"embed"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/gomlx/gomlx/ml/model"
 
@@ -36,15 +35,15 @@ func init() {
 type Problem struct {
 	experiment.Common `yaml:",inline"`
 	imaging.Images    `yaml:",inline"`   // mnist
-	Classes           []string           `yaml:"tasks,flow"`   // single_0 … single_9, even, odd
-	Scale             float64            `yaml:"scale"`        // of the log probability
+	Classes           []string           `yaml:"tasks,flow"`   // single_0 … single_9, even, odd, compressible, incompressible
+	Scale             float64            `yaml:"scale"`        // of the log probability, or of the size in standard deviations of its
 	Network           nn.UNet            `yaml:"network,flow"` // of the prior
 	H                 imaging.H          `yaml:"h,flow"`
 	Classifier        imaging.Classifier `yaml:"classifier,flow"`
 	Judge             Judge              `yaml:"judge,flow"`
 
 	images     data.MNIST
-	rewards    map[string]*reward.Graphed // by task
+	rewards    map[string]reward.Reward // by task
 	base       nn.UNet
 	trained    *engine.Engine // with the networks
 	classifier nn.CNN
@@ -63,7 +62,8 @@ func (p *Problem) Check(c *config.Check) {
 	p.CheckImages(c, "mnist")
 	c.Some("tasks", p.Classes)
 	for _, t := range p.Classes {
-		c.That(classes(t) != nil, "tasks has %q, want single_0 … single_9, even or odd", t)
+		c.That(classes(t) != nil || sizes[t] != 0, "tasks has %q, want single_0 … single_9, even, odd, compressible or incompressible", t)
+		c.That(sizes[t] == 0 || !p.H.Gradient, "h.gradient is true, want false: the reward of %s has no gradient", t)
 	}
 	c.That(p.Scale > 0, "scale is %g, want a positive number", p.Scale)
 	c.UNet("network", p.Network, 28)
@@ -73,27 +73,23 @@ func (p *Problem) Check(c *config.Check) {
 	c.Training("pretrain", p.Pretrain)
 }
 
-// classes returns the classes of a task, nil if there is no such task.
-func classes(task string) []int {
-	switch class, single := strings.CutPrefix(task, "single_"); {
-	case task == "even":
-		return []int{0, 2, 4, 6, 8}
-	case task == "odd":
-		return []int{1, 3, 5, 7, 9}
-	case single:
-		if n, err := strconv.Atoi(class); err == nil && len(class) == 1 {
-			return []int{n}
-		}
+// Offers implements [experiment.Problem].
+func (p *Problem) Offers() method.Needs {
+	if slices.ContainsFunc(p.Classes, func(t string) bool { return sizes[t] != 0 }) {
+		return method.Unconditional | method.Learning
 	}
-	return nil
+	return p.Common.Offers()
 }
 
 // Tasks implements [experiment.Problem].
 func (p *Problem) Tasks() []string { return p.Classes }
 
-// GroupOf implements [experiment.Problem]: the two columns of Table 1.
+// GroupOf implements [experiment.Problem]: the two columns of Table 1, and the tasks beyond them.
 func (*Problem) GroupOf(task string) (name, title string) {
-	if len(classes(task)) == 1 {
+	switch len(classes(task)) {
+	case 0:
+		return task, task
+	case 1:
 		return "single", "single"
 	}
 	return "even_odd", "even/odd"
@@ -148,10 +144,10 @@ func (p *Problem) Prepare(_ context.Context, l *experiment.Lab) error {
 	p.classifier = p.Classifier.In(l.Engine.Scope(nn.Averaged("/classifier")), 1, 10)
 	p.judge = p.Judge.In(l.Engine.Scope(nn.Averaged("/judge")))
 	p.base, p.trained = p.prior(l.Engine), l.Engine
-	p.rewards = map[string]*reward.Graphed{}
+	p.rewards = map[string]reward.Reward{}
 	var err error
 	for _, task := range p.Classes {
-		if p.rewards[task], err = reward.NewClass(l.Engine, p.classifier, classes(task), p.Scale, shape, p.Batch); err != nil {
+		if p.rewards[task], err = p.reward(l.Engine, task); err != nil {
 			return err
 		}
 	}
@@ -176,22 +172,15 @@ func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*me
 		Trial: func(ctx context.Context, paths int) (method.Trial, error) { return p.trial(ctx, task, paths) }}, nil
 }
 
-// trial judges a scale by sample quality, as the paper does for guidance: the Fréchet distance to training images of the classes.
+// trial judges a scale by sample quality, as the paper does for guidance: the Fréchet distance to training images of the task.
 func (p *Problem) trial(ctx context.Context, task string, paths int) (method.Trial, error) {
-	want, err := p.features.Of(ctx, only(p.images.Train, classes(task), 1000))
+	images, err := p.like(ctx, p.images.Train, task, 1000)
+	if err != nil {
+		return method.Trial{}, err
+	}
+	want, err := p.features.Of(ctx, images)
 	return method.Trial{Paths: paths, Quality: func(ctx context.Context, x []float32) (float64, error) {
 		distance, err := p.features.Distance(ctx, x, want)
 		return -distance, err
 	}}, err
-}
-
-// only returns the pixels of the first n images of some classes.
-func only(im data.Images, classes []int, n int) []float32 {
-	var out []float32
-	for i := range im.N {
-		if slices.Contains(classes, im.Labels[i]) && len(out) < n*pixels {
-			out = append(out, im.At(i)...)
-		}
-	}
-	return out
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"gonum.org/v1/gonum/stat"
+
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/internal/oracle"
@@ -153,10 +155,48 @@ func TestClasses(t *testing.T) {
 	}
 }
 
+// Files of a task are as its reward wants them, the real images too, and an h without ∇r learns to draw them. Of every image the reward is its
+// file's size, in standard deviations of those of training images.
+func TestFileSizes(t *testing.T) {
+	p := tiny(t, "tasks=[compressible, incompressible]", "scale=2", "h.gradient=false", "methods=[base, resampled, importance]", "resampled.paths=200", "samples=40")
+	_, rep := run(t, p)
+	for _, task := range p.Classes {
+		r := rep.Tasks[task]
+		if a := r["base"]["accuracy"].Value; !math.IsNaN(a) {
+			t.Errorf("%s has an accuracy, %g", task, a)
+		}
+		if !(r["resampled"]["reward"].Value > r["base"]["reward"].Value) {
+			t.Errorf("%s: reward %v of base samples, %v resampled", task, r["base"]["reward"], r["resampled"]["reward"])
+		}
+		real, err := p.like(t.Context(), p.images.Train, task, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if values, err := p.rewards[task].Rewards(t.Context(), real, 100); err != nil || !(stat.Mean(values, nil) > 0.5) {
+			t.Errorf("%s: reward %v of real images drawn for it, error %v", task, stat.Mean(values, nil), err)
+		}
+	}
+	small, err := p.rewards["compressible"].Rewards(t.Context(), p.images.Train.Pixels, p.images.Train.N)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large, err := p.rewards["incompressible"].Rewards(t.Context(), p.images.Train.Pixels, p.images.Train.N)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mean, sd := stat.MeanStdDev(small, nil)
+	oracle.Near(t, "mean reward of training images", mean, 0, 1e-9)
+	oracle.Near(t, "its standard deviation", sd, 2, 1e-9)
+	for i := range small {
+		oracle.Near(t, "one reward against the other", small[i], -large[i], 0)
+	}
+}
+
 // What makes no sense is refused before anything is done.
 func TestConfig(t *testing.T) {
 	for set, words := range map[string]string{
 		"tasks=[single_10]":                `tasks has "single_10"`,
+		"tasks=[even, compressible]":       "h.gradient is true, want false: the reward of compressible has no gradient",
 		"tasks=[even, even]":               "even twice",
 		"tasks=[]":                         "tasks is empty",
 		"methods=[dps]":                    "dps, which needs a reward that is the likelihood of a measurement: mnist has none",
@@ -183,7 +223,7 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: error %v, want one with %q", set, err, words)
 		}
 	}
-	for _, preset := range []string{"quick", "small", "ablation", "paper"} {
+	for _, preset := range []string{"quick", "small", "ablation", "compressible", "paper"} {
 		read, err := experiment.New("mnist", preset, "", nil)
 		if err != nil {
 			t.Errorf("preset %s: %v", preset, err)
