@@ -22,7 +22,10 @@ func (*Single) About() method.About {
 }
 
 // Check implements [method.Method].
-func (s *Single) Check(c *config.Check, key string) { s.Importance.Check(c, key) }
+func (s *Single) Check(c *config.Check, key string) {
+	s.Importance.Check(c, key)
+	c.That(s.Prefill == 0, "%s.prefill is %d, want 0: base samples know nothing of its measurement", key, s.Prefill)
+}
 
 // Cost implements [method.Method].
 func (s *Single) Cost(w method.Work) method.Cost {

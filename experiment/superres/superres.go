@@ -88,9 +88,8 @@ func (p *Problem) Check(c *config.Check) {
 	c.Positive("group", p.Group)
 	for _, name := range p.Methods {
 		if l, ok := p.Method(name).(interface{ Sizes() (paths, prefill int) }); ok {
-			paths, prefill := l.Sizes()
+			paths, _ := l.Sizes()
 			c.That(p.Group > 0 && paths%p.Group == 0, "%s.paths is %d, want a multiple of group, %d", name, paths, p.Group)
-			c.That(prefill == 0, "%s.prefill is %d, want 0: base samples know nothing of the measurements", name, prefill)
 		}
 	}
 	c.That(!slices.Contains(p.Methods, "vargrad") || p.Group > 1, "group is %d, want at least 2: VarGrad needs the variance among the paths of a measurement", p.Group)
