@@ -180,6 +180,31 @@ func TestAmortisedFineTuningFindsEveryPosterior(t *testing.T) {
 	}
 }
 
+// Base samples, each with a measurement drawn from it, are of the joint law: they teach all posteriors, without a simulation and a selection.
+func TestBaseSamplesTeachEveryPosterior(t *testing.T) {
+	e := oracle.Open(t)
+	r := restorations(t, e)
+	h := r.amortised(e, "/h", 1)
+	start := r.distance(t, e, h)
+	const updates = 480
+	o, err := NewSupervised(r.sampler(e, 30, h, r.training(1)), h, Training{Updates: updates, Batch: 256, Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: 2}},
+		Optimizer: nn.Optimizer{LearningRate: 5e-3}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	buffer := &Buffer{Capacity: 4096, Dim: 1}
+	buffer.Append(r.prior.Sample(4096, noise.New(21)))
+	o.Schedule(0, 0, 1)
+	if _, err := o.Fit(context.Background(), noise.New(22), Weighted{}, buffer); err != nil {
+		t.Fatal(err)
+	}
+	if trained := r.distance(t, e, h); !(trained < 0.015*start) {
+		t.Errorf("E σ²(h−h*)² = %.5f at first, then %.5f", start, trained)
+	} else {
+		t.Logf("E σ²(h−h*)² falls to %.4f of what it was", trained/start)
+	}
+}
+
 // What cannot learn from conditions says so instead of learning something else.
 func TestObjectivesWithoutConditions(t *testing.T) {
 	p := gaussians(t)

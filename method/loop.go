@@ -18,7 +18,9 @@ type Loop struct {
 	Restarts   []int `yaml:"restarts,omitempty"` // iterations after which the learning rate starts anew, see [finetune.FineTuning]
 	Paths      int   `yaml:"paths"`              // simulated per iteration
 	Buffer     int   `yaml:"buffer"`             // capacity, samples
-	Prefill    int   `yaml:"prefill,omitempty"`  // base samples that the buffer starts with
+	// Prefill are base samples that the buffer starts with. For an h that is amortised over measurements (56) they are exact: a base sample, with a
+	// measurement drawn from it, is one of the joint law, and nothing has to be selected.
+	Prefill int `yaml:"prefill,omitempty"`
 	// Seeds is a file or folder of samples from elsewhere, that the buffer starts with too: of another model, or a user's own. So mass is found
 	// that base paths do not reach; the weights of the next iterations judge it.
 	Seeds        string `yaml:"seeds,omitempty"`

@@ -28,7 +28,7 @@ func TestConfig(t *testing.T) {
 		"group=3":                             "importance.paths is 8, want a multiple of group, 3",
 		"group=1":                             "VarGrad",
 		"group=0":                             "group is 0",
-		"importance.prefill=8":                "importance.prefill is 8",
+		"importance_single.prefill=8":         "importance_single.prefill is 8",
 		"h.gradient=false":                    "h.gradient",
 		"network.width=7":                     "network.width",
 		"samples=1":                           "samples is 1",
