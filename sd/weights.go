@@ -14,14 +14,14 @@ import (
 // Weights are the tensors of a network in its files, by the names of [UNet.Tensors] and its like, whatever names the files have. Tensors may be read
 // at the same time.
 type Weights struct {
-	reader *checkpoint.Reader
+	source checkpoint.Source
 	files  map[string]string // name in the files
 	shapes map[string][]int
 }
 
 // newWeights compares what files have with the tensors of a configuration. Current gives the name of today for one in the files.
-func newWeights(r *checkpoint.Reader, want map[string][]int, current func(string) string) (*Weights, error) {
-	w := &Weights{reader: r, files: map[string]string{}, shapes: want}
+func newWeights(r checkpoint.Source, want map[string][]int, current func(string) string) (*Weights, error) {
+	w := &Weights{source: r, files: map[string]string{}, shapes: want}
 	var wrong, unknown, missing []string
 	for _, file := range r.Names() {
 		if strings.HasSuffix(file, ".position_ids") { // 0, 1, 2 …
@@ -84,7 +84,7 @@ func (w *Weights) Shape(name string) []int { return slices.Clone(w.shapes[name])
 func (w *Weights) Parameters() map[checkpoint.DType]int {
 	n := map[checkpoint.DType]int{}
 	for _, file := range w.files {
-		info, _ := w.reader.Info(file)
+		info, _ := w.source.Info(file)
 		size := 1
 		for _, s := range info.Shape {
 			size *= s
@@ -100,18 +100,18 @@ func (w *Weights) Tensor(name string) (checkpoint.Tensor, error) {
 	if !ok {
 		return checkpoint.Tensor{}, fmt.Errorf("sd: got no tensor %q, expected one of %d", name, len(w.files))
 	}
-	t, err := w.reader.Tensor(file)
+	t, err := w.source.Tensor(file)
 	if err != nil {
 		return checkpoint.Tensor{}, err
 	}
 	if i := notFinite(t); i >= 0 {
-		return checkpoint.Tensor{}, fmt.Errorf("%w: %s: number %d of tensor %s is infinite or NaN", ErrWeights, w.reader.Path(), i+1, file)
+		return checkpoint.Tensor{}, fmt.Errorf("%w: %s: number %d of tensor %s is infinite or NaN", ErrWeights, w.source.Path(), i+1, file)
 	}
 	return t, nil
 }
 
 // Close closes the files. Tensors that were read stay.
-func (w *Weights) Close() error { return w.reader.Close() }
+func (w *Weights) Close() error { return w.source.Close() }
 
 // notFinite returns the place of the first number that is infinite or NaN, −1 if there is none.
 func notFinite(t checkpoint.Tensor) int {

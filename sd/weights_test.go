@@ -186,8 +186,8 @@ func sd2(t testing.TB, name, variant string) *Weights {
 // Half precision stays so in memory; the .fp16 file has equal values, the shards those rounded to BF16.
 func TestPrecisions(t *testing.T) {
 	full, half, brain := sd2(t, "sd2", ""), sd2(t, "sd2", "fp16"), sd2(t, "sd2-bf16-sharded", "")
-	if other := sd2(t, "sd2", "bf16"); other.reader.Path() != full.reader.Path() {
-		t.Errorf("a variant that is not there reads %s", other.reader.Path())
+	if other := sd2(t, "sd2", "bf16"); other.source.Path() != full.source.Path() {
+		t.Errorf("a variant that is not there reads %s", other.source.Path())
 	}
 	for _, name := range full.Names() {
 		var x [3]checkpoint.Tensor

@@ -4,7 +4,8 @@
 //	text, clip-bpe       token ids of texts by the tokenizer of pipeline, and by CLIP's published merges (MIT licence beside them)
 //	pipeline             a Stable Diffusion 1.x in the layout of diffusers
 //	variants             a U-Net as in 2.x in several precisions and files; today's names of tensors
-//	imagereward          ImageReward
+//	imagereward          ImageReward, as .pt and as .safetensors; refuse.pt names a function, a harmless one
+//	statedict            what torch.save writes of views and of all element types; what is refused
 package golden
 
 import (

@@ -49,5 +49,36 @@ def tokens():
     ])
 
 
+def state_dicts():
+    """Views, shared storages and all element types, as torch.save writes them, and the same numbers as safetensors."""
+    import torch
+    from safetensors.torch import save_file
+
+    row = torch.arange(24, dtype=torch.float32) / 7
+    odd = {
+        "whole": row.reshape(2, 3, 4),
+        "transposed": row.reshape(4, 6).t(),
+        "later": row[5:11],
+        "every_second": row.reshape(2, 12)[:, 1::2],
+        "scalar": row[23],
+        "empty": torch.zeros(0, 3),
+        "parameter": torch.nn.Parameter(torch.tensor([1.5, -2.0])),
+        "half": torch.tensor([1.0, -0.5, 65504.0], dtype=torch.float16),
+        "bfloat16": torch.tensor([[1.0], [-3.0]], dtype=torch.bfloat16),
+        "double": torch.tensor([1 / 3], dtype=torch.float64),
+        "long": torch.tensor([-(2**40), 7]),
+        "int": torch.tensor([-5, 2**31 - 1], dtype=torch.int32),
+        "bool": torch.tensor([True, False]),
+    }
+    folder = HERE / "statedict"
+    folder.mkdir(exist_ok=True)
+    torch.save(odd, folder / "odd.pt")
+    wide = {torch.int32: torch.int64, torch.bool: torch.int64}
+    save_file({k: v.detach().to(wide.get(v.dtype, v.dtype)).contiguous().clone() for k, v in odd.items()}, folder / "odd.safetensors")
+    torch.save(row, folder / "legacy.pt", _use_new_zipfile_serialization=False)
+    torch.save(torch.nn.Linear(2, 2), folder / "module.pt")
+
+
 if __name__ == "__main__":
     tokens()
+    state_dicts()
