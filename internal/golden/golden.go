@@ -6,6 +6,7 @@
 //	variants             a U-Net as in 2.x in several precisions and files; today's names of tensors
 //	imagereward          ImageReward, as .pt and as .safetensors; refuse.pt names a function, a harmless one
 //	statedict            what torch.save writes of views and of all element types; what is refused
+//	pictures             N.png, and N-WIDTHxHEIGHT.png as Pillow resizes it; what CLIP and ImageReward take of them
 package golden
 
 import (

@@ -75,10 +75,43 @@ def state_dicts():
     torch.save(odd, folder / "odd.pt")
     wide = {torch.int32: torch.int64, torch.bool: torch.int64}
     save_file({k: v.detach().to(wide.get(v.dtype, v.dtype)).contiguous().clone() for k, v in odd.items()}, folder / "odd.safetensors")
-    torch.save(row, folder / "legacy.pt", _use_new_zipfile_serialization=False)
+    torch.manual_seed(0)
     torch.save(torch.nn.Linear(2, 2), folder / "module.pt")
+    if not (folder / "legacy.pt").exists():  # it has addresses of memory in it
+        torch.save(row, folder / "legacy.pt", _use_new_zipfile_serialization=False)
+
+
+def vision():
+    """Pictures as Pillow resizes them, and as CLIP and ImageReward take them, at the tiny models' sizes and at an odd one."""
+    import numpy
+    import torch
+    from PIL import Image
+    from safetensors.torch import save_file
+    from torchvision.transforms import CenterCrop, InterpolationMode, Normalize, Resize, ToTensor
+
+    normalise = Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+    folder, tensors = HERE / "pictures", {}
+    for n in range(3):
+        picture = Image.open(folder / f"{n}.png").convert("RGB")
+        # Close to where the order of the two passes changes.
+        near = [(picture.width - 9, picture.height - 18 + d) for d in (-1, 0, 1)]
+        for width, height in ((31, 7), (picture.width, 100), (150, picture.height), (1, 1), (90, 112), *near):
+            picture.resize((width, height), Image.BICUBIC).save(folder / f"{n}-{width}x{height}.png")
+        for side in (32, 48, 51):
+            square = CenterCrop(side)(Resize(side, interpolation=InterpolationMode.BICUBIC)(picture))
+            tensors[f"{n}.{side}"] = normalise(ToTensor()(square))
+    for name, shape in (("up", (3, 32, 32)), ("down", (3, 64, 56))):
+        x = torch.from_numpy(numpy.random.default_rng(len(name)).random(shape)).float()
+        tensors[f"{name}.image"] = x
+        tensors[f"{name}.resized"] = CenterCrop(48)(Resize(48, interpolation=InterpolationMode.BICUBIC, antialias=True)(x))
+    sample = torch.linspace(-1.2, 1.2, 4096).reshape(4, 1024)
+    image = (sample / 2 + 0.5).clamp(0, 1).numpy()
+    tensors["sample"] = sample
+    tensors["sample.bytes"] = torch.from_numpy((image * 255).round().astype("uint8").astype("int64"))
+    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "vision.safetensors")
 
 
 if __name__ == "__main__":
     tokens()
     state_dicts()
+    vision()
