@@ -5,6 +5,7 @@
 //	pipeline             a Stable Diffusion 1.x in the layout of diffusers
 //	variants             a U-Net as in 2.x in several precisions and files; today's names of tensors
 //	imagereward          ImageReward, as .pt and as .safetensors; refuse.pt names a function, a harmless one
+//	lora                 one adapter of pipeline's U-Net in five spellings; two of them cannot hold its alpha
 //	statedict            what torch.save writes of views and of all element types; what is refused
 //	pictures             N.png, and N-WIDTHxHEIGHT.png as Pillow resizes it; what CLIP and ImageReward take of them
 package golden
