@@ -1,10 +1,6 @@
 package sd
 
-import (
-	"fmt"
-	"maps"
-	"slices"
-)
+import "fmt"
 
 // table is the tensors of a network by name, with their shapes. Its methods add those of a layer.
 type table map[string][]int
@@ -41,9 +37,6 @@ func (t table) resnet(name string, out, in, time int) {
 		t.conv(name+".conv_shortcut", out, in, 1)
 	}
 }
-
-// names returns all names, sorted.
-func (t table) names() []string { return slices.Sorted(maps.Keys(t)) }
 
 // at returns the name of a numbered part.
 func at(format string, i ...any) string { return fmt.Sprintf(format, i...) }

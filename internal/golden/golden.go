@@ -1,5 +1,5 @@
 // Package golden has tiny random models in the file formats of published ones, and what the reference libraries compute with them. Only tests
-// import it. What is a model, a picture or a text was made once; make.py makes all the rest again.
+// import it. What is a model, an adapter, a picture, a text or a recorded path was made once; make.py makes all the rest again.
 //
 //	text, clip-bpe       token ids of texts by the tokenizer of pipeline, and by CLIP's published merges (MIT licence beside them)
 //	pipeline             a Stable Diffusion 1.x in the layout of diffusers
@@ -8,6 +8,8 @@
 //	lora                 one adapter of pipeline's U-Net in five spellings; two of them cannot hold its alpha
 //	statedict            what torch.save writes of views and of all element types; what is refused
 //	pictures             N.png, and N-WIDTHxHEIGHT.png as Pillow resizes it; what CLIP and ImageReward take of them
+//	schedulers           levels, ᾱ and single steps of diffusers' DDIM and DDPM
+//	trajectories         paths of a tuned and guided model by five samplers, with noise, predictions and log ratios
 package golden
 
 import (

@@ -2,8 +2,8 @@
 
     python make.py          then `git diff testdata` says what has changed: nothing, with these versions
 
-Python 3.11 with torch 2.15.0 (CPU), transformers 5.24.0, tokenizers 0.23.3, safetensors 0.8.0, numpy, pillow 13.0.0. The tiny models, pictures and
-texts in testdata are inputs, of random numbers and made once; they stay as they are.
+Python 3.11 with torch 2.15.0, torchvision 0.29.2 (CPU), diffusers 0.42.1, transformers 5.24.0, tokenizers 0.23.3, safetensors 0.8.0, numpy, pillow 13.0.0. The tiny models,
+adapters, pictures, texts and recorded paths in testdata are inputs, of random numbers and made once; they stay as they are.
 """
 
 import gzip
@@ -111,7 +111,37 @@ def vision():
     save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "vision.safetensors")
 
 
+def schedulers():
+    """One step of every configuration in schedulers.json at three levels, from the state, network output and noise that stand in the file."""
+    import unittest.mock
+
+    import diffusers
+    from safetensors.torch import load_file, save_file
+
+    folder = HERE / "schedulers"
+    tensors, cases = load_file(folder / "schedulers.safetensors"), json.loads((folder / "schedulers.json").read_text())
+    x, y, z = tensors["sample"], tensors["model_output"], tensors["noise"]
+    for name, first, last, kind in (("scaled_linear", 0.00085, 0.012, "scaled_linear"), ("adjoint_matching", 0.002, 0.009, "scaled_linear"), ("linear", 1e-4, 0.02, "linear")):
+        made = diffusers.DDIMScheduler(beta_start=first, beta_end=last, beta_schedule=kind)
+        tensors[f"alphas_cumprod.{name}"] = made.alphas_cumprod
+    for case in cases:
+        scheduler = {"ddim": diffusers.DDIMScheduler, "ddpm": diffusers.DDPMScheduler}[case["kind"]](**case["config"])
+        scheduler.set_timesteps(case["steps"])
+        case["timesteps"] = scheduler.timesteps.tolist()
+        for t in case["stepped_at"]:
+            key = f"case.{case['case']}.at.{t}"
+            if case["kind"] == "ddim":
+                for eta in (0.0, 0.5, 1.0):
+                    tensors[f"{key}.eta.{eta}"] = scheduler.step(y, t, x, eta=eta, variance_noise=z if eta else None).prev_sample
+            else:
+                with unittest.mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: z):
+                    tensors[key] = scheduler.step(y, t, x).prev_sample
+    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "schedulers.safetensors", {"format": "pt"})
+    write_json(folder / "schedulers.json", cases)
+
+
 if __name__ == "__main__":
     tokens()
     state_dicts()
     vision()
+    schedulers()
