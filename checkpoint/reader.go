@@ -58,6 +58,9 @@ func (r *Reader) open(path string) error {
 // Names returns the names of all tensors, sorted.
 func (r *Reader) Names() []string { return slices.Sorted(maps.Keys(r.at)) }
 
+// Path returns what was opened: a file, or the index of several.
+func (r *Reader) Path() string { return r.path }
+
 // Info returns what the header says of a tensor, and false if there is none of that name.
 func (r *Reader) Info(name string) (Info, bool) {
 	p, ok := r.at[name]

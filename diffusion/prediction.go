@@ -1,0 +1,26 @@
+package diffusion
+
+import "fmt"
+
+// Prediction is what a network says of x = α·x₀ + σ·ε.
+type Prediction string
+
+const (
+	Epsilon  Prediction = "epsilon"      // ε
+	Velocity Prediction = "v_prediction" // α·ε − σ·x₀
+	Sample   Prediction = "sample"       // x₀
+)
+
+// Noise returns the coefficients of ε = x·state + out·network, in a process with α² + σ² = 1. A change of the network's output by Δ is therefore one of ε by
+// out·Δ: with velocities, ε_h = α·Δv. It panics if there is no such prediction.
+func (p Prediction) Noise(alpha, sigma float64) (x, out float64) {
+	switch p {
+	case Epsilon, "":
+		return 0, 1
+	case Velocity:
+		return sigma, alpha
+	case Sample:
+		return 1 / sigma, -alpha / sigma
+	}
+	panic(fmt.Sprintf("diffusion: unknown prediction %q: want epsilon, v_prediction or sample", string(p)))
+}

@@ -1,0 +1,26 @@
+// Package sd reads Stable Diffusion 1.x and 2.x from a folder in the layout of the library diffusers.
+//
+//	model_index.json                      the classes of the parts
+//	unet/          config.json  diffusion_pytorch_model[.fp16].safetensors, or shards with an index
+//	vae/           config.json  diffusion_pytorch_model[.fp16].safetensors
+//	text_encoder/  config.json  model[.fp16].safetensors
+//	tokenizer/     vocab.json  merges.txt  special_tokens_map.json, or tokenizer.json
+//	scheduler/     scheduler_config.json
+//
+// [Open] reads and checks the configuration of all parts and what the headers of their weights say: each tensor that the configuration asks for is
+// there with its shape, and no other. Whatever would compute something else than diffusers does is refused by name, value and what is supported.
+// Weights are read one tensor at a time, in the precision of the file.
+//
+// Tensors keep PyTorch's layouts: convolutions [out, in, height, width], linear maps [out, in].
+package sd
+
+import "errors"
+
+var (
+	// ErrUnsupported says that a model is none that this package computes: of another family, or with a part or setting that it has not.
+	ErrUnsupported = errors.New("unsupported model")
+	// ErrConfig says that a configuration cannot be read, or contradicts itself.
+	ErrConfig = errors.New("bad configuration")
+	// ErrWeights says that weights are not those that the configuration asks for, or not finite.
+	ErrWeights = errors.New("unusable weights")
+)
