@@ -96,14 +96,14 @@ func (w Weighted) certify(base *Weighted, pool Pool, beta float64) (Certificate,
 		strata = mixture(w, *base)
 	}
 	z := estimate(strata...)
-	pool = pool.add(z)
-	logZ, variance := pool.estimate()
-	// What a path moves in L_SC; and in KL, where its weight makes up for it at h*.
-	part := pool.part * float64(w.N) / float64(z.paths)
 	ess := metric.ESS(w.LogW) / float64(w.N)
 	if base != nil {
 		ess = min(ess, metric.ESS(slices.Concat(strata...))/float64(w.N))
 	}
+	pool = pool.add(z, ess)
+	logZ, variance := pool.estimate()
+	// What a path moves in L_SC; and in KL, where its weight makes up for it at h*.
+	part := pool.part * float64(w.N) / float64(z.paths)
 	var cost, moved, reward, energy []float64
 	for i, lw := range w.LogW {
 		if math.IsInf(lw, -1) {

@@ -13,8 +13,8 @@ import (
 //
 //	Ẑ = Σ c_j Ẑ_j / Σ c_j
 //
-// c_j is the size of batch j times the ESS, as a share, of the batch before it, and 1 for the first. So it does not look at batch j: one that
-// missed mass has the most equal weights, and would be favoured. The zero value is empty.
+// c_j is the size of batch j times the ESS, as a share, of the batch before it; of the first, of the batch after it. So it does not look at
+// batch j: one that missed mass has the most equal weights, and would be favoured. The zero value is empty.
 type Pool struct {
 	Batches int
 	Weight  float64 // Σ c_j
@@ -55,11 +55,17 @@ func (z logZ) variance() (v float64) {
 	return v
 }
 
-// add returns the pool with another batch.
-func (p Pool) add(z logZ) Pool {
-	c := p.Share * float64(z.paths)
-	if p.Batches == 0 {
-		c, p.LogSum, p.Spread, p.Bound = 1, math.Inf(-1), math.Inf(-1), math.Inf(-1)
+// add returns the pool with another batch, of which the ESS is a share.
+func (p Pool) add(z logZ, share float64) Pool {
+	c := float64(z.paths)
+	switch p.Batches {
+	case 0:
+		p.LogSum, p.Spread, p.Bound = math.Inf(-1), math.Inf(-1), math.Inf(-1)
+	case 1:
+		p.Weight, p.LogSum, p.Spread = p.Weight*share, p.LogSum+math.Log(share), p.Spread+2*math.Log(share)
+		fallthrough
+	default:
+		c *= p.Share
 	}
 	term := math.Log(c) + z.value
 	p.Batches++
