@@ -44,7 +44,7 @@ func TestPrecedence(t *testing.T) {
 
 // All presets can be run, and list all that belongs together.
 func TestPresets(t *testing.T) {
-	want := map[string][]string{"bell": {"quick"}, "mnist": {"quick", "ablation", "paper", "small"}, "superres": {"quick", "gaussian", "paper", "small"}, "toy": {"quick", "grid", "paper"}}
+	want := map[string][]string{"bell": {"quick"}, "mnist": {"quick", "ablation", "compressible", "paper", "small"}, "superres": {"quick", "gaussian", "paper", "small"}, "toy": {"quick", "grid", "paper"}}
 	for _, e := range experiment.Entries() {
 		if d := cmp.Diff(want[e.Name], e.PresetNames()); d != "" {
 			t.Errorf("%s (-want +got)\n%s", e.Name, d)

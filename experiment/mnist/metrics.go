@@ -116,12 +116,16 @@ func (p *Problem) Describe(*experiment.Lab) map[string]any {
 }
 
 // Notes implements [experiment.Problem].
-func (p *Problem) Notes(rep *experiment.Report) []string {
+func (*Problem) Notes(rep *experiment.Report) []string {
 	notes := []string{"FID is against the test images of the task; real images are as many training images. ESS to minutes are means over all tasks."}
-	if slices.ContainsFunc(p.Classes, func(t string) bool { return sizes[t] != 0 }) {
+	judged, sized := false, false
+	for task := range rep.Tasks { // of a report that was read, the problem knows nothing
+		judged, sized = judged || classes(task) != nil, sized || sizes[task] != 0
+	}
+	if sized {
 		notes = append(notes, "Compressible and incompressible: the reward is the size of the image as a JPEG, in standard deviations of that of training images. Images of the task are those drawn again in proportion to exp(r).")
 	}
-	if judge, ok := rep.Extra["judge_accuracy"].(float64); ok && slices.ContainsFunc(p.Classes, func(t string) bool { return classes(t) != nil }) {
+	if judge, ok := rep.Extra["judge_accuracy"].(float64); ok && judged {
 		classifier, _ := rep.Extra["classifier_accuracy"].(float64)
 		notes = append([]string{fmt.Sprintf("Accuracy is what a judge of another kind (a perceptron, %.2f %% on test images) says; reward and features are those of the classifier (a convolutional network, %.2f %%).",
 			100*judge, 100*classifier),
