@@ -9,6 +9,7 @@ import (
 	"github.com/gomlx/compute/gobackend"
 	"github.com/gomlx/compute/shapes"
 
+	"github.com/doob-diffusion/doob/cpu/internal/exec"
 	"github.com/doob-diffusion/doob/cpu/internal/kern"
 	"github.com/doob-diffusion/doob/cpu/internal/pool"
 )
@@ -91,6 +92,10 @@ func (b *Backend) Capabilities() compute.Capabilities {
 	c.DynamicAxes = false
 	return c
 }
+
+// HasKernel reports whether functions of a graph are run by a kernel if their name begins with op and two underscores, such
+// as group_norm__g32__e3727c5ac__s1__n7. Any other is run operation by operation: naming it would gain nothing.
+func (b *Backend) HasKernel(op string) bool { return exec.Knows(op) }
 
 // Builder starts a computation.
 func (b *Backend) Builder(name string) compute.Builder { return newBuilder(b, name) }

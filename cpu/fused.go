@@ -42,16 +42,16 @@ func (f *function) FusedLayerNorm(x val, axes []int, epsilon float64, gamma, bet
 	})
 }
 
-func (f *function) FusedDense(x, weight, bias val, activation compute.ActivationType) (val, error) {
+func (f *function) FusedDense(x, weight, bias val, config compute.DenseConfig) (val, error) {
 	in, get := optional([]val{x, weight}, bias)
 	values, shadows, err := f.operands(in)
 	if err != nil {
 		return nil, err
 	}
 	rank := values[0].shape.Rank()
-	if values[0].shape.DType != dtypes.Float32 || values[1].shape.DType != dtypes.Float32 || values[1].shape.Rank() != 2 || rank < 1 || activation != compute.ActivationNone {
+	if values[0].shape.DType != dtypes.Float32 || values[1].shape.DType != dtypes.Float32 || values[1].shape.Rank() != 2 || rank < 1 || config.Activation != compute.ActivationNone {
 		return f.add(compute.OpTypeFusedDense, nil, in, func(g fn, in []val) (val, error) {
-			return g.FusedDense(in[0], in[1], get(in, 0), activation)
+			return g.FusedDense(in[0], in[1], get(in, 0), config)
 		})
 	}
 	// The shadow validates; its node is used by nobody.
@@ -59,10 +59,14 @@ func (f *function) FusedDense(x, weight, bias val, activation compute.Activation
 	if bias != nil {
 		shadowBias = shadows[2]
 	}
-	if _, err := f.shadow.FusedDense(shadows[0], shadows[1], shadowBias, activation); err != nil {
+	if _, err := f.shadow.FusedDense(shadows[0], shadows[1], shadowBias, config); err != nil {
 		return nil, err
 	}
-	y, err := f.DotGeneral(x, []int{rank - 1}, nil, weight, []int{0}, nil, compute.DotGeneralConfig{})
+	contracted := 0
+	if config.WeightLayout == compute.DenseLayoutOutputsInput {
+		contracted = 1
+	}
+	y, err := f.DotGeneral(x, []int{rank - 1}, nil, weight, []int{contracted}, nil, compute.DotGeneralConfig{})
 	if err != nil || bias == nil {
 		return y, err
 	}
@@ -86,7 +90,7 @@ func attend(in []val, o *compute.ScaledDotProductAttentionConfig) ([]val, func(o
 	}
 }
 
-func (f *function) FusedScaledDotProductAttention(query, key, v val, layout compute.AxesLayout, options *compute.ScaledDotProductAttentionConfig) (val, []val, error) {
+func (f *function) FusedScaledDotProductAttention(query, key, v val, layout compute.AttentionAxesLayout, options *compute.ScaledDotProductAttentionConfig) (val, []val, error) {
 	in, config := attend([]val{query, key, v}, options)
 	out, err := f.addMany(compute.OpTypeFusedScaledDotProductAttention, nil, in, nil, func(g fn, in []val, _ []fn) ([]val, error) {
 		y, states, err := g.FusedScaledDotProductAttention(in[0], in[1], in[2], layout, config(in))
@@ -98,7 +102,7 @@ func (f *function) FusedScaledDotProductAttention(query, key, v val, layout comp
 	return out[0], out[1:], nil
 }
 
-func (f *function) FusedScaledDotProductAttentionVJP(query, key, v val, layout compute.AxesLayout, options *compute.ScaledDotProductAttentionConfig, output val, states []val, dOutput val) (dQuery, dKey, dValue val, err error) {
+func (f *function) FusedScaledDotProductAttentionVJP(query, key, v val, layout compute.AttentionAxesLayout, options *compute.ScaledDotProductAttentionConfig, output val, states []val, dOutput val) (dQuery, dKey, dValue val, err error) {
 	in := append([]val{query, key, v, output, dOutput}, states...)
 	n := len(in)
 	in, config := attend(in, options)

@@ -4,14 +4,24 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 )
 
-// function is a named function of a graph, the same one for all calls with inputs of equal shapes. What body and
-// gradient do may depend only on the name and on those shapes.
+// Kernels is what a backend implements that has kernels of its own for ops of this package, as package cpu does. It gets
+// them as named functions. Any other backend gets their bodies in the place of the calls: it could not do better with a
+// function, and some cannot hold all operations in one (XLA: reductions).
+type Kernels interface {
+	// HasKernel reports whether the backend has one for an op by its name without attributes, such as "group_norm".
+	HasKernel(op string) bool
+}
+
+// function is an operation with a gradient of its own: a named function of the graph, the same one for all calls with
+// inputs of equal shapes, or only its body, see [Kernels]. What body and gradient do may depend only on the name and on
+// those shapes.
 //
 // Scalars are cached per graph, not per function, so a body that calls graph.Scalar, AddScalar, OneMinus and the like
 // fails when another function used the same number before: bodies take theirs from [number].
@@ -27,30 +37,48 @@ type function struct {
 
 // call returns the outputs of the function.
 func (f function) call(in ...*graph.Node) []*graph.Node {
+	op, _, _ := strings.Cut(f.name, "__")
+	if k, ok := in[0].Graph().Backend().(Kernels); ok && k.HasKernel(op) {
+		return f.define(f.name, len(in), f.body, in).Call(in...)
+	}
+	out := f.body(in)
+	if f.gradient == nil {
+		return out
+	}
+	// A function that returns its last parameters and costs nothing: autodiff comes to it before the body, and goes on
+	// with the gradients of the inputs. They are the last because the stock backend fails where the last are not used.
+	n := len(in)
+	all := append(slices.Clone(in), out...)
+	return f.define("differentiated__"+f.name, n, func(all []*graph.Node) []*graph.Node { return all[n:] }, all).Call(all...)
+}
+
+// define returns the function of the graph with a name, and so with body, for inputs of these shapes. Its gradient is
+// that of f, whose inputs are the first n.
+func (f function) define(name string, n int, body func(in []*graph.Node) []*graph.Node, in []*graph.Node) *graph.Function {
 	g := in[0].Graph()
 	known, ok := g.State(functionsKey{}).(*functions)
 	if !ok {
-		known = &functions{defined: map[string]*graph.Function{}, gradients: map[string]function{}}
+		known = &functions{defined: map[string]*graph.Function{}, gradients: map[string]derivation{}}
 		g.AttachState(functionsKey{}, known)
 	}
-	key := f.name
+	key := name
 	for _, x := range in {
 		key += " " + x.Shape().String()
 	}
 	defined, ok := known.defined[key]
 	if !ok {
-		unique := fmt.Sprintf("%s__n%d", f.name, len(known.defined))
+		unique := fmt.Sprintf("%s__n%d", name, len(known.defined))
 		defined = graph.NewFunction(g, unique, func(g *graph.Graph) []*graph.Node {
 			parameters := make([]*graph.Node, len(in))
 			for i, x := range in {
 				parameters[i] = graph.Parameter(g, fmt.Sprintf("x%d", i), x.Shape())
 			}
-			return f.body(parameters)
+			return body(parameters)
 		})
 		known.defined[key] = defined
-		known.gradients[unique] = f
+		known.gradients[unique] = derivation{f, n}
 	}
-	return defined.Call(in...)
+	return defined
 }
 
 // written returns the gradients of the inputs from those of all outputs by autodiff of the body, written out once more.
@@ -73,7 +101,25 @@ func (f function) written(in, dy []*graph.Node) []*graph.Node {
 // functions are those of one graph.
 type functions struct {
 	defined   map[string]*graph.Function // by name and shapes of the inputs
-	gradients map[string]function        // by name with the serial number
+	gradients map[string]derivation      // by name with the serial number
+}
+
+// derivation is how calls of a function of the graph are differentiated: as f of their first n inputs.
+type derivation struct {
+	f function
+	n int
+}
+
+// of returns the gradients of the inputs of a call from those of its outputs; none for inputs after the first n.
+func (d derivation) of(call *graph.Node, dy []*graph.Node) []*graph.Node {
+	all := make([]*graph.Node, len(call.Inputs()))
+	in := call.Inputs()[:d.n]
+	if d.f.gradient == nil {
+		copy(all, d.f.written(in, dy))
+	} else {
+		copy(all, d.f.gradient(in, call, dy[0]))
+	}
+	return all
 }
 
 type functionsKey struct{}
@@ -91,11 +137,8 @@ func init() {
 		}
 		known, _ := node.Graph().State(functionsKey{}).(*functions)
 		if known != nil {
-			if f, ok := known.gradients[name]; ok {
-				if f.gradient == nil {
-					return f.written(node.Inputs(), dy)
-				}
-				return f.gradient(node.Inputs(), node, dy[0])
+			if d, ok := known.gradients[name]; ok {
+				return d.of(node, dy)
 			}
 		}
 		if previous == nil {

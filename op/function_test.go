@@ -44,7 +44,7 @@ func TestNames(t *testing.T) {
 			{op.GroupNorm(x, vector, vector, 8, 0.5, false), "group_norm__g8__e3f000000__s0__n4"},
 			{op.SiLU(op.SiLU(x)), "silu__n1"},
 			{op.SiLU(vector), "silu__n5"},
-			{op.Conv(x, weights, nil, 2, op.Padding{{1, 0}, {2, 3}}), "convolution__s2__t1__b0__l2__r3__n6"},
+			{op.Conv(x, weights, nil, 2, op.Padding{{1, 0}, {2, 3}}), "differentiated__convolution__s2__t1__b0__l2__r3__n6"},
 			{op.Upsample(x, 2), "upsample__f2__n7"},
 			{op.Attention(x, x, x), "attention__n8"},
 			{op.Softmax(x), "softmax__n9"},

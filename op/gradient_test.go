@@ -11,7 +11,6 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/op"
 )
@@ -118,7 +117,7 @@ func examples() []example {
 // Every op in one graph, with several shapes and precisions, against plain Go and its central differences. The loss is
 // Σ weight·y²: its gradient needs y again, which is recomputed under Checkpoint.
 func TestValuesAndGradients(t *testing.T) {
-	for _, backend := range engine.Backends() {
+	for _, backend := range oracle.Backends() {
 		for _, checkpoint := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s,checkpoint=%v", backend, checkpoint), func(t *testing.T) {
 				checkGradients(t, backend, checkpoint)
@@ -223,7 +222,7 @@ func checkGradients(t *testing.T, backend string, checkpoint bool) {
 
 // Every gradient can be differentiated once more: Hessian times vector is the difference of the gradients on both sides of a point.
 func TestSecondGradients(t *testing.T) {
-	for _, backend := range engine.Backends() {
+	for _, backend := range oracle.Backends() {
 		t.Run(backend, func(t *testing.T) {
 			e := oracle.OpenOn(t, backend)
 			r := rand.New(rand.NewPCG(1, 2))

@@ -1,7 +1,8 @@
 // Package op holds the coarse tensor operations that doob's networks and optimiser are made of.
 //
-// Most of them are named functions of the graph: a body of plain operations that every backend can run, under a name
-// that tells a backend with a kernel for it which operation this is and with which attributes. The name is
+// Most of them are, on a backend that has a kernel for them, named functions of the graph (see [Kernels]): a body of plain
+// operations that every backend can run, under a name that says which operation this is and with which attributes. Any
+// other backend gets the body alone. The name is
 //
 //	<op>__<key><value>__…__n<serial>
 //
@@ -24,5 +25,6 @@
 //	ema                       average, value, decay → average           see [EMA]
 //
 // Gradients are functions of the same kind, with the same attributes, and recompute what they need of the forward pass
-// from its inputs. They have no gradients of their own.
+// from its inputs. They have no gradients of their own. An inlined body is followed by a function that returns it,
+// named differentiated__<name>, to which its gradient belongs.
 package op

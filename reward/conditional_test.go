@@ -113,7 +113,7 @@ func TestInverseDraw(t *testing.T) {
 		r := inverse(t, m.name, m.image, nil)
 		d, e := engine.Size(m.image), engine.Size(r.Shape)
 		x, xi := normal(1, n*d), normal(2, n*e)
-		for _, backend := range engine.Backends() {
+		for _, backend := range oracle.Backends() {
 			got := oracle.Run(t, backend, func(in []*graph.Node) []*graph.Node { return []*graph.Node{r.Draw(in[0], in[1])} },
 				engine.Rows(x, m.image...), engine.Rows(xi, r.Shape...))[0]
 			if len(got) != n*e {

@@ -52,7 +52,7 @@ func TestInverse(t *testing.T) {
 			}
 			return sum
 		}
-		for _, backend := range engine.Backends() {
+		for _, backend := range oracle.Backends() {
 			name := m.name + " on " + backend
 			out := oracle.Run(t, backend, func(in []*graph.Node) []*graph.Node {
 				given := r.GraphGiven(in[0], in[1])

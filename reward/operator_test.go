@@ -114,7 +114,7 @@ func measure(name string, x []float32, image []int) []float64 {
 
 func TestOperators(t *testing.T) {
 	const n = 3
-	for _, backend := range engine.Backends() {
+	for _, backend := range oracle.Backends() {
 		for _, m := range measurements {
 			name := m.name + " on " + backend
 			a, shape := operator(t, m.name, m.image)
