@@ -2,12 +2,14 @@
 
     python make.py          then `git diff testdata` says what has changed: nothing, with these versions
 
-Python 3.11 with torch 2.15.0 (CPU), transformers 5.24.0, tokenizers 0.23.3, safetensors 0.8.0, numpy, pillow 13.0.0. The tiny models, pictures and
-texts in testdata are inputs, of random numbers and made once; they stay as they are.
+Python 3.11 with torch 2.15.0 (CPU), diffusers 0.42.1, transformers 5.24.0, tokenizers 0.23.3, peft 0.21.2, safetensors 0.8.0, numpy, pillow 13.0.0.
+The tiny models, pictures, texts, latents and noise in testdata are inputs, of random numbers and made once; they stay as they are. What the networks
+compute may differ in the last bits between machines.
 """
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 HERE = Path(__file__).parent / "testdata"
@@ -111,7 +113,145 @@ def vision():
     save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "vision.safetensors")
 
 
+def inputs(path, *names):
+    """Those tensors of a file that were made once."""
+    from safetensors.torch import load_file
+
+    have = load_file(path)
+    return {name: have[name] for name in names}
+
+
+def load_names(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as f:
+        return list(f.keys())
+
+
+def keep(path, tensors):
+    from safetensors.torch import save_file
+
+    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, path)
+
+
+def text_encoder():
+    """States and pooled state of the text encoder of pipeline, with quick GELU as it has it, and with GELU as 2.x has it."""
+    from transformers import CLIPTextModel
+
+    path = HERE / "text" / "encoder.safetensors"
+    tensors = inputs(path, "input_ids")
+    ids = tensors["input_ids"]
+    model = CLIPTextModel.from_pretrained(HERE / "pipeline" / "text_encoder").eval()
+    out = model(ids, output_hidden_states=True)
+    tensors |= {"last_hidden_state": out.last_hidden_state, "pooler_output": out.pooler_output}
+    tensors |= {f"hidden_states.{i}": states[:1] for i, states in enumerate(out.hidden_states)}
+    tensors["clip_skip_1"] = model.final_layer_norm(out.hidden_states[-2][:1])
+    model = CLIPTextModel.from_pretrained(HERE / "pipeline" / "text_encoder", hidden_act="gelu").eval()
+    tensors["gelu.last_hidden_state"] = model(ids).last_hidden_state
+    keep(path, tensors)
+
+
+def gradients(loss, module, prefix=""):
+    """Gradients to all parameters that have one, by their names."""
+    module.zero_grad(set_to_none=True)
+    loss.backward()
+    return {prefix + name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def unet():
+    """The U-Net of pipeline: whole, block by block, at a size that cannot be halved, and its gradients; that of variants in two precisions."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.embeddings import get_timestep_embedding
+
+    model = UNet2DConditionModel.from_pretrained(HERE / "pipeline" / "unet").eval().requires_grad_(False)
+    path = HERE / "unet" / "forward.safetensors"
+    tensors = inputs(path, "sample", "timestep", "encoder_hidden_states", "odd.sample", "time_proj.timestep")
+    x, t, text = tensors["sample"], tensors["timestep"], tensors["encoder_hidden_states"]
+    tensors["odd.out"] = model(tensors["odd.sample"], 250, text[:1]).sample
+    for width in (16, 32):
+        tensors[f"time_proj.{width}"] = get_timestep_embedding(tensors["time_proj.timestep"], width, flip_sin_to_cos=True, downscale_freq_shift=0)
+
+    inside = r"(time_embedding|conv_in|mid_block|conv_norm_out|(down|up)_blocks.\d.(resnets|attentions|(down|up)samplers).\d)"
+    inside += r"|down_blocks.0.attentions.0.transformer_blocks.0.(norm\d|attn\d|ff)"
+    seen = [
+        module.register_forward_hook(lambda module, args, out, name=name: tensors.update({f"block.{name}": out[0] if isinstance(out, tuple) else out}))
+        for name, module in model.named_modules() if re.fullmatch(inside, name)
+    ]
+    model(x[1:2], t[1:2], text[1:2])
+    for hook in seen:
+        hook.remove()
+    tensors["out"] = model(x, t, text).sample
+    keep(path, tensors)
+
+    path = HERE / "unet" / "gradients.safetensors"
+    tensors = inputs(path, "target")
+    names = [name for name in load_names(path) if name.startswith("grad.")]
+    y = x.clone().requires_grad_(True)
+    (tensors["d_sample"],) = torch.autograd.grad(model(y, t, text).sample, y, tensors["target"])
+    model.requires_grad_(True)
+    tensors["loss"] = torch.nn.functional.mse_loss(model(x, t, text).sample, tensors["target"])
+    grads = gradients(tensors["loss"], model)
+    tensors |= {name: grads[name.removeprefix("grad.")] for name in names}
+    keep(path, tensors)
+    norms = {name: float(g.double().norm()) for name, g in grads.items()}
+    (HERE / "unet" / "gradient-norms.json").write_text(json.dumps(norms, indent=1, sort_keys=True) + "\n")
+
+    path = HERE / "variants" / "sd2.safetensors"
+    tensors = inputs(path, "sample", "timestep", "encoder_hidden_states")
+    for name, folder in (("out", "sd2"), ("out_bf16_weights", "sd2-bf16-sharded")):
+        model = UNet2DConditionModel.from_pretrained(HERE / "variants" / folder, torch_dtype=torch.float32).eval()
+        tensors[name] = model(tensors["sample"], tensors["timestep"], tensors["encoder_hidden_states"]).sample
+    keep(path, tensors)
+
+
+def adapter():
+    """pipeline's U-Net with the adapter of lora/peft, and gradients to the adapter."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from peft import PeftModel
+
+    given = inputs(HERE / "unet" / "forward.safetensors", "sample", "timestep", "encoder_hidden_states")
+    target = inputs(HERE / "unet" / "gradients.safetensors", "target")["target"]
+    base = UNet2DConditionModel.from_pretrained(HERE / "pipeline" / "unet").eval()
+    model = PeftModel.from_pretrained(base, HERE / "lora" / "peft", is_trainable=True)
+    x = given["sample"].clone().requires_grad_(True)
+    out = model(x, given["timestep"], given["encoder_hidden_states"]).sample
+    loss = torch.nn.functional.mse_loss(out, target)
+    tensors = {"out": out, "loss": loss}
+    (tensors["d_sample"],) = torch.autograd.grad(loss, x, retain_graph=True)
+    for name, g in gradients(loss, model).items():
+        tensors["grad." + name.removeprefix("base_model.model.").replace(".default", "")] = g
+    for module in model.modules():
+        if hasattr(module, "scaling") and "default" in module.scaling:
+            module.scaling["default"] = 1.0
+    tensors["out_scale_1"] = model(given["sample"], given["timestep"], given["encoder_hidden_states"]).sample
+    keep(HERE / "lora" / "lora.safetensors", tensors)
+
+
+def vae():
+    """Both halves of pipeline's autoencoder, and the gradient of the decoder."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    model = AutoencoderKL.from_pretrained(HERE / "pipeline" / "vae").eval().requires_grad_(False)
+    scale = model.config.scaling_factor
+    path = HERE / "vae" / "vae.safetensors"
+    tensors = inputs(path, "image", "eps", "z", "cotangent", "wide.image")
+    law = model.encode(tensors["image"]).latent_dist
+    tensors |= {"moments": law.parameters, "mean": law.mean, "logvar": law.logvar, "latents": (law.mean + law.std * tensors["eps"]) * scale}
+    tensors["wide.moments"] = model.encode(tensors["wide.image"]).latent_dist.parameters
+    z = tensors["z"].clone().requires_grad_(True)
+    tensors["decoded"] = model.decode(z / scale).sample
+    (tensors["d_z"],) = torch.autograd.grad(tensors["decoded"], z, tensors["cotangent"])
+    keep(path, tensors)
+
+
 if __name__ == "__main__":
     tokens()
     state_dicts()
     vision()
+    text_encoder()
+    unet()
+    adapter()
+    vae()
