@@ -11,7 +11,11 @@
 // there with its shape, and no other. Whatever would compute something else than diffusers does is refused by name, value and what is supported.
 // Weights are read one tensor at a time, in the precision of the file.
 //
-// Tensors keep PyTorch's layouts: convolutions [out, in, height, width], linear maps [out, in].
+// [Weights.Load] makes variables of them, and [TextEncoder.Apply], [UNet.Apply], [VAE.Encode] and [VAE.Decode] are the networks: graph functions of
+// these variables, see [Modules]. They were tested against diffusers 0.42 and transformers 5.24.
+//
+// [Weights] keep PyTorch's layouts: convolutions [out, in, height, width], linear maps [out, in]. Variables and values have pictures as
+// [batch, height, width, channels].
 package sd
 
 import "errors"
