@@ -22,12 +22,20 @@ type Modules struct {
 	// "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q".
 	Addition func(name string, x *graph.Node) *graph.Node
 
+	// prefix stands before the names of all modules, in a network that is part of another.
+	prefix string
 	// watch sees the result of modules, by their names; for tests.
 	watch func(name string, y *graph.Node)
 }
 
+// below returns the modules whose names begin with prefix, to be called by what follows.
+func (m Modules) below(prefix string) Modules {
+	m.prefix += prefix
+	return m
+}
+
 // has reports whether there is a parameter.
-func (m Modules) has(name string) bool { return m.Scope.GetVariable(name) != nil }
+func (m Modules) has(name string) bool { return m.Scope.GetVariable(m.prefix+name) != nil }
 
 // parameter returns a parameter, in the precision of x.
 func (m Modules) parameter(name string, x *graph.Node) *graph.Node {
@@ -36,9 +44,9 @@ func (m Modules) parameter(name string, x *graph.Node) *graph.Node {
 
 // raw returns a parameter in the graph of x, in its own precision.
 func (m Modules) raw(name string, x *graph.Node) *graph.Node {
-	v := m.Scope.GetVariable(name)
+	v := m.Scope.GetVariable(m.prefix + name)
 	if v == nil {
-		panic(fmt.Errorf("sd: no parameter %q below %s: it was not loaded, or is of another network", name, m.Scope.Scope()))
+		panic(fmt.Errorf("sd: no parameter %q below %s: it was not loaded, or is of another network", m.prefix+name, m.Scope.Scope()))
 	}
 	return engine.Parameter(v, x)
 }
@@ -46,7 +54,7 @@ func (m Modules) raw(name string, x *graph.Node) *graph.Node {
 // result returns y, the result of a module.
 func (m Modules) result(name string, y *graph.Node) *graph.Node {
 	if m.watch != nil {
-		m.watch(name, y)
+		m.watch(m.prefix+name, y)
 	}
 	return y
 }
@@ -60,7 +68,7 @@ func (m Modules) linear(name string, x *graph.Node) *graph.Node {
 		y = graph.Add(y, graph.InsertAxes(m.parameter(name+".bias", x), 0))
 	}
 	if m.Addition != nil {
-		if more := m.Addition(name, rows); more != nil {
+		if more := m.Addition(m.prefix+name, rows); more != nil {
 			y = graph.Add(y, more)
 		}
 	}

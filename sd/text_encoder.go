@@ -22,10 +22,7 @@ func (e TextEncoder) Apply(m Modules, ids *graph.Node, skip int) *graph.Node {
 	tokens, positions := m.raw("embeddings.token_embedding.weight", ids), m.raw("embeddings.position_embedding.weight", ids)
 	x := graph.Gather(tokens, graph.InsertAxes(graph.ConvertDType(ids, dtypes.Int32), -1))
 	x = m.result("embeddings", graph.Add(x, graph.InsertAxes(positions, 0)))
-	layers := transformer{heads: e.Heads, epsilon: e.Epsilon, activation: op.GELU, product: op.CausalAttention}
-	if e.QuickGELU {
-		layers.activation = op.QuickGELU
-	}
+	layers := transformer{heads: e.Heads, epsilon: e.Epsilon, activation: activation(e.QuickGELU), product: op.CausalAttention}
 	x = layers.of(m, "encoder", e.Layers-skip, x)
 	return m.layerNorm("final_layer_norm", x, e.Epsilon)
 }

@@ -1,6 +1,10 @@
 package sd
 
-import "github.com/gomlx/gomlx/core/graph"
+import (
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/op"
+)
 
 // transformer is CLIP's, for texts and pictures: layers x ↦ x + attention(norm x), x ↦ x + perceptron(norm x).
 type transformer struct {
@@ -21,4 +25,12 @@ func (t transformer) of(m Modules, name string, n int, x *graph.Node) *graph.Nod
 		x = m.result(layer, graph.Add(x, m.linear(layer+".mlp.fc2", h)))
 	}
 	return x
+}
+
+// activation is that of the perceptrons.
+func activation(quick bool) func(x *graph.Node) *graph.Node {
+	if quick {
+		return op.QuickGELU
+	}
+	return op.GELU
 }

@@ -247,6 +247,23 @@ def vae():
     keep(path, tensors)
 
 
+def clip():
+    """Embeddings, scores and diversity by the CLIP in testdata."""
+    import torch
+    from transformers import CLIPModel
+
+    path = HERE / "clip" / "clip.safetensors"
+    tensors = inputs(path, "pixel_values", "input_ids")
+    model = CLIPModel.from_pretrained(HERE / "clip").eval()
+    out = model(**tensors)
+    tensors |= {"image_embeds": out.image_embeds, "text_embeds": out.text_embeds, "logits_per_image": out.logits_per_image}
+    tensors["vision_last_hidden_state"] = out.vision_model_output.last_hidden_state
+    tensors["clip_score"] = (out.image_embeds * out.text_embeds).sum(-1)
+    pairs = torch.pdist(out.image_embeds) ** 2 / 2  # of vectors of length 1: 1 − cos
+    tensors["diversity"] = pairs.mean()
+    keep(path, tensors)
+
+
 if __name__ == "__main__":
     tokens()
     state_dicts()
@@ -255,3 +272,4 @@ if __name__ == "__main__":
     unet()
     adapter()
     vae()
+    clip()
