@@ -29,7 +29,7 @@ func (p PictureEncoder) apply(m Modules, x *graph.Node) *graph.Node {
 		panic(fmt.Errorf("sd: picture encoder of pictures %s: want [batch, %d, %d, 3]", x.Shape(), p.Side, p.Side))
 	}
 	batch := x.Shape().Dimensions[0]
-	patches := op.Conv(x, m.parameter("embeddings.patch_embedding.weight", x), nil, p.Patch, op.Padding{})
+	patches := m.conv("embeddings.patch_embedding", x, p.Patch, op.Padding{})
 	whole := graph.BroadcastToDims(graph.Reshape(m.parameter("embeddings.class_embedding", x), 1, 1, p.Width), batch, 1, p.Width)
 	x = graph.Concatenate([]*graph.Node{whole, graph.Reshape(patches, batch, -1, p.Width)}, 1)
 	x = graph.Add(x, graph.InsertAxes(m.parameter("embeddings.position_embedding.weight", x), 0))

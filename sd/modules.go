@@ -76,9 +76,13 @@ func (m Modules) linear(name string, x *graph.Node) *graph.Node {
 	return m.result(name, graph.Reshape(y, shape...))
 }
 
-// conv returns the convolution of x [batch, height, width, in].
+// conv returns the convolution of x [batch, height, width, in]. One may have no bias.
 func (m Modules) conv(name string, x *graph.Node, stride int, padding op.Padding) *graph.Node {
-	return m.result(name, op.Conv(x, m.parameter(name+".weight", x), m.parameter(name+".bias", x), stride, padding))
+	var bias *graph.Node
+	if m.has(name + ".bias") {
+		bias = m.parameter(name+".bias", x)
+	}
+	return m.result(name, op.Conv(x, m.parameter(name+".weight", x), bias, stride, padding))
 }
 
 // groupNorm returns the normalisation of x [batch, height, width, channels] in groups, and then SiLU if wanted.

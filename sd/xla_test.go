@@ -20,4 +20,6 @@ func TestXLA(t *testing.T) {
 	t.Run("Addition", TestAddition)
 	t.Run("VAE", TestVAE)
 	t.Run("VAEDecodes", TestVAEDecodes)
+	t.Run("CLIP", TestCLIP)
+	t.Run("ImageReward", TestImageReward)
 }

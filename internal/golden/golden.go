@@ -7,7 +7,7 @@
 //	unet, vae            what its networks compute, and gradients
 //	variants             a U-Net as in 2.x in several precisions and files, with its outputs; today's names of tensors
 //	clip                 a CLIP with both its networks, and what it says of texts and pictures
-//	imagereward          ImageReward, as .pt and as .safetensors; refuse.pt names a function, a harmless one
+//	imagereward          ImageReward, as .pt and as .safetensors, and rewards; refuse.pt names a function, a harmless one
 //	lora                 one adapter of pipeline's U-Net in five spellings; two of them cannot hold its alpha; what the U-Net computes with it
 //	statedict            what torch.save writes of views and of all element types; what is refused
 //	pictures             N.png, and N-WIDTHxHEIGHT.png as Pillow resizes it; what CLIP and ImageReward take of them

@@ -2,7 +2,8 @@
 
     python make.py          then `git diff testdata` says what has changed: nothing, with these versions
 
-Python 3.11 with torch 2.15.0 (CPU), diffusers 0.42.1, transformers 5.24.0, tokenizers 0.23.3, peft 0.21.2, safetensors 0.8.0, numpy, pillow 13.0.0.
+Python 3.11 with torch 2.15.0 (CPU), diffusers 0.42.1, transformers 5.24.0, tokenizers 0.23.3, peft 0.21.2, safetensors 0.8.0, numpy, pillow 13.0.0,
+and, without what they depend on, image-reward 1.5, timm 1.0.31.
 The tiny models, pictures, texts, latents and noise in testdata are inputs, of random numbers and made once; they stay as they are. What the networks
 compute may differ in the last bits between machines.
 """
@@ -264,6 +265,73 @@ def clip():
     keep(path, tensors)
 
 
+def reward_model():
+    """ImageReward of its own package, with the sizes of the one in testdata. It was written for libraries of 2023, which these few lines stand in for."""
+    import importlib.util
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    import torch
+    import transformers
+    from safetensors.torch import load_file
+
+    folder = HERE / "imagereward"
+    transformers.modeling_utils.apply_chunking_to_forward = lambda function, size, axis, *args: function(*args)
+    transformers.modeling_utils.find_pruneable_heads_and_indices = transformers.modeling_utils.prune_linear_layer = None
+    fairscale = "fairscale.nn.checkpoint.checkpoint_activations"
+    for name in [fairscale[:i] for i, c in enumerate(fairscale) if c == "."] + [fairscale, "clip"]:
+        sys.modules.setdefault(name, ModuleType(name))
+    sys.modules[fairscale].checkpoint_wrapper = None
+    root = Path(importlib.util.find_spec("ImageReward").submodule_search_locations[0])
+    for name, path in (("ImageReward", root), ("ImageReward.models", root / "models")):  # without what their __init__ imports
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [str(path)]
+    from ImageReward.ImageReward import ImageReward, MLP
+    from ImageReward.models.BLIP import blip_pretrain, med, vit
+
+    med.BertPreTrainedModel.init_weights = lambda self: None
+    med.BertPreTrainedModel.get_head_mask = lambda self, mask, layers: [None] * layers
+    med.BertPreTrainedModel.invert_attention_mask = lambda self, mask: (1 - mask[:, None, None, :]) * torch.finfo(torch.float32).min
+    config = med.BertConfig.from_json_file(folder / "med_config.json")
+    more = {"chunk_size_feed_forward": 0, "position_embedding_type": "absolute", "add_type_embeddings": False}
+    for key, value in {**more, **json.loads((folder / "med_config.json").read_text())}.items():
+        setattr(config, key, value)
+    blip_pretrain.BertConfig = SimpleNamespace(from_json_file=lambda path: config)
+    blip_pretrain.create_vit = lambda *a, **k: (vit.VisionTransformer(img_size=48, patch_size=16, embed_dim=32, depth=2, num_heads=4), 32)
+    blip_pretrain.init_tokenizer = lambda: range(config.vocab_size)  # only its size is asked for
+
+    model = ImageReward.__new__(ImageReward)
+    torch.nn.Module.__init__(model)
+    model.device, model.mean, model.std = "cpu", 0.16717362830052426, 1.0333394966054072
+    model.blip = blip_pretrain.BLIP_Pretrain(image_size=48, vit="large", med_config="", embed_dim=8)
+    model.mlp = MLP(config.hidden_size)
+    state = load_file(folder / "ImageReward.safetensors")
+    for place in (0, 2, 4, 6, 7):
+        out, width = state[f"mlp.layers.{place}.weight"].shape
+        model.mlp.layers[place] = torch.nn.Linear(width, out)
+    model.load_state_dict(state)
+    return model.eval().requires_grad_(False)
+
+
+def imagereward():
+    """Rewards of every picture for every text, and of each picture for one text with the states on the way and the gradient to the picture."""
+    import torch
+
+    model = reward_model()
+    path = HERE / "imagereward" / "rewards.safetensors"
+    given = inputs(path, "pixel_values", "input_ids", "attention_mask")
+    pixels, ids, mask = given.values()
+    tensors = dict(given)
+    tensors["rewards"] = torch.stack([model.score_gard(ids, mask, p.expand(len(ids), -1, -1, -1))[:, 0] for p in pixels])
+    states = model.blip.visual_encoder(pixels)
+    known = torch.ones(states.shape[:-1])
+    text = model.blip.text_encoder(ids[:3], attention_mask=mask[:3], encoder_hidden_states=states, encoder_attention_mask=known, return_dict=True)
+    tensors |= {"image_states": states, "text_state": text.last_hidden_state[:, 0]}
+    x = pixels.clone().requires_grad_(True)
+    (tensors["d_pixel_values"],) = torch.autograd.grad(model.score_gard(ids[:3], mask[:3], x).sum(), x)
+    keep(path, tensors)
+
+
 if __name__ == "__main__":
     tokens()
     state_dicts()
@@ -273,3 +341,4 @@ if __name__ == "__main__":
     adapter()
     vae()
     clip()
+    imagereward()
