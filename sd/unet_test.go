@@ -48,6 +48,19 @@ func TestUNet(t *testing.T) {
 	})
 }
 
+// The normalisation before a transformer has another epsilon than all others, which shows in faint pictures only.
+func TestUNetAttendsToFaintPictures(t *testing.T) {
+	onBackends(t, func(t *testing.T, e *engine.Engine, f *Folder) {
+		g := read(t, "unet/forward.safetensors")
+		m := loaded(t, e, nil, f.UNetWeights)
+		out := oracle.RunOn(t, e, func(in []*graph.Node) []*graph.Node {
+			text := graph.SliceAxis(in[1], 0, graph.AxisRange(1, 2))
+			return []*graph.Node{f.UNet.attend(m, "down_blocks.0.attentions.0", f.UNet.Heads[0], in[0], text)}
+		}, g.pictures("faint.in"), g.input("encoder_hidden_states"))
+		oracle.Alike(t, "out", out[0], g.values("faint.out"), forward)
+	})
+}
+
 func TestTimeFeatures(t *testing.T) {
 	g := read(t, "unet/forward.safetensors")
 	for _, width := range []int{16, 32} {

@@ -17,7 +17,6 @@ func TestXLA(t *testing.T) {
 	t.Run("UNet", TestUNet)
 	t.Run("UNetOfSecondVersion", TestUNetOfSecondVersion)
 	t.Run("UNetGradients", TestUNetGradients)
-	t.Run("Addition", TestAddition)
 	t.Run("VAE", TestVAE)
 	t.Run("VAEDecodes", TestVAEDecodes)
 	t.Run("CLIP", TestCLIP)
