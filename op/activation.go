@@ -3,14 +3,17 @@ package op
 import "github.com/gomlx/gomlx/core/graph"
 
 // SiLU returns x·σ(x), elementwise (Elfwing et al. 2018; "swish").
-func SiLU(x *graph.Node) *graph.Node {
+func SiLU(x *graph.Node) *graph.Node { return elementwise("silu", silu, siluSlope, x) }
+
+// elementwise is f of x, with the derivative slope.
+func elementwise(op string, f, slope func(x *graph.Node) *graph.Node, x *graph.Node) *graph.Node {
 	return function{
-		name: "silu",
-		body: func(in []*graph.Node) []*graph.Node { return []*graph.Node{silu(in[0])} },
+		name: op,
+		body: func(in []*graph.Node) []*graph.Node { return []*graph.Node{f(in[0])} },
 		gradient: func(in []*graph.Node, _, dy *graph.Node) []*graph.Node {
 			return function{
-				name: "silu_grad",
-				body: func(in []*graph.Node) []*graph.Node { return []*graph.Node{graph.Mul(in[0], siluSlope(in[1]))} },
+				name: op + "_grad",
+				body: func(in []*graph.Node) []*graph.Node { return []*graph.Node{graph.Mul(in[0], slope(in[1]))} },
 			}.call(dy, in[0])
 		},
 	}.call(x)[0]

@@ -50,6 +50,12 @@ func TestNames(t *testing.T) {
 			{op.Softmax(x), "softmax__n9"},
 			{op.EMA(vector, vector, scalar), "ema__n10"},
 			{op.GlobalNorm([]*graph.Node{x, vector}).Inputs()[0], "sum_squares__n11"},
+			{op.LayerNorm(x, vector, vector, 1e-5), "differentiated__layer_norm__e3727c5ac__n12"},
+			{op.GELU(x), "differentiated__gelu__n13"},
+			{op.QuickGELU(x), "differentiated__quick_gelu__n14"},
+			{op.GEGLU(x), "differentiated__geglu__n15"},
+			{op.CausalAttention(x, x, x), "differentiated__causal_attention__n16"},
+			{op.BiasedAttention(x, x, x, graph.ReduceSum(x, 2, 3)), "differentiated__biased_attention__n17"},
 			{p.Inputs()[0], "adamw__p3f000000__q3e800000__e322bcc77__w00000000__n0"},
 		} {
 			if match := calls.FindStringSubmatch(c.node.String()); match == nil || match[1] != c.want {
@@ -86,6 +92,12 @@ func TestErrors(t *testing.T) {
 		{"no negative padding", func(x *graph.Node) *graph.Node {
 			return op.Conv(x, graph.Reshape(vector(x), 1, 1, 8, 1), nil, 1, op.Padding{{-1, 0}, {0, 0}})
 		}},
+		{"want [8] for both", func(x *graph.Node) *graph.Node { return op.LayerNorm(x, vector(x), graph.ReduceSum(x, 0, 1, 3), 1e-5) }},
+		{"even last axis", func(x *graph.Node) *graph.Node { return op.GEGLU(graph.SliceAxis(x, -1, graph.AxisRange(0, 7))) }},
+		{"as many keys as queries", func(x *graph.Node) *graph.Node {
+			return op.CausalAttention(graph.SliceAxis(x, 1, graph.AxisRange(0, 3)), x, x)
+		}},
+		{"[batch, keys]", func(x *graph.Node) *graph.Node { return op.BiasedAttention(x, x, x, graph.ReduceSum(x, 1, 2)) }},
 		{"[batch, keys, heads, dim]", func(x *graph.Node) *graph.Node { return op.Attention(x, x, graph.Reshape(x, 2, 4, 8, 4)) }},
 	} {
 		if err := build(t, c.fn); err == nil || !strings.Contains(err.Error(), c.want) {

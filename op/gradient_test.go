@@ -50,8 +50,20 @@ func examples() []example {
 	var out []example
 	for _, dims := range [][]int{{5}, {2, 3, 4}} {
 		out = append(out,
-			example{"silu", [][]int{dims}, func(in []*graph.Node) *graph.Node { return op.SiLU(in[0]) }, plainSiLU},
+			example{"silu", [][]int{dims}, func(in []*graph.Node) *graph.Node { return op.SiLU(in[0]) }, plain(func(v float64) float64 { return v / (1 + math.Exp(-v)) })},
+			example{"gelu", [][]int{dims}, func(in []*graph.Node) *graph.Node { return op.GELU(in[0]) }, plain(plainGELU)},
+			example{"quick gelu", [][]int{dims}, func(in []*graph.Node) *graph.Node { return op.QuickGELU(in[0]) },
+				plain(func(v float64) float64 { return v / (1 + math.Exp(-1.702*v)) })},
 			example{"softmax", [][]int{dims}, func(in []*graph.Node) *graph.Node { return op.Softmax(in[0]) }, plainSoftmax})
+	}
+	for epsilon, dims := range map[float64][]int{1e-5: {2, 3, 4}, 0.3: {5, 6}, 1e-12: {1, 2, 2, 5}} {
+		width := dims[len(dims)-1:]
+		out = append(out, example{"layer norm", [][]int{dims, width, width},
+			func(in []*graph.Node) *graph.Node { return op.LayerNorm(in[0], in[1], in[2], epsilon) },
+			func(in []array) array { return plainLayerNorm(in, epsilon) }})
+	}
+	for _, dims := range [][]int{{2}, {2, 3, 6}} {
+		out = append(out, example{"geglu", [][]int{dims}, func(in []*graph.Node) *graph.Node { return op.GEGLU(in[0]) }, plainGEGLU})
 	}
 	for _, c := range []struct {
 		dims           []int
@@ -80,7 +92,11 @@ func examples() []example {
 	for _, d := range [][5]int{{2, 3, 3, 2, 4}, {1, 2, 5, 1, 3}, {2, 4, 1, 3, 2}} {
 		q, k := []int{d[0], d[1], d[3], d[4]}, []int{d[0], d[2], d[3], d[4]}
 		out = append(out, example{"attention", [][]int{q, k, k},
-			func(in []*graph.Node) *graph.Node { return op.Attention(in[0], in[1], in[2]) }, plainAttention})
+			func(in []*graph.Node) *graph.Node { return op.Attention(in[0], in[1], in[2]) }, plainAttention(false)},
+			example{"biased attention", [][]int{q, k, k, {d[0], d[2]}},
+				func(in []*graph.Node) *graph.Node { return op.BiasedAttention(in[0], in[1], in[2], in[3]) }, plainAttention(false)},
+			example{"causal attention", [][]int{k, k, k},
+				func(in []*graph.Node) *graph.Node { return op.CausalAttention(in[0], in[1], in[2]) }, plainAttention(true)})
 	}
 	for factor, dims := range map[int][]int{1: {2, 3, 2, 1}, 2: {2, 3, 2, 3}, 3: {1, 2, 1, 2}} {
 		out = append(out, example{"upsample", [][]int{dims},
@@ -316,12 +332,36 @@ func compare(t *testing.T, name string, got *tensors.Tensor, dims []int, want []
 	}
 }
 
-func plainSiLU(in []array) array {
-	y := zeros(in[0].dims...)
-	for i, v := range in[0].data {
-		y.data[i] = v / (1 + math.Exp(-v))
+// plain is a function of every element.
+func plain(f func(float64) float64) func(in []array) array {
+	return func(in []array) array {
+		y := zeros(in[0].dims...)
+		for i, v := range in[0].data {
+			y.data[i] = f(v)
+		}
+		return y
+	}
+}
+
+func plainGELU(v float64) float64 { return v * math.Erfc(-v/math.Sqrt2) / 2 }
+
+func plainGEGLU(in []array) array {
+	dims := slices.Clone(in[0].dims)
+	n := dims[len(dims)-1] / 2
+	dims[len(dims)-1] = n
+	y := zeros(dims...)
+	for i := range y.data {
+		row := in[0].data[i/n*2*n:]
+		y.data[i] = row[i%n] * plainGELU(row[n+i%n])
 	}
 	return y
+}
+
+// plainLayerNorm is group normalisation of rows, as images of one pixel and one group.
+func plainLayerNorm(in []array, epsilon float64) array {
+	n := len(in[1].data)
+	rows := array{[]int{len(in[0].data) / n, 1, n}, in[0].data}
+	return array{in[0].dims, plainGroupNorm([]array{rows, in[1], in[2]}, 1, epsilon, false).data}
 }
 
 func plainSoftmax(in []array) array {
@@ -377,27 +417,35 @@ func plainGroupNorm(in []array, groups int, epsilon float64, silu bool) array {
 	return y
 }
 
-func plainAttention(in []array) array {
-	q, k, v := in[0], in[1], in[2]
-	y := zeros(q.dims...)
-	for b := range q.dims[0] {
-		for head := range q.dims[2] {
-			for i := range q.dims[1] {
-				logits := zeros(k.dims[1])
-				for j := range logits.data {
-					for d := range q.dims[3] {
-						logits.data[j] += *q.at(b, i, head, d) * *k.at(b, j, head, d) / math.Sqrt(float64(q.dims[3]))
+func plainAttention(causal bool) func(in []array) array {
+	return func(in []array) array {
+		q, k, v := in[0], in[1], in[2]
+		y := zeros(q.dims...)
+		for b := range q.dims[0] {
+			for head := range q.dims[2] {
+				for i := range q.dims[1] {
+					logits := zeros(k.dims[1])
+					if causal {
+						logits = zeros(i + 1)
 					}
-				}
-				for j, p := range plainSoftmax([]array{logits}).data {
-					for d := range q.dims[3] {
-						*y.at(b, i, head, d) += p * *v.at(b, j, head, d)
+					for j := range logits.data {
+						if len(in) > 3 {
+							logits.data[j] = *in[3].at(b, j)
+						}
+						for d := range q.dims[3] {
+							logits.data[j] += *q.at(b, i, head, d) * *k.at(b, j, head, d) / math.Sqrt(float64(q.dims[3]))
+						}
+					}
+					for j, p := range plainSoftmax([]array{logits}).data {
+						for d := range q.dims[3] {
+							*y.at(b, i, head, d) += p * *v.at(b, j, head, d)
+						}
 					}
 				}
 			}
 		}
+		return y
 	}
-	return y
 }
 
 func plainUpsample(x array, factor int) array {

@@ -11,12 +11,24 @@
 //
 //	group_norm__g_e_s         x, scale, bias → y                        see [GroupNorm]
 //	group_norm_grad__g_e_s    dy, x, scale, bias → dx, dscale, dbias
+//	layer_norm__e             x, scale, bias → y                        see [LayerNorm]
+//	layer_norm_grad__e        dy, x, scale → dx, dscale, dbias
 //	silu                      x → y                                     see [SiLU]
 //	silu_grad                 dy, x → dx
+//	gelu                      x → y                                     see [GELU]
+//	gelu_grad                 dy, x → dx
+//	quick_gelu                x → y                                     see [QuickGELU]
+//	quick_gelu_grad           dy, x → dx
+//	geglu                     x → y                                     see [GEGLU]
+//	geglu_grad                dy, x → dx
 //	softmax                   x → y                                     see [Softmax]
 //	softmax_grad              dy, y → dx
 //	attention                 q, k, v → y                               see [Attention]
 //	attention_grad            dy, q, k, v → dq, dk, dv
+//	causal_attention          q, k, v → y                               see [CausalAttention]
+//	causal_attention_grad     dy, q, k, v → dq, dk, dv
+//	biased_attention          q, k, v, bias → y                         see [BiasedAttention]
+//	biased_attention_grad     dy, q, k, v, bias → dq, dk, dv, dbias
 //	upsample__f               x → y                                     see [Upsample]
 //	upsample_grad__f          dy → dx
 //	convolution__s_t_b_l_r    x, weights → y                            see [Conv]

@@ -1,4 +1,4 @@
-// Package sd reads Stable Diffusion 1.x and 2.x from a folder in the layout of the library diffusers.
+// Package sd has the networks of Stable Diffusion 1.x and 2.x, read from a folder in the layout of the library diffusers.
 //
 //	model_index.json                      the classes of the parts
 //	unet/          config.json  diffusion_pytorch_model[.fp16].safetensors, or shards with an index
@@ -11,7 +11,14 @@
 // there with its shape, and no other. Whatever would compute something else than diffusers does is refused by name, value and what is supported.
 // Weights are read one tensor at a time, in the precision of the file.
 //
-// Tensors keep PyTorch's layouts: convolutions [out, in, height, width], linear maps [out, in].
+// [Weights.Load] makes variables of them, and [TextEncoder.Apply], [UNet.Apply], [VAE.Encode] and [VAE.Decode] are the networks: graph functions of
+// these variables, see [Modules]. They are tested against what diffusers 0.42 and transformers 5.24 compute.
+//
+// So are, against transformers and image-reward 1.5, the networks that judge pictures: [CLIP], see [OpenCLIP], and [ImageReward], see
+// [OpenImageReward].
+//
+// [Weights] keep PyTorch's layouts: convolutions [out, in, height, width], linear maps [out, in]. Variables and values have pictures as
+// [batch, height, width, channels].
 package sd
 
 import "errors"

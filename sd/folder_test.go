@@ -14,8 +14,8 @@ import (
 	"github.com/doob-diffusion/doob/internal/golden"
 )
 
-// model copies the tiny model, to be changed.
-func model(t testing.TB) string {
+// tiny copies the tiny model, to be changed.
+func tiny(t testing.TB) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "model")
 	if err := os.CopyFS(dir, os.DirFS(golden.Path("pipeline"))); err != nil {
@@ -277,7 +277,7 @@ func TestNoFolder(t *testing.T) {
 	wantError(t, err, ErrUnsupported, "v1-5-pruned.ckpt", "from_single_file", "save_pretrained")
 	_, err = Open(filepath.Join(dir, "v1-5-pruned.ckpt"))
 	wantError(t, err, ErrUnsupported, "one file", "from_single_file")
-	dir = model(t)
+	dir = tiny(t)
 	if err := os.RemoveAll(filepath.Join(dir, "vae")); err != nil {
 		t.Fatal(err)
 	}

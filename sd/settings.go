@@ -28,6 +28,11 @@ func readSettings(path string) (*settings, error) {
 	return s, nil
 }
 
+// part returns the settings of a part, which are the value of a key; its errors are its own.
+func (s *settings) part(key string) *settings {
+	return &settings{path: s.path + ", " + key, values: get(s, key, map[string]json.RawMessage(nil))}
+}
+
 // err returns all that was found wrong.
 func (s *settings) err() error { return errors.Join(s.errs...) }
 
@@ -66,6 +71,8 @@ func kindName(v any) string {
 		return "a list of whole numbers"
 	case []string:
 		return "a list of strings"
+	case map[string]json.RawMessage:
+		return "an object"
 	}
 	return "a string"
 }

@@ -38,5 +38,19 @@ func (t table) resnet(name string, out, in, time int) {
 	}
 }
 
+// layers adds n of CLIP's transformer layers; inner is the width of their perceptrons.
+func (t table) layers(name string, n, width, inner int) {
+	for i := range n {
+		layer := at("%s.layers.%d", name, i)
+		t.norm(layer+".layer_norm1", width)
+		for _, p := range []string{"q_proj", "k_proj", "v_proj", "out_proj"} {
+			t.linear(layer+".self_attn."+p, width, width, true)
+		}
+		t.norm(layer+".layer_norm2", width)
+		t.linear(layer+".mlp.fc1", inner, width, true)
+		t.linear(layer+".mlp.fc2", width, inner, true)
+	}
+}
+
 // at returns the name of a numbered part.
 func at(format string, i ...any) string { return fmt.Sprintf(format, i...) }

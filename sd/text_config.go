@@ -21,12 +21,17 @@ func readTextEncoder(dir string) (TextEncoder, error) {
 	if err != nil {
 		return TextEncoder{}, err
 	}
-	only(s, "model_type", "clip_text_model", map[string]string{"t5": "Stable Diffusion 3, PixArt and others"}, "clip_text_model")
 	for _, a := range get(s, "architectures", []string(nil)) {
 		if a != "CLIPTextModel" && a != "FlaxCLIPTextModel" {
 			s.refuse("architectures", "", []string{"CLIPTextModel"})
 		}
 	}
+	e := textEncoder(s)
+	return e, s.err()
+}
+
+func textEncoder(s *settings) TextEncoder {
+	only(s, "model_type", "clip_text_model", map[string]string{"t5": "Stable Diffusion 3, PixArt and others"}, "clip_text_model")
 	e := TextEncoder{
 		Vocabulary:   s.positive("vocab_size", 49408),
 		Positions:    only(s, "max_position_embeddings", 77, nil, 77),
@@ -41,5 +46,5 @@ func readTextEncoder(dir string) (TextEncoder, error) {
 	if e.Width%e.Heads != 0 {
 		s.fail(ErrConfig, "hidden_size is %d, expected a multiple of num_attention_heads, %d", e.Width, e.Heads)
 	}
-	return e, s.err()
+	return e
 }

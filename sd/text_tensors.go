@@ -8,16 +8,7 @@ func (e TextEncoder) Tensors() map[string][]int {
 		"embeddings.token_embedding.weight":    {e.Vocabulary, e.Width},
 		"embeddings.position_embedding.weight": {e.Positions, e.Width},
 	}
-	for i := range e.Layers {
-		layer := at("encoder.layers.%d", i)
-		t.norm(layer+".layer_norm1", e.Width)
-		for _, p := range []string{"q_proj", "k_proj", "v_proj", "out_proj"} {
-			t.linear(layer+".self_attn."+p, e.Width, e.Width, true)
-		}
-		t.norm(layer+".layer_norm2", e.Width)
-		t.linear(layer+".mlp.fc1", e.Intermediate, e.Width, true)
-		t.linear(layer+".mlp.fc2", e.Width, e.Intermediate, true)
-	}
+	t.layers("encoder", e.Layers, e.Width, e.Intermediate)
 	t.norm("final_layer_norm", e.Width)
 	return t
 }

@@ -120,7 +120,7 @@ func TestWeightsOfTheTinyModel(t *testing.T) {
 
 // The same weights under today's names, which is what current libraries write, are the same model.
 func TestTodaysNames(t *testing.T) {
-	dir := model(t)
+	dir := tiny(t)
 	for path, rename := range map[string]func(string) string{"vae/diffusion_pytorch_model.safetensors": vaeNames.Replace, "text_encoder/model.safetensors": textName} {
 		edit(t, filepath.Join(dir, path), func(f *checkpoint.File) {
 			for name, x := range f.Tensors {
@@ -224,7 +224,7 @@ func TestUnusableWeights(t *testing.T) {
 		}, []string{"conv_out.bias is I64"}},
 		"several": {func(f *checkpoint.File) { clear(f.Tensors) }, []string{"and ", " more"}},
 	} {
-		dir := model(t)
+		dir := tiny(t)
 		edit(t, filepath.Join(dir, unet), c.change)
 		f, err := Open(dir)
 		if err != nil {
@@ -233,7 +233,7 @@ func TestUnusableWeights(t *testing.T) {
 		_, err = f.UNetWeights()
 		wantError(t, err, ErrWeights, append(c.want, filepath.Join(dir, unet))...)
 	}
-	dir := model(t)
+	dir := tiny(t)
 	edit(t, filepath.Join(dir, "vae/diffusion_pytorch_model.safetensors"), func(f *checkpoint.File) {
 		f.Tensors["decoder.mid_block.attentions.0.to_q.bias"] = f.Tensors["decoder.mid_block.attentions.0.query.bias"]
 	})
@@ -249,7 +249,7 @@ func TestWeightsThatAreNotFinite(t *testing.T) {
 		"BF16 NaN": {BF16: []checkpoint.BFloat16{0, 0xff7f, 0xff81, 0}},
 		"F64 NaN":  {F64: []float64{0, math.MaxFloat64, math.NaN(), 0}},
 	} {
-		dir := model(t)
+		dir := tiny(t)
 		edit(t, filepath.Join(dir, "unet/diffusion_pytorch_model.safetensors"), func(f *checkpoint.File) {
 			x.Shape = []int{4}
 			f.Tensors["conv_out.bias"] = x
@@ -299,7 +299,7 @@ func TestOtherFormats(t *testing.T) {
 		{"diffusion_pytorch_model.bin", "from_pretrained("}, {"diffusion_pytorch_model.fp16.bin", "from_pretrained("},
 		{"diffusion_flax_model.msgpack", "from_flax=True"}, {"model.ckpt", "safe_serialization=True"},
 	} {
-		dir := model(t)
+		dir := tiny(t)
 		if err := os.Rename(filepath.Join(dir, "unet/diffusion_pytorch_model.safetensors"), filepath.Join(dir, "unet", c.name)); err != nil {
 			t.Fatal(err)
 		}

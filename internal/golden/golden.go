@@ -1,11 +1,14 @@
 // Package golden has tiny random models in the file formats of published ones, and what the reference libraries compute with them. Only tests
 // import it. What is a model, an adapter, a picture, a text or a recorded path was made once; make.py makes all the rest again.
 //
-//	text, clip-bpe       token ids of texts by the tokenizer of pipeline, and by CLIP's published merges (MIT licence beside them)
+//	text, clip-bpe       token ids of texts by the tokenizer of pipeline, and by CLIP's published merges (MIT licence beside them); states of pipeline's
+//	                     text encoder
 //	pipeline             a Stable Diffusion 1.x in the layout of diffusers
-//	variants             a U-Net as in 2.x in several precisions and files; today's names of tensors
-//	imagereward          ImageReward, as .pt and as .safetensors; refuse.pt names a function, a harmless one
-//	lora                 one adapter of pipeline's U-Net in five spellings; two of them cannot hold its alpha
+//	unet, vae            what its networks compute, and gradients
+//	variants             a U-Net as in 2.x in several precisions and files, with its outputs; today's names of tensors
+//	clip                 a CLIP with both its networks, and what it says of texts and pictures
+//	imagereward          ImageReward, as .pt and as .safetensors, and rewards; refuse.pt names a function, a harmless one
+//	lora                 one adapter of pipeline's U-Net in five spellings; two of them cannot hold its alpha; what the U-Net computes with it
 //	statedict            what torch.save writes of views and of all element types; what is refused
 //	pictures             N.png, and N-WIDTHxHEIGHT.png as Pillow resizes it; what CLIP and ImageReward take of them
 //	schedulers           levels, ᾱ and single steps of diffusers' DDIM and DDPM

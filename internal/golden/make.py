@@ -2,12 +2,14 @@
 
     python make.py          then `git diff testdata` says what has changed: nothing, with these versions
 
-Python 3.11 with torch 2.15.0, torchvision 0.29.2 (CPU), diffusers 0.42.1, transformers 5.24.0, tokenizers 0.23.3, safetensors 0.8.0, numpy, pillow 13.0.0. The tiny models,
-adapters, pictures, texts and recorded paths in testdata are inputs, of random numbers and made once; they stay as they are.
+Python 3.11 with torch 2.15.0, torchvision 0.29.2 (CPU), diffusers 0.42.1, transformers 5.24.0, tokenizers 0.23.3, peft 0.21.2, safetensors 0.8.0, numpy,
+pillow 13.0.0 and, without what they depend on, image-reward 1.5, timm 1.0.31. The tiny models, adapters, pictures, texts, latents, noise and recorded
+paths in testdata are inputs, of random numbers and made once; they stay as they are. What the networks compute may differ in the last bits between machines.
 """
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 HERE = Path(__file__).parent / "testdata"
@@ -140,8 +142,235 @@ def schedulers():
     write_json(folder / "schedulers.json", cases)
 
 
+def inputs(path, *names):
+    """Those tensors of a file that were made once."""
+    from safetensors.torch import load_file
+
+    have = load_file(path)
+    return {name: have[name] for name in names}
+
+
+def load_names(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as f:
+        return list(f.keys())
+
+
+def keep(path, tensors):
+    from safetensors.torch import save_file
+
+    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, path)
+
+
+def text_encoder():
+    """States and pooled state of the text encoder of pipeline, with quick GELU as it has it, and with GELU as 2.x has it."""
+    from transformers import CLIPTextModel
+
+    path = HERE / "text" / "encoder.safetensors"
+    tensors = inputs(path, "input_ids")
+    ids = tensors["input_ids"]
+    model = CLIPTextModel.from_pretrained(HERE / "pipeline" / "text_encoder").eval()
+    out = model(ids, output_hidden_states=True)
+    tensors |= {"last_hidden_state": out.last_hidden_state, "pooler_output": out.pooler_output}
+    tensors |= {f"hidden_states.{i}": states[:1] for i, states in enumerate(out.hidden_states)}
+    tensors["clip_skip_1"] = model.final_layer_norm(out.hidden_states[-2][:1])
+    model = CLIPTextModel.from_pretrained(HERE / "pipeline" / "text_encoder", hidden_act="gelu").eval()
+    tensors["gelu.last_hidden_state"] = model(ids).last_hidden_state
+    keep(path, tensors)
+
+
+def gradients(loss, module, prefix=""):
+    """Gradients to all parameters that have one, by their names."""
+    module.zero_grad(set_to_none=True)
+    loss.backward()
+    return {prefix + name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def unet():
+    """The U-Net of pipeline: whole, block by block, at a size that cannot be halved, and its gradients; that of variants in two precisions."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.embeddings import get_timestep_embedding
+
+    model = UNet2DConditionModel.from_pretrained(HERE / "pipeline" / "unet").eval().requires_grad_(False)
+    path = HERE / "unet" / "forward.safetensors"
+    tensors = inputs(path, "sample", "timestep", "encoder_hidden_states", "odd.sample", "time_proj.timestep")
+    x, t, text = tensors["sample"], tensors["timestep"], tensors["encoder_hidden_states"]
+    tensors["odd.out"] = model(tensors["odd.sample"], 250, text[:1]).sample
+    for width in (16, 32):
+        tensors[f"time_proj.{width}"] = get_timestep_embedding(tensors["time_proj.timestep"], width, flip_sin_to_cos=True, downscale_freq_shift=0)
+
+    inside = r"(time_embedding|conv_in|mid_block|conv_norm_out|(down|up)_blocks.\d.(resnets|attentions|(down|up)samplers).\d)"
+    inside += r"|down_blocks.0.attentions.0.transformer_blocks.0.(norm\d|attn\d|ff)"
+    seen = [
+        module.register_forward_hook(lambda module, args, out, name=name: tensors.update({f"block.{name}": out[0] if isinstance(out, tuple) else out}))
+        for name, module in model.named_modules() if re.fullmatch(inside, name)
+    ]
+    model(x[1:2], t[1:2], text[1:2])
+    for hook in seen:
+        hook.remove()
+    tensors["out"] = model(x, t, text).sample
+    # So faint a picture that the epsilon of the normalisation is as large as its variance.
+    tensors["faint.in"] = tensors["block.down_blocks.0.resnets.0"] / 1000
+    tensors["faint.out"] = model.down_blocks[0].attentions[0](tensors["faint.in"], encoder_hidden_states=text[1:2]).sample
+    keep(path, tensors)
+
+    path = HERE / "unet" / "gradients.safetensors"
+    tensors = inputs(path, "target")
+    names = [name for name in load_names(path) if name.startswith("grad.")]
+    y = x.clone().requires_grad_(True)
+    (tensors["d_sample"],) = torch.autograd.grad(model(y, t, text).sample, y, tensors["target"])
+    model.requires_grad_(True)
+    tensors["loss"] = torch.nn.functional.mse_loss(model(x, t, text).sample, tensors["target"])
+    grads = gradients(tensors["loss"], model)
+    tensors |= {name: grads[name.removeprefix("grad.")] for name in names}
+    keep(path, tensors)
+    norms = {name: float(g.double().norm()) for name, g in grads.items()}
+    (HERE / "unet" / "gradient-norms.json").write_text(json.dumps(norms, indent=1, sort_keys=True) + "\n")
+
+    path = HERE / "variants" / "sd2.safetensors"
+    tensors = inputs(path, "sample", "timestep", "encoder_hidden_states")
+    for name, folder in (("out", "sd2"), ("out_bf16_weights", "sd2-bf16-sharded")):
+        model = UNet2DConditionModel.from_pretrained(HERE / "variants" / folder, torch_dtype=torch.float32).eval()
+        tensors[name] = model(tensors["sample"], tensors["timestep"], tensors["encoder_hidden_states"]).sample
+    keep(path, tensors)
+
+
+def adapter():
+    """pipeline's U-Net with the adapter of lora/peft, and gradients to the adapter."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from peft import PeftModel
+
+    given = inputs(HERE / "unet" / "forward.safetensors", "sample", "timestep", "encoder_hidden_states")
+    target = inputs(HERE / "unet" / "gradients.safetensors", "target")["target"]
+    base = UNet2DConditionModel.from_pretrained(HERE / "pipeline" / "unet").eval()
+    model = PeftModel.from_pretrained(base, HERE / "lora" / "peft", is_trainable=True)
+    x = given["sample"].clone().requires_grad_(True)
+    out = model(x, given["timestep"], given["encoder_hidden_states"]).sample
+    loss = torch.nn.functional.mse_loss(out, target)
+    tensors = {"out": out, "loss": loss}
+    (tensors["d_sample"],) = torch.autograd.grad(loss, x, retain_graph=True)
+    for name, g in gradients(loss, model).items():
+        tensors["grad." + name.removeprefix("base_model.model.").replace(".default", "")] = g
+    for module in model.modules():
+        if hasattr(module, "scaling") and "default" in module.scaling:
+            module.scaling["default"] = 1.0
+    tensors["out_scale_1"] = model(given["sample"], given["timestep"], given["encoder_hidden_states"]).sample
+    keep(HERE / "lora" / "lora.safetensors", tensors)
+
+
+def vae():
+    """Both halves of pipeline's autoencoder, and the gradient of the decoder."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    model = AutoencoderKL.from_pretrained(HERE / "pipeline" / "vae").eval().requires_grad_(False)
+    scale = model.config.scaling_factor
+    path = HERE / "vae" / "vae.safetensors"
+    tensors = inputs(path, "image", "eps", "z", "cotangent", "wide.image")
+    law = model.encode(tensors["image"]).latent_dist
+    tensors |= {"moments": law.parameters, "mean": law.mean, "logvar": law.logvar, "latents": (law.mean + law.std * tensors["eps"]) * scale}
+    tensors["wide.moments"] = model.encode(tensors["wide.image"]).latent_dist.parameters
+    z = tensors["z"].clone().requires_grad_(True)
+    tensors["decoded"] = model.decode(z / scale).sample
+    (tensors["d_z"],) = torch.autograd.grad(tensors["decoded"], z, tensors["cotangent"])
+    keep(path, tensors)
+
+
+def clip():
+    """Embeddings, scores and diversity by the CLIP in testdata."""
+    import torch
+    from transformers import CLIPModel
+
+    path = HERE / "clip" / "clip.safetensors"
+    tensors = inputs(path, "pixel_values", "input_ids")
+    model = CLIPModel.from_pretrained(HERE / "clip").eval()
+    out = model(**tensors)
+    tensors |= {"image_embeds": out.image_embeds, "text_embeds": out.text_embeds, "logits_per_image": out.logits_per_image}
+    tensors["vision_last_hidden_state"] = out.vision_model_output.last_hidden_state
+    tensors["clip_score"] = (out.image_embeds * out.text_embeds).sum(-1)
+    pairs = torch.pdist(out.image_embeds) ** 2 / 2  # of vectors of length 1: 1 − cos
+    tensors["diversity"] = pairs.mean()
+    keep(path, tensors)
+
+
+def reward_model():
+    """ImageReward of its own package, with the sizes of the one in testdata. It was written for libraries of 2023, which these few lines stand in for."""
+    import importlib.util
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    import torch
+    import transformers
+    from safetensors.torch import load_file
+
+    folder = HERE / "imagereward"
+    transformers.modeling_utils.apply_chunking_to_forward = lambda function, size, axis, *args: function(*args)
+    transformers.modeling_utils.find_pruneable_heads_and_indices = transformers.modeling_utils.prune_linear_layer = None
+    fairscale = "fairscale.nn.checkpoint.checkpoint_activations"
+    for name in [fairscale[:i] for i, c in enumerate(fairscale) if c == "."] + [fairscale, "clip"]:
+        sys.modules.setdefault(name, ModuleType(name))
+    sys.modules[fairscale].checkpoint_wrapper = None
+    root = Path(importlib.util.find_spec("ImageReward").submodule_search_locations[0])
+    for name, path in (("ImageReward", root), ("ImageReward.models", root / "models")):  # without what their __init__ imports
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [str(path)]
+    from ImageReward.ImageReward import ImageReward, MLP
+    from ImageReward.models.BLIP import blip_pretrain, med, vit
+
+    med.BertPreTrainedModel.init_weights = lambda self: None
+    med.BertPreTrainedModel.get_head_mask = lambda self, mask, layers: [None] * layers
+    med.BertPreTrainedModel.invert_attention_mask = lambda self, mask: (1 - mask[:, None, None, :]) * torch.finfo(torch.float32).min
+    config = med.BertConfig.from_json_file(folder / "med_config.json")
+    more = {"chunk_size_feed_forward": 0, "position_embedding_type": "absolute", "add_type_embeddings": False}
+    for key, value in {**more, **json.loads((folder / "med_config.json").read_text())}.items():
+        setattr(config, key, value)
+    blip_pretrain.BertConfig = SimpleNamespace(from_json_file=lambda path: config)
+    blip_pretrain.create_vit = lambda *a, **k: (vit.VisionTransformer(img_size=48, patch_size=16, embed_dim=32, depth=2, num_heads=4), 32)
+    blip_pretrain.init_tokenizer = lambda: range(config.vocab_size)  # only its size is asked for
+
+    model = ImageReward.__new__(ImageReward)
+    torch.nn.Module.__init__(model)
+    model.device, model.mean, model.std = "cpu", 0.16717362830052426, 1.0333394966054072
+    model.blip = blip_pretrain.BLIP_Pretrain(image_size=48, vit="large", med_config="", embed_dim=8)
+    model.mlp = MLP(config.hidden_size)
+    state = load_file(folder / "ImageReward.safetensors")
+    for place in (0, 2, 4, 6, 7):
+        out, width = state[f"mlp.layers.{place}.weight"].shape
+        model.mlp.layers[place] = torch.nn.Linear(width, out)
+    model.load_state_dict(state)
+    return model.eval().requires_grad_(False)
+
+
+def imagereward():
+    """Rewards of every picture for every text, and of each picture for one text with the states on the way and the gradient to the picture."""
+    import torch
+
+    model = reward_model()
+    path = HERE / "imagereward" / "rewards.safetensors"
+    given = inputs(path, "pixel_values", "input_ids", "attention_mask")
+    pixels, ids, mask = given.values()
+    tensors = dict(given)
+    tensors["rewards"] = torch.stack([model.score_gard(ids, mask, p.expand(len(ids), -1, -1, -1))[:, 0] for p in pixels])
+    states = model.blip.visual_encoder(pixels)
+    known = torch.ones(states.shape[:-1])
+    text = model.blip.text_encoder(ids[:3], attention_mask=mask[:3], encoder_hidden_states=states, encoder_attention_mask=known, return_dict=True)
+    tensors |= {"image_states": states, "text_state": text.last_hidden_state[:, 0]}
+    x = pixels.clone().requires_grad_(True)
+    (tensors["d_pixel_values"],) = torch.autograd.grad(model.score_gard(ids[:3], mask[:3], x).sum(), x)
+    keep(path, tensors)
+
+
 if __name__ == "__main__":
     tokens()
     state_dicts()
     vision()
     schedulers()
+    text_encoder()
+    unet()
+    adapter()
+    vae()
+    clip()
+    imagereward()
