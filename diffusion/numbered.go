@@ -44,12 +44,7 @@ func (n Numbered) Levels(p *Discrete) ([]int, error) {
 		case "trailing":
 			out[i] = int(math.RoundToEven(float64(all)-float64(i)*float64(all)/float64(n.Steps))) - 1
 		case "linspace":
-			out[i] = all - 1
-			if n.Steps > 1 {
-				out[i] = int(math.RoundToEven(float64(all-1) * float64(n.Steps-1-i) / float64(n.Steps-1)))
-			} else {
-				out[i] = 0
-			}
+			out[i] = int(math.RoundToEven(float64(all-1) * float64(n.Steps-1-i) / float64(max(1, n.Steps-1))))
 		default:
 			return nil, fmt.Errorf("diffusion: unknown spacing %q: want leading, trailing or linspace", n.Spacing)
 		}

@@ -120,7 +120,7 @@ func (*Problem) Notes(rep *experiment.Report) []string {
 	notes := []string{"FID is against the test images of the task; real images are as many training images. ESS to minutes are means over all tasks."}
 	judged, sized := false, false
 	for task := range rep.Tasks { // of a report that was read, the problem knows nothing
-		judged, sized = judged || classes(task) != nil, sized || sizes[task] != 0
+		judged, sized = judged || classes(task) != nil, sized || bySize[task] != 0
 	}
 	if sized {
 		notes = append(notes, "Compressible and incompressible: the reward is the size of the image as a JPEG, in standard deviations of that of training images. Images of the task are those drawn again in proportion to exp(r).")

@@ -62,8 +62,8 @@ func (p *Problem) Check(c *config.Check) {
 	p.CheckImages(c, "mnist")
 	c.Some("tasks", p.Classes)
 	for _, t := range p.Classes {
-		c.That(classes(t) != nil || sizes[t] != 0, "tasks has %q, want single_0 … single_9, even, odd, compressible or incompressible", t)
-		c.That(sizes[t] == 0 || !p.H.Gradient, "h.gradient is true, want false: the reward of %s has no gradient", t)
+		c.That(classes(t) != nil || bySize[t] != 0, "tasks has %q, want single_0 … single_9, even, odd, compressible or incompressible", t)
+		c.That(bySize[t] == 0 || !p.H.Gradient, "h.gradient is true, want false: the reward of %s has no gradient", t)
 	}
 	c.That(p.Scale > 0, "scale is %g, want a positive number", p.Scale)
 	c.UNet("network", p.Network, 28)
@@ -75,7 +75,7 @@ func (p *Problem) Check(c *config.Check) {
 
 // Offers implements [experiment.Problem].
 func (p *Problem) Offers() method.Needs {
-	if slices.ContainsFunc(p.Classes, func(t string) bool { return sizes[t] != 0 }) {
+	if slices.ContainsFunc(p.Classes, func(t string) bool { return bySize[t] != 0 }) {
 		return method.Unconditional | method.Learning
 	}
 	return p.Common.Offers()

@@ -16,8 +16,8 @@ import (
 	"github.com/doob-diffusion/doob/steer"
 )
 
-// sizes are the tasks whose reward is the size of an image's file: by the sign of it.
-var sizes = map[string]float64{"compressible": -1, "incompressible": 1}
+// bySize are the tasks whose reward is the size of an image's file: by the sign of it.
+var bySize = map[string]float64{"compressible": -1, "incompressible": 1}
 
 // quality is that of DDPO's JPEGs.
 const quality = 95
@@ -44,7 +44,7 @@ func (p *Problem) reward(e *engine.Engine, task string) (reward.Reward, error) {
 	}
 	file := reward.JPEG{Shape: shape, Quality: quality}
 	n := min(p.images.Train.N, 2000)
-	sizes, sign := make([]float64, n), sizes[task]
+	sizes := make([]float64, n)
 	for i := range sizes {
 		bytes, err := file.Size(p.images.Train.At(i))
 		if err != nil {
@@ -53,7 +53,7 @@ func (p *Problem) reward(e *engine.Engine, task string) (reward.Reward, error) {
 		sizes[i] = float64(bytes)
 	}
 	mean, sd := stat.MeanStdDev(sizes, nil)
-	file.Mean, file.Scale = mean, sign*p.Scale/sd
+	file.Mean, file.Scale = mean, bySize[task]*p.Scale/sd
 	return file, nil
 }
 
