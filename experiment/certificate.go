@@ -92,18 +92,18 @@ func (b *book) settle() {
 		})
 		bound := stages[0]
 		for _, at := range stages {
-			if b.certificates[at].Bound() > b.certificates[bound].Bound() {
+			if b.certificates[at].Bound(len(stages)) > b.certificates[bound].Bound(len(stages)) {
 				bound = at
 			}
 		}
 		var together []finetune.Certificate
 		for _, at := range stages {
-			c := b.certificates[at].Against(b.certificates[bound], b.problem.common().title(bound.name))
+			c := b.certificates[at].Against(b.certificates[bound], b.problem.common().title(bound.name), len(stages))
 			b.certificates[at], together = c, append(together, c)
 		}
 		best := known(together)
 		for _, at := range stages {
-			c := b.certificates[at].Against(best, "all methods together")
+			c := b.certificates[at].Against(best, "all methods together", len(stages))
 			if b.certificates[at] = c; b.results[at] != nil { // of a run that is evaluated only certificates are known
 				maps.Copy(b.results[at], certified(c))
 			}

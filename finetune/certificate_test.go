@@ -1,11 +1,13 @@
 package finetune
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"testing"
 
+	"gonum.org/v1/gonum/stat/distuv"
 	"pgregory.net/rapid"
 
 	"github.com/doob-diffusion/doob/diffusion"
@@ -263,6 +265,34 @@ func TestCertificateOfHealthyRuns(t *testing.T) {
 	}
 }
 
+// A dozen methods may not accuse each other: of families whose estimates are all right, hardly one has an outlier that lifts the bound over another one.
+func TestFamilyOfBounds(t *testing.T) {
+	const families, size = 20_000, 12
+	r := noise.New(3).Rand()
+	accused := func(many int) (n float64) {
+		for range families {
+			all := make([]Certificate, size)
+			for i := range all {
+				se := 0.01 * float64(i) / size // that of the first knows log Z
+				all[i] = Certificate{Paths: 1000, LogZ: Number(se * r.NormFloat64()), LogZSE: Number(se), Verdict: Verdict{Reliable: true}}
+			}
+			best := slices.MaxFunc(all, func(a, b Certificate) int { return cmp.Compare(a.Bound(many), b.Bound(many)) })
+			if slices.ContainsFunc(all, func(c Certificate) bool { return !c.Against(best, "the best", many).Reliable }) {
+				n++
+			}
+		}
+		return n / families
+	}
+	one := distuv.UnitNormal.CDF(-3)
+	bound := 2*one + 3*math.Sqrt(2*one/families) // above its own bound, or below
+	if got := accused(size); got > bound {
+		t.Errorf("of %d healthy families %.4f have a method that is accused, want at most %.4f", families, got, bound)
+	}
+	if got := accused(1); got < 2*bound {
+		t.Errorf("with three errors only %.4f are accused: the test shows nothing", got)
+	}
+}
+
 // What the issue began with: with a true KL above log n, a batch's log Ẑ − mean log w cannot say so, and L_SC with a log Z that is known does.
 func TestKLBeyondTheLogarithmOfThePaths(t *testing.T) {
 	short := 0
@@ -275,7 +305,7 @@ func TestKLBeyondTheLogarithmOfThePaths(t *testing.T) {
 		}
 		own := weights(energy, martingale, reward, 0).Certificate()
 		known := Certificate{Paths: 1000, LogZ: 0.01, LogZSE: 0.02, Verdict: Verdict{Reliable: true, KLReliable: true, Reason: Reaches}}
-		got := own.Against(known, "another")
+		got := own.Against(known, "another", 2)
 		oracle.Near(t, fmt.Sprintf("KL %g, with log Z", kl), got.KL, kl, 3*math.Sqrt(2*kl/float64(n))+0.02)
 		if own.Reliable || own.KLReliable || !got.KLReliable || got.Reliable {
 			t.Errorf("KL %g: verdicts are %+v alone and %+v with log Z", kl, own.Verdict, got.Verdict)
@@ -283,7 +313,7 @@ func TestKLBeyondTheLogarithmOfThePaths(t *testing.T) {
 		if float64(own.KL) < kl-2 {
 			short++
 		}
-		oracle.Near(t, "KL against the same again", got.Against(known, "another").KL, float64(got.KL), 1e-12)
+		oracle.Near(t, "KL against the same again", got.Against(known, "another", 2).KL, float64(got.KL), 1e-12)
 	}
 	if short < 3 {
 		t.Errorf("alone, KL is short by two nats only %d times: the test shows nothing", short)

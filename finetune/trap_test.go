@@ -155,7 +155,7 @@ func TestTraps(t *testing.T) {
 		{"many dimensions", wide, [2]float64{highZ, highKL}, "tail too heavy"},
 		{"many dimensions, h nearly right", near, [2]float64{nearZ, nearKL}, ""},
 		{"collapsed to one of two modes", collapsed.defended(2000, 2, Pool{}), of(collapsed), ""}, // and KL is right, log 2
-		{"a mode that nobody has seen", missing.defended(4000, 3, Pool{}).Against(seeded.defended(2000, 4, Pool{}), "the seeded one"), of(missing), "misses mass: log Z is at least 2.38 by the seeded one"},
+		{"a mode that nobody has seen", missing.defended(4000, 3, Pool{}).Against(seeded.defended(2000, 4, Pool{}), "the seeded one", 2), of(missing), "misses mass: log Z is at least 2.38 by the seeded one"},
 		{"a mode that earlier paths have seen", missing.defended(40_000_000/10_000, 3, found), of(missing), "misses mass: log Z is at least"},
 		{"the same, seeded", seeded.defended(4000, 4, Pool{}), of(seeded), ""},
 		{"a jackpot of one path in a thousand", bad(jackpot, 1000), of(jackpot), "tail too heavy: fewer than five paths hold all the weight"},

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 
+	"gonum.org/v1/gonum/stat/distuv"
+
 	"github.com/doob-diffusion/doob/metric"
 )
 
@@ -56,25 +58,31 @@ func (c *Certificate) judge(paths, groups int) {
 	}
 }
 
-// Bound returns a lower bound of log Z: three standard errors below log Ẑ where that is reliable; else log Ẑ − log 20, which is above log Z with a
-// probability of at most 1/20.
-func (c Certificate) Bound() float64 {
+// Bound returns a lower bound of log Z, for the highest of so many bounds of one log Z. Where log Ẑ is reliable, it is [Errors] standard errors below;
+// else log Ẑ − log(20·many): one that high above log Z has a probability of at most 1/20 among all of them.
+func (c Certificate) Bound(many int) float64 {
 	if c.Reliable {
-		return float64(c.LogZ - 3*c.LogZSE)
+		return float64(c.LogZ) - Errors(many)*float64(c.LogZSE)
 	}
-	return float64(c.LogZ) - doubtful
+	return float64(c.LogZ) - doubtful - math.Log(float64(max(1, many)))
 }
 
-// Against judges the certificate by another one of the same chain and reward, found by the named method. If that one's bound is out of reach, mass is
-// missed here. And KL takes the log Ẑ that is known better.
-func (c Certificate) Against(other Certificate, by string) Certificate {
-	missed := float64(c.LogZ+3*c.LogZSE) < other.Bound()
+// Errors returns how many standard errors bound the highest of so many normal estimates as safely as three bound one (Bonferroni): 3.7 for a dozen.
+func Errors(many int) float64 {
+	return -distuv.UnitNormal.Quantile(distuv.UnitNormal.CDF(-3) / float64(max(1, many)))
+}
+
+// Against judges the certificate by another one of the same chain and reward, found by the named method and chosen among so many. If that one's bound is
+// out of reach, mass is missed here. And KL takes the log Ẑ that is known better.
+func (c Certificate) Against(other Certificate, by string, many int) Certificate {
+	bound := other.Bound(many)
+	missed := float64(c.LogZ)+Errors(many)*float64(c.LogZSE) < bound
 	if missed || other.Reliable && (!c.Reliable || other.LogZSE < c.LogZSE) {
 		c.KL = c.LSC + other.LogZ + Number(math.Log(float64(c.Paths)/float64(c.Paths-c.NonFinite)))
 		c.KLSE = Number(math.Hypot(float64(c.LSCSE), float64(other.LogZSE)))
 	}
 	if missed {
-		c.Doubt(below(other.Bound(), by))
+		c.Doubt(below(bound, by))
 	}
 	c.KLReliable = c.Reliable || other.Reliable
 	return c
