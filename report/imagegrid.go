@@ -5,7 +5,8 @@ import (
 	"image"
 	"image/color"
 	"image/draw"
-	"math"
+
+	"github.com/doob-diffusion/doob/vision"
 )
 
 const (
@@ -71,11 +72,11 @@ func stamp(img *image.RGBA, left, top int, v []float32, width, channels, scale i
 func pixel(v []float32) color.RGBA {
 	var c [3]uint8
 	for k := range c {
-		x := float64(v[k%len(v)])
-		if math.IsNaN(x) {
+		x := v[k%len(v)]
+		if x != x {
 			return color.RGBA{255, 0, 255, 255}
 		}
-		c[k] = uint8(math.Round(255 * (min(1, max(-1, x)) + 1) / 2))
+		c[k] = vision.Level(x)
 	}
 	return color.RGBA{c[0], c[1], c[2], 255}
 }

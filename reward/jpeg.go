@@ -5,9 +5,9 @@ import (
 	"context"
 	"fmt"
 	"image"
-	"image/color"
 	"image/jpeg"
-	"math"
+
+	"github.com/doob-diffusion/doob/vision"
 )
 
 // JPEG is r(x) = Scale·(bytes − Mean) of images compressed as JPEG: with a negative scale the compressibility of Black et al. (2024,
@@ -40,21 +40,16 @@ func (r JPEG) Rewards(ctx context.Context, x []float32, n int) ([]float64, error
 // Size returns the bytes of an image's file.
 func (r JPEG) Size(x []float32) (int, error) {
 	h, w, channels := r.Shape[0], r.Shape[1], r.Shape[2]
-	at := func(i int) uint8 { return uint8(math.Round(127.5 * (min(max(float64(x[i]), -1), 1) + 1))) }
 	var picture image.Image
 	switch channels {
 	case 1:
 		gray := image.NewGray(image.Rect(0, 0, w, h))
 		for i := range gray.Pix {
-			gray.Pix[i] = at(i)
+			gray.Pix[i] = vision.Level(x[i])
 		}
 		picture = gray
 	case 3:
-		rgb := image.NewRGBA(image.Rect(0, 0, w, h))
-		for i := range h * w {
-			rgb.SetRGBA(i%w, i/w, color.RGBA{at(3 * i), at(3*i + 1), at(3*i + 2), 255})
-		}
-		picture = rgb
+		picture = vision.FromSample(x, h, w).Image()
 	default:
 		return 0, fmt.Errorf("reward: JPEG of %d channels, want 1 or 3", channels)
 	}

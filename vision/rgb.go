@@ -28,19 +28,26 @@ func FromImage(m image.Image) RGB {
 	return p
 }
 
-// FromSample returns a picture of what a model draws: x [height, width, 3] with −1 for black and 1 for full colour, clamped, and rounded to 8 bits,
-// half to even. It panics if x is not of that size, and takes NaN for black.
+// FromSample returns a picture of what a model draws: x [height, width, 3] with −1 for black and 1 for full colour, see [Level]. It panics
+// if x is not of that size.
 func FromSample(x []float32, height, width int) RGB {
 	if len(x) != 3*height*width {
 		panic(fmt.Sprintf("vision.FromSample: %d numbers are no picture [%d, %d, 3]", len(x), height, width))
 	}
 	p := RGB{height, width, make([]uint8, len(x))}
 	for i, v := range x {
-		if unit := min(1, max(0, v/2+0.5)); unit == unit {
-			p.Pixels[i] = uint8(math.RoundToEven(float64(unit * 255)))
-		}
+		p.Pixels[i] = Level(v)
 	}
 	return p
+}
+
+// Level returns the 8-bit level of a value, −1 for none and 1 for full: clamped, and rounded half to even. That of NaN is 0.
+func Level(v float32) uint8 {
+	unit := min(1, max(0, v/2+0.5))
+	if unit != unit {
+		return 0
+	}
+	return uint8(math.RoundToEven(float64(unit * 255)))
 }
 
 // Image returns the picture as an image of the standard library.
