@@ -40,6 +40,12 @@ const (
 	analyticSamples = 64
 )
 
+// AnalyticCalls returns how many network evaluations [NewAnalytic] takes for samples of so many numbers, in batches.
+func AnalyticCalls(dim, batch int) int {
+	batches := (max(analyticSamples, analyticNumbers/dim) + batch - 1) / batch
+	return analyticTimes * batches * batch
+}
+
 // NewAnalytic estimates the variance for a base model of samples of a shape. Data fills in the samples [batch, shape…] of every step, each
 // step new ones. What is averaged is (ε−ε_θ)(ε+ε_θ), of mean 1 − ‖ε_θ‖²: where nearly all noise is known and u is small, so is its error. Of a model
 // that is not exact this is not its own error: what its mean adds in variance is not added again.
@@ -58,7 +64,7 @@ func NewAnalytic(ctx context.Context, e *engine.Engine, p Process, base Model, s
 		lo = ratio(1 - analyticFirst)
 	}
 	dim := engine.Size(shape)
-	batches := (max(analyticSamples, analyticNumbers/dim) + batch - 1) / batch
+	batches := AnalyticCalls(dim, batch) / batch / analyticTimes
 	x0, eps, mean := make([]float32, batch*dim), make([]float32, batch*dim), make([]float32, 1)
 	a := &Analytic{LogSNR: make([]float64, analyticTimes), Left: make([]float64, analyticTimes)}
 	for i := range a.Left {

@@ -172,11 +172,14 @@ func TestAnalyticEstimate(t *testing.T) {
 		{nil, timid{}, 1, line, timid{}}, // u is of ‖ε_θ‖², not of the error
 		{flow{}, diffusion.Mixture{Density: mixture}, 4, func(key noise.Key) []float32 { return mixture.Sample(1024, key) }, several},
 	} {
-		key := noise.New(5)
-		got, err := diffusion.NewAnalytic(context.Background(), oracle.Open(t), c.process, c.base, []int{c.dim}, 1024, key,
+		key, e := noise.New(5), oracle.Open(t)
+		got, err := diffusion.NewAnalytic(context.Background(), e, c.process, c.base, []int{c.dim}, 1024, key,
 			func(rows []float32, step int) { copy(rows, c.sample(key.Sub("data").At(step))) })
 		if err != nil {
 			t.Fatal(err)
+		}
+		if calls := diffusion.AnalyticCalls(c.dim, 1024); e.NetworkCalls() != int64(calls) {
+			t.Errorf("%T: %d network calls, %d were foretold", c.base, e.NetworkCalls(), calls)
 		}
 		p := c.process
 		if p == nil {

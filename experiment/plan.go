@@ -123,6 +123,14 @@ func (p *Plan) methods(ctx context.Context, l *Lab, measure bool) error {
 	for i := range p.Rows { // what networks are trained on
 		p.Rows[i].Seconds += p.Rows[i].Paths * float64(c.Process.Steps) * perCall
 	}
+	if c.Process.Fitted() { // once per base model
+		models := 1.0
+		if slices.ContainsFunc(l.problem.Networks(), func(n Network) bool { return n.EachSeed }) {
+			models = float64(c.Seeds)
+		}
+		calls := models * float64(diffusion.AnalyticCalls(engine.Size(t.Shape), c.Batch))
+		p.Rows = append(p.Rows, planRow{Name: "kernel variance", Calls: calls, Seconds: calls * perCall})
+	}
 	h, err := t.H(t.Engine.Fork(), l.Key, t.Reward)
 	if err != nil {
 		return err
