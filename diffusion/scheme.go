@@ -2,22 +2,42 @@ package diffusion
 
 import "fmt"
 
-// Scheme says how a process is simulated: the process, a kernel, and the times of its steps.
+// Scheme says how a process is simulated: the process, a kernel, and the times of its steps. That of a model which knows numbered noise levels is as in
+// [Numbered].
 type Scheme struct {
 	VP       VP      `yaml:",inline"`
-	Kernel   string  `yaml:"kernel"`             // euler-maruyama, ddpm, ddim
-	Eta      float64 `yaml:"eta"`                // of ddim
+	Kernel   string  `yaml:"kernel"`             // euler-maruyama, ddpm, ddim; of numbered levels ddim, ddpm, memoryless
+	Eta      float64 `yaml:"eta"`                // of ddim and memoryless
 	Variance string  `yaml:"variance,omitempty"` // of ddpm and ddim: posterior, which is also meant by "", beta, analytic; see [Variance]
 	Steps    int     `yaml:"steps"`
-	Power    float64 `yaml:"power"` // of the time grid, see [Times]
+	Power    float64 `yaml:"power,omitempty"` // of the time grid, see [Times]
+	// Free is how many of the last steps ignore the control, see [Numbered].
+	Free int `yaml:"free,omitempty" json:",omitempty"`
+
+	// Levels are those of a model with numbered noise levels, in place of VP and Power. Spacing and ToData are as in [Numbered], whose offset is 1.
+	Levels  *Discrete `yaml:"-" json:"-"`
+	Spacing string    `yaml:"spacing,omitempty" json:",omitempty"`
+	ToData  bool      `yaml:"-" json:",omitempty"`
+}
+
+// Process returns the process that is simulated.
+func (s Scheme) Process() Process {
+	if s.Levels != nil {
+		return s.Levels
+	}
+	return s.VP
 }
 
 // Fitted reports whether the steps depend on the base model, so that [Scheme.Table] needs an estimate.
 func (s Scheme) Fitted() bool { return s.Variance == "analytic" }
 
 // Table returns the steps as a function of their number; as many as Steps says for 0. What is estimated of the base model serves any number
-// of steps, and may be nil unless the scheme is [Scheme.Fitted]. Table panics if there is no such kernel, or none of such variance.
+// of steps, and may be nil unless the scheme is [Scheme.Fitted]. Table panics if there is no such kernel, or none of such variance; and so does what
+// it returns if there are no such numbered levels.
 func (s Scheme) Table(fitted *Analytic) func(n int) []Step {
+	if s.Levels != nil {
+		return s.numbered
+	}
 	v, err := s.variance(fitted)
 	if err != nil {
 		panic(err)
@@ -30,8 +50,28 @@ func (s Scheme) Table(fitted *Analytic) func(n int) []Step {
 		if n <= 0 {
 			n = s.Steps
 		}
-		return kernel.Steps(s.VP, Times(n, s.Power))
+		steps := kernel.Steps(s.VP, Times(n, s.Power))
+		for i := max(0, n-s.Free); i < n; i++ {
+			steps[i].Uncontrolled = true
+		}
+		return steps
 	}
+}
+
+func (s Scheme) numbered(n int) []Step {
+	if n <= 0 {
+		n = s.Steps
+	}
+	steps, err := s.Numbered(n).Table(s.Levels)
+	if err != nil {
+		panic(err)
+	}
+	return steps
+}
+
+// Numbered returns what a scheme of numbered levels says of n steps.
+func (s Scheme) Numbered(n int) Numbered {
+	return Numbered{Kernel: s.Kernel, Eta: s.Eta, Spacing: s.Spacing, Offset: 1, Steps: n, ToData: s.ToData, Free: s.Free}
 }
 
 func (s Scheme) variance(fitted *Analytic) (Variance, error) {

@@ -28,7 +28,8 @@ func (l TimeLaw) quantiles(p Process) (lo, hi float64) {
 	return at(1), at(1e-4)
 }
 
-// Draw fills t with times of the law, in (0, 1], stratified over the batch.
+// Draw fills t with times of the law, in (0, 1], stratified over the batch. Of a process of numbered levels they are those of the nearest level, which is
+// all that a model of it knows.
 func (l TimeLaw) Draw(t []float32, p Process, key noise.Key) {
 	p = orVP(p)
 	lo, hi := 1e-3, 1.0 // of u^Power: at t = 0 the losses divide by 0
@@ -42,6 +43,9 @@ func (l TimeLaw) Draw(t []float32, p Process, key noise.Key) {
 			t[i] = float32(p.Time(l.SNRMean + l.SNRSD*math.Sqrt2*math.Erfinv(2*u-1)))
 		} else {
 			t[i] = float32(math.Pow(u, l.power()))
+		}
+		if d, ok := p.(*Discrete); ok {
+			t[i] = float32(d.LevelTime(max(0, d.Level(float64(t[i])))))
 		}
 	}
 }

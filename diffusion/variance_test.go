@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
@@ -241,5 +242,45 @@ func TestSchemeVariance(t *testing.T) {
 			}()
 			s.Table(nil)
 		}()
+	}
+}
+
+// The last steps that are free ignore the control, and numbered levels are those of Numbered.
+func TestSchemeFree(t *testing.T) {
+	s := diffusion.Scheme{Kernel: "ddpm", Steps: 7, Power: 2, Free: 3}
+	for i, st := range s.Table(nil)(5) {
+		if want := i >= 2; st.Uncontrolled != want && st.S > 0 {
+			t.Errorf("step %d of 5 is uncontrolled %t, want %t", i, st.Uncontrolled, want)
+		}
+	}
+	levels := discrete(t, scaledLinear)
+	s = diffusion.Scheme{Kernel: "ddim", Eta: 1, Steps: 20, Free: 2, Spacing: "trailing", Levels: levels, ToData: true}
+	want, err := diffusion.Numbered{Eta: 1, Spacing: "trailing", Offset: 1, Steps: 10, Free: 2, ToData: true}.Table(levels)
+	if err != nil || !slices.Equal(s.Table(nil)(10), want) || len(s.Table(nil)(0)) != 20 {
+		t.Errorf("got %v, want %v; %v", s.Table(nil)(10), want, err)
+	}
+	if s.Process() != diffusion.Process(levels) || (diffusion.Scheme{VP: diffusion.VP{Beta0: 1, Beta1: 2}}).Process() != diffusion.Process(diffusion.VP{Beta0: 1, Beta1: 2}) {
+		t.Error("the process of a scheme is another one")
+	}
+}
+
+// A model of numbered levels is trained at levels, each as often as another.
+func TestTimesAreLevels(t *testing.T) {
+	p := discrete(t, scaledLinear)
+	times, count := make([]float32, 1000), map[int]int{}
+	for i := range 20 {
+		diffusion.TimeLaw{}.Draw(times, p, noise.New(1).At(i))
+		for _, at := range times {
+			k := p.Level(float64(at))
+			if k < 0 || float32(p.LevelTime(k)) != at {
+				t.Fatalf("time %g is no level", at)
+			}
+			count[k]++
+		}
+	}
+	for k := range 1000 {
+		if count[k] < 5 || count[k] > 45 { // 20 on average, stratified
+			t.Errorf("level %d is drawn %d times, want about 20", k, count[k])
+		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 // VP is the variance-preserving SDE (3), dX = −½β(t)X dt + √β(t) dW with β(t) = β₀ + t(β₁−β₀), so that α_t² + σ_t² = 1.
 // The zero value has β₀ = 0.1 and β₁ = 20.
 type VP struct {
-	Beta0 float64 `yaml:"beta0"`
-	Beta1 float64 `yaml:"beta1"`
+	Beta0 float64 `yaml:"beta0,omitempty"`
+	Beta1 float64 `yaml:"beta1,omitempty"`
 }
 
 var _ Process = VP{}

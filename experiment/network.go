@@ -60,8 +60,8 @@ func (c *Common) Prior(net func(s *model.Scope) nn.Network, shape []int, rows fu
 	return Network{Name: baseName, Steps: p.Steps, Settings: append([]any{p, c.Process.VP}, settings...), Net: net,
 		Train: func(g Ground, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
 			key = key.Sub("pretrain")
-			trainer, err := p.Trainer(g.Engine, c.Process.VP, diffusion.Network{Velocity: net})
-			return trainer, p.Inputs(key, c.Process.VP, shape, rows(key, p.Batch)), err
+			trainer, err := p.Trainer(g.Engine, c.Process.Process(), diffusion.Network{Velocity: net})
+			return trainer, p.Inputs(key, c.Process.Process(), shape, rows(key, p.Batch)), err
 		}}
 }
 

@@ -67,7 +67,7 @@ func (c *Common) WithSelf(networks []Network, f OwnFit) []Network {
 			if err != nil {
 				return nil, err
 			}
-			s := &diffusion.Sampler{Engine: trained.Fork(), Process: c.Process.VP, Steps: c.Process.Table(fitted)(0), Shape: f.Shape, Base: base, Batch: p.Batch}
+			s := &diffusion.Sampler{Engine: trained.Fork(), Process: c.Process.Process(), Steps: c.Process.Table(fitted)(0), Shape: f.Shape, Base: base, Batch: p.Batch}
 			return endpoints(ctx, s, key.Sub(selfName).Sub("samples"), c.Self.Paths, 16*p.Batch)
 		},
 		Train: func(g Ground, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
@@ -77,11 +77,11 @@ func (c *Common) WithSelf(networks []Network, f OwnFit) []Network {
 					return nil, nil, err
 				}
 			}
-			trainer, err := htransform.OwnFit(g.Engine, c.Process.VP, base, htransform.RewardFree{NN1: net, Tuned: f.Tuned}, p)
+			trainer, err := htransform.OwnFit(g.Engine, c.Process.Process(), base, htransform.RewardFree{NN1: net, Tuned: f.Tuned}, p)
 			key = key.Sub(selfName)
 			dim := engine.Size(f.Shape)
 			next := data.StepBatches(key.Sub("batches"), c.Self.Paths, p.Batch)
-			return trainer, p.Inputs(key, c.Process.VP, f.Shape, func(rows []float32, step int) {
+			return trainer, p.Inputs(key, c.Process.Process(), f.Shape, func(rows []float32, step int) {
 				for i, j := range next(step) {
 					if g.Samples != nil {
 						copy(rows[i*dim:], g.Samples[j*dim:(j+1)*dim])

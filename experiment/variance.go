@@ -54,7 +54,7 @@ func (c *Common) analytic(ctx context.Context, e *engine.Engine, base diffusion.
 		return nil, fmt.Errorf("it is estimated on samples of the data, and %s gives none: want posterior or beta", c.Experiment)
 	}
 	key = key.Sub("variance")
-	return diffusion.NewAnalytic(ctx, e, c.Process.VP, base, shape, c.Batch, key, rows(key, c.Batch))
+	return diffusion.NewAnalytic(ctx, e, c.Process.Process(), base, shape, c.Batch, key, rows(key, c.Batch))
 }
 
 // loadVariance reads what fit has left in a run folder.

@@ -42,6 +42,12 @@ func (c *Check) Some(key string, list []string) {
 // Scheme checks how a process is simulated.
 func (c *Check) Scheme(key string, s diffusion.Scheme) {
 	c.Positive(key+".steps", s.Steps)
+	c.That(s.Free >= 0 && s.Free < max(1, s.Steps), "%s.free is %d, want at least 0, and fewer than steps, %d: else nothing is controlled", key, s.Free, s.Steps)
+	if s.Levels != nil {
+		c.numbered(key, s)
+		return
+	}
+	c.That(s.Spacing == "", "%s.spacing is %s, want none: only models with numbered noise levels have a choice", key, s.Spacing)
 	c.That(s.Power >= 1 && !math.IsInf(s.Power, 1), "%s.power is %g, want a number of at least 1", key, s.Power)
 	c.That(s.VP.Beta0 > 0 && s.VP.Beta1 > s.VP.Beta0 && !math.IsInf(s.VP.Beta1, 1), "%s.beta0 and beta1 are %g and %g, want 0 < beta0 < beta1", key, s.VP.Beta0, s.VP.Beta1)
 	if _, err := diffusion.NewKernel(s.Kernel, 1, nil); err != nil {
@@ -53,6 +59,17 @@ func (c *Check) Scheme(key string, s diffusion.Scheme) {
 		noisy := s.Variance == "beta" || s.Variance == "analytic" // for any eta
 		c.That(s.Eta >= 0 && s.Eta <= 1 && (s.Eta > 0 || noisy), "%s.eta is %g, want a number in (0, 1]: a noise-free sampler has no path weights, and above 1 steps lose variance", key, s.Eta)
 		c.That(s.Steps != 1, "%s.steps is 1, want at least 2: the last step of ddim is noise-free, so that nothing could be learned", key)
+	}
+}
+
+// numbered checks how a process of numbered levels is simulated.
+func (c *Check) numbered(key string, s diffusion.Scheme) {
+	c.That(s.Power == 0 && s.VP == diffusion.VP{}, "%s has power, beta0 or beta1, want none: the noise levels are those of the model", key)
+	c.OneOf(key+".variance", s.Variance, "")
+	c.That(s.Kernel == "ddpm" || s.Eta > 0, "%s.eta is %g, want a number in (0, 1]: a noise-free sampler has no path weights", key, s.Eta)
+	if s.Steps > 0 {
+		_, err := s.Numbered(s.Steps).Table(s.Levels)
+		c.That(err == nil, "%s: %v", key, err)
 	}
 }
 

@@ -48,6 +48,15 @@ func TestChecks(t *testing.T) {
 	unet := func(side int, u nn.UNet) func(c *Check) { return func(c *Check) { c.UNet("k", u, side) } }
 	cnn := func(width int) func(c *Check) { return func(c *Check) { c.CNN("k", nn.CNN{Width: width}) } }
 
+	levels, err := diffusion.NewDiscrete(diffusion.Betas{First: 0.00085, Last: 0.012, Steps: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbered := func(change func(s *diffusion.Scheme)) func(c *Check) {
+		s := diffusion.Scheme{Levels: levels, Kernel: "ddim", Eta: 1, Steps: 20, Free: 2}
+		change(&s)
+		return scheme(s)
+	}
 	vp := diffusion.VP{Beta0: 0.1, Beta1: 20}
 	em := diffusion.Scheme{VP: vp, Kernel: "euler-maruyama", Steps: 1, Power: 1}
 	with := func(change func(s *diffusion.Scheme)) func(c *Check) {
@@ -62,6 +71,8 @@ func TestChecks(t *testing.T) {
 		scheme(diffusion.Scheme{VP: vp, Kernel: "ddpm", Variance: "posterior", Steps: 9, Power: 2}),
 		scheme(diffusion.Scheme{VP: vp, Kernel: "ddpm", Variance: "beta", Steps: 1, Power: 2}),
 		scheme(diffusion.Scheme{VP: vp, Kernel: "ddim", Variance: "analytic", Steps: 2, Power: 2}), // noise for any eta
+		with(func(s *diffusion.Scheme) { s.Steps, s.Free = 9, 8 }),
+		numbered(func(*diffusion.Scheme) {}), numbered(func(s *diffusion.Scheme) { s.Kernel, s.Eta, s.Spacing = "ddpm", 0, "trailing" }),
 		optimizer(nn.Optimizer{}), optimizer(nn.Optimizer{LearningRate: 1e-3, EMA: 0.999, WeightDecay: 0.1}),
 		training(nn.Training{Steps: 1, Batch: 1}),
 		times(diffusion.TimeLaw{}), times(diffusion.TimeLaw{Power: 1}), times(diffusion.TimeLaw{SNRSD: 2, SNRMean: -8}),
@@ -96,6 +107,16 @@ func TestChecks(t *testing.T) {
 		"k.eta is -1":                    with(func(s *diffusion.Scheme) { s.Kernel, s.Variance, s.Eta = "ddim", "beta", -1 }),
 		"k.eta is 0, want":               with(func(s *diffusion.Scheme) { s.Kernel, s.Variance = "ddim", "posterior" }),
 		"k.steps is 1, want at least 2":  with(func(s *diffusion.Scheme) { s.Kernel, s.Eta = "ddim", 1 }),
+
+		"k.free is -1":                    with(func(s *diffusion.Scheme) { s.Free = -1 }),
+		"k.free is 1, want at least 0":    with(func(s *diffusion.Scheme) { s.Free = 1 }),
+		"k.spacing is leading, want none": with(func(s *diffusion.Scheme) { s.Spacing = "leading" }),
+		"k has power, beta0 or beta1":     numbered(func(s *diffusion.Scheme) { s.Power = 2 }),
+		`k.variance is "beta"`:            numbered(func(s *diffusion.Scheme) { s.Variance = "beta" }),
+		"has no path weights":             numbered(func(s *diffusion.Scheme) { s.Eta = 0 }),
+		"k: diffusion: unknown kernel":    numbered(func(s *diffusion.Scheme) { s.Kernel = "euler-maruyama" }),
+		"unknown spacing":                 numbered(func(s *diffusion.Scheme) { s.Spacing = "even" }),
+		"1001 steps, expected 1 to 1000":  numbered(func(s *diffusion.Scheme) { s.Steps = 1001 }),
 
 		"k.learning_rate is -1":   optimizer(nn.Optimizer{LearningRate: -1}),
 		"k.learning_rate is NaN":  optimizer(nn.Optimizer{LearningRate: nan}),
