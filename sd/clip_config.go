@@ -32,7 +32,7 @@ func (p PictureEncoder) Tokens() int { return p.Side/p.Patch*(p.Side/p.Patch) + 
 
 // OpenCLIP reads the configuration of a CLIPModel in a folder, and opens its weights, by the names of [CLIP.Tensors].
 func OpenCLIP(dir string) (CLIP, *Weights, error) {
-	c, err := readCLIP(dir)
+	c, err := ReadCLIP(dir)
 	if err != nil {
 		return CLIP{}, nil, fmt.Errorf("model %s: %w", dir, err)
 	}
@@ -50,7 +50,8 @@ func OpenCLIP(dir string) (CLIP, *Weights, error) {
 	return c, w, nil
 }
 
-func readCLIP(dir string) (CLIP, error) {
+// ReadCLIP reads the configuration of a CLIPModel in a folder, which need not have weights.
+func ReadCLIP(dir string) (CLIP, error) {
 	s, err := readSettings(filepath.Join(dir, "config.json"))
 	if err != nil {
 		return CLIP{}, err

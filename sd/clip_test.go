@@ -99,7 +99,7 @@ func TestParametersOfCLIP(t *testing.T) {
 	write(t, dir, "config.json", `{"model_type": "clip", "projection_dim": 768, "text_config_dict": null,
 		"text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12, "eos_token_id": 2},
 		"vision_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14}}`)
-	c, err := readCLIP(dir)
+	c, err := ReadCLIP(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
