@@ -50,15 +50,15 @@ func OpenCLIP(e *engine.Engine, scope, dir string) (*CLIP, error) {
 	return c, nil
 }
 
-// Text returns the embedding of a text, of length 1, and the end of the text that did not fit into 75 tokens, mostly "".
-func (c *CLIP) Text(text string) (embedding []float32, lost string, err error) {
+// Text returns the embedding of a text, of length 1, and what [tokenizer.Tokens.Warning] says.
+func (c *CLIP) Text(text string) (embedding []float32, warning string, err error) {
 	tokens := c.words.Encode(text)
 	ids := make([]int32, len(tokens.IDs))
 	for i, id := range tokens.IDs {
 		ids[i] = int32(id)
 	}
 	embedding, err = c.embed(c.texts, [][]int32{ids})
-	return embedding, tokens.Lost, err
+	return embedding, tokens.Warning(), err
 }
 
 // Picture returns the embedding of a picture, of length 1.
@@ -79,9 +79,9 @@ func (c *CLIP) embed(program *engine.Program, input any) ([]float32, error) {
 	return embedding, nil
 }
 
-// For returns the reward of pictures [height, width, 3] for a text, and the end of the text that did not fit, mostly "".
+// For returns the reward of pictures [height, width, 3] for a text, and what [tokenizer.Tokens.Warning] says.
 func (c *CLIP) For(text string, height, width int) (*Pictured, string, error) {
-	embedding, lost, err := c.Text(text)
+	embedding, warning, err := c.Text(text)
 	if err != nil {
 		return nil, "", err
 	}
@@ -89,7 +89,7 @@ func (c *CLIP) For(text string, height, width int) (*Pictured, string, error) {
 		y := c.network.Pictures(c.modules, x)
 		return graph.ReduceSum(graph.Mul(y, graph.InsertAxes(graph.ConstAs(y, embedding), 0)), -1)
 	})
-	return p, lost, err
+	return p, warning, err
 }
 
 // Cosine returns the scalar product of two embeddings of length 1.

@@ -24,12 +24,15 @@ type ImageReward struct {
 	words   *tokenizer.WordPiece
 }
 
-// OpenImageReward loads ImageReward.safetensors or ImageReward.pt from a folder that has bert-base-uncased's vocab.txt too, into a scope of an engine
-// such as "/imagereward". The vocabulary is no part of what ImageReward's authors publish.
-func OpenImageReward(e *engine.Engine, scope, dir string) (*ImageReward, error) {
-	words, err := tokenizer.OpenWordPiece(filepath.Join(dir, "vocab.txt"), "[DEC]", "[ENC]")
+// OpenImageReward loads ImageReward.safetensors or ImageReward.pt from a folder, into a scope of an engine such as "/imagereward". Vocabulary is the
+// vocab.txt of bert-base-uncased, which is no part of what ImageReward's authors publish; "" means the one in the folder.
+func OpenImageReward(e *engine.Engine, scope, dir, vocabulary string) (*ImageReward, error) {
+	if vocabulary == "" {
+		vocabulary = filepath.Join(dir, "vocab.txt")
+	}
+	words, err := tokenizer.OpenWordPiece(vocabulary, "[DEC]", "[ENC]")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w; ImageReward reads texts by the vocabulary of bert-base-uncased, which is no part of it: put that model's vocab.txt there", err)
+		return nil, fmt.Errorf("%w; ImageReward reads texts by the vocabulary of bert-base-uncased, which is no part of it: put that model's vocab.txt there, or say where it is", err)
 	}
 	if err != nil {
 		return nil, err
@@ -53,7 +56,7 @@ func newImageReward(e *engine.Engine, scope string, network sd.ImageReward, w *s
 	return &ImageReward{e, network, modules, words}, nil
 }
 
-// For returns the reward of pictures [height, width, 3] for a text, and the end of the text that did not fit into 33 tokens, mostly "".
+// For returns the reward of pictures [height, width, 3] for a text, and what [tokenizer.Tokens.Warning] says.
 func (r *ImageReward) For(text string, height, width int) (*Pictured, string, error) {
 	tokens := r.words.Encode(text, rewardTokens)
 	ids, used := make([]int32, rewardTokens), make([]int32, rewardTokens)
@@ -69,5 +72,5 @@ func (r *ImageReward) For(text string, height, width int) (*Pictured, string, er
 		}
 		return r.network.Score(r.modules, x, row(ids), row(used))
 	})
-	return p, tokens.Lost, err
+	return p, tokens.Warning(), err
 }
