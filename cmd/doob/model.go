@@ -12,7 +12,8 @@ import (
 )
 
 type modelCommand struct {
-	Check modelCheckCommand `cmd:"" help:"Say what a model in a folder is, or all that would be refused of it."`
+	Check   modelCheckCommand   `cmd:"" help:"Say what a model in a folder is, or all that would be refused of it."`
+	Convert modelConvertCommand `cmd:"" help:"Write weights in PyTorch's own format as safetensors, and run nothing that is in them."`
 }
 
 type modelCheckCommand struct {
@@ -30,7 +31,7 @@ func (c *modelCheckCommand) Run(t *terminal) error {
 	if c.JSON {
 		return json.NewEncoder(t.out).Encode(modelJSON(d))
 	}
-	fmt.Fprintf(t.out, "%s is a %s\n", c.Dir, d.Kind)
+	fmt.Fprintf(t.out, "%s: %s\n", c.Dir, d.Kind)
 	if s := d.Schedule; s != nil {
 		fmt.Fprintf(t.out, "predicts %s; trained with %s β from %g to %g in %d steps\n", s.Prediction, s.Kind(), s.Beta0, s.Beta1, s.Steps)
 	}
