@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -342,4 +343,25 @@ func TestHubHere(t *testing.T) {
 	t.Setenv("HF_ENDPOINT", "http://mirror/")
 	want = Hub{Endpoint: "http://mirror", Cache: "/elsewhere", Token: "given"}
 	check()
+}
+
+// What is fetched here, Python's library finds without asking its hub. DOOB_PYTHON names a Python that has huggingface_hub.
+func TestHubInPython(t *testing.T) {
+	python := os.Getenv("DOOB_PYTHON")
+	if python == "" {
+		t.Skip("DOOB_PYTHON names no Python with huggingface_hub: that it finds our files is not tested")
+	}
+	s := newServer(t, published15...)
+	dir, err := s.get(t.Context(), Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const script = `import sys, huggingface_hub as h
+print(h.hf_hub_download("OWNER/NAME", "unet/diffusion_pytorch_model.safetensors", cache_dir=sys.argv[1], local_files_only=True))
+print(h.hf_hub_download("OWNER/NAME", "model_index.json", cache_dir=sys.argv[1], local_files_only=True))`
+	out, err := exec.CommandContext(t.Context(), python, "-c", script, s.hub.Cache).CombinedOutput()
+	want := filepath.Join(dir, "unet/diffusion_pytorch_model.safetensors") + "\n" + filepath.Join(dir, "model_index.json") + "\n"
+	if err != nil || string(out) != want {
+		t.Errorf("%v\n%s, want\n%s", err, out, want)
+	}
 }
