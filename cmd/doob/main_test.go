@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/doob-diffusion/doob/internal/golden"
 )
 
 var update = flag.Bool("update", false, "write golden transcripts anew")
@@ -22,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs what users type. Each script gets tiny.yaml, tiny_mnist.yaml and tiny_superres.yaml, with which all methods take seconds, and
-// a store of data and networks of its own.
+// a store of data and networks of its own; $GOLDEN has the tiny models.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -31,6 +33,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("DOOB_DATA", filepath.Join(e.WorkDir, "store"))
+			e.Setenv("GOLDEN", golden.Path(""))
 			for _, name := range []string{"tiny.yaml", "tiny_mnist.yaml", "tiny_superres.yaml"} {
 				text, err := os.ReadFile(filepath.Join("../../experiment/testdata", name))
 				if err != nil {
