@@ -48,7 +48,7 @@ func TestCreateAndSave(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name := range shapes {
-			a, b := numbers(t, m, name), numbers(t, again, name)
+			a, b := valuesOf(t, m, name), valuesOf(t, again, name)
 			for i := range a {
 				if want := round(a[i], precision); b[i] != want {
 					t.Fatalf("%s, number %d of %s: got %g, want %g", precision, i, name, b[i], want)
@@ -67,14 +67,14 @@ func TestCreateAndSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name := range some {
-		if !slices.Equal(numbers(t, m, name), numbers(t, few, name)) {
+		if !slices.Equal(valuesOf(t, m, name), valuesOf(t, few, name)) {
 			t.Errorf("%s depends on what else is made", name)
 		}
 	}
-	if scale, bias := numbers(t, m, "conv_norm_out.weight"), numbers(t, m, "conv_norm_out.bias"); scale[0] != 1 || bias[0] != 0 {
+	if scale, bias := valuesOf(t, m, "conv_norm_out.weight"), valuesOf(t, m, "conv_norm_out.bias"); scale[0] != 1 || bias[0] != 0 {
 		t.Errorf("a normalisation begins as %g, %g", scale[0], bias[0])
 	}
-	kernel := numbers(t, m, "mid_block.resnets.0.conv1.weight")
+	kernel := valuesOf(t, m, "mid_block.resnets.0.conv1.weight")
 	var square float64
 	for _, v := range kernel {
 		square += float64(v) * float64(v) / float64(len(kernel))
@@ -84,8 +84,8 @@ func TestCreateAndSave(t *testing.T) {
 	oracle.Near(t, "variance of a convolution", square*3*fan, 1, 4*math.Sqrt(0.8/float64(len(kernel))))
 }
 
-// numbers returns the values of a parameter.
-func numbers(t *testing.T, m Modules, name string) []float32 {
+// valuesOf returns the values of a parameter.
+func valuesOf(t *testing.T, m Modules, name string) []float32 {
 	t.Helper()
 	v := m.Scope.GetVariable(name)
 	if v == nil {

@@ -1,9 +1,12 @@
 package sd
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -148,4 +151,30 @@ func (f *Folder) weights(part, stem string, want map[string][]int, current func(
 		return nil, errors.Join(fmt.Errorf("%s: %w", r.Path(), err), r.Close())
 	}
 	return w, nil
+}
+
+// SHA256 returns the hash of the files of all parts, by their names: of whatever decides what the model draws.
+func (f *Folder) SHA256() (string, error) {
+	sum := sha256.New()
+	for _, part := range []string{"unet", "vae", "text_encoder", "tokenizer", "scheduler"} {
+		entries, err := os.ReadDir(f.part(part))
+		if err != nil {
+			return "", fmt.Errorf("model %s: %w", f.Dir, err)
+		}
+		for _, e := range entries {
+			if ext := filepath.Ext(e.Name()); e.IsDir() || ext != ".json" && ext != ".txt" && ext != ".safetensors" {
+				continue
+			}
+			file, err := os.Open(filepath.Join(f.part(part), e.Name()))
+			if err != nil {
+				return "", fmt.Errorf("model %s: %w", f.Dir, err)
+			}
+			fmt.Fprintf(sum, "%s/%s\n", part, e.Name())
+			_, err = io.Copy(sum, file)
+			if err = errors.Join(err, file.Close()); err != nil {
+				return "", fmt.Errorf("model %s: %w", f.Dir, err)
+			}
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }

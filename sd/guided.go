@@ -25,8 +25,9 @@ type Guided struct {
 	Scale      float64 // g; the zero value has no guidance
 	// Texts are states of texts [texts, tokens, Context], such as those of [Folder.Encode]. The first is what samples are guided away from: that of the
 	// empty text, or of a negative prompt. Which of them is a path's stands in [diffusion.State.Given], its number, [batch] or [batch, 1]; without that,
-	// it is the second one for all.
+	// it is that of Text for all.
 	Texts *model.Variable
+	Text  int // 0 means 1
 }
 
 var _ diffusion.Model = Guided{}
@@ -58,7 +59,7 @@ func (m Guided) Noise(s diffusion.State) *graph.Node {
 // text returns the states of every row's text, [batch, tokens, Context].
 func (m Guided) text(s diffusion.State) *graph.Node {
 	if s.Given == nil {
-		return m.rows(s, 1)
+		return m.rows(s, max(1, m.Text))
 	}
 	number := graph.ConvertDType(graph.Round(graph.Reshape(s.Given, -1, 1)), dtypes.Int32)
 	return graph.Gather(m.states(s), number)

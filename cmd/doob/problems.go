@@ -4,5 +4,6 @@ package main
 import (
 	_ "github.com/doob-diffusion/doob/experiment/mnist"
 	_ "github.com/doob-diffusion/doob/experiment/superres"
+	_ "github.com/doob-diffusion/doob/experiment/textimage"
 	_ "github.com/doob-diffusion/doob/experiment/toy"
 )

@@ -109,6 +109,23 @@ func (c Caption) String() string {
 	return fmt.Sprintf("%s %s%s%s.", count, colour, noun, placeWords[c.Place])
 }
 
+// ParseCaption undoes [Caption.String].
+func ParseCaption(words string) (Caption, bool) {
+	for k := range Kinds {
+		for colour := range Colours {
+			for place := range Places {
+				for i := range 4 {
+					c := Caption{Kind: k, Two: i&1 != 0, Colour: colour, Any: i&2 != 0, Place: place}
+					if c.String() == words {
+						return c, true
+					}
+				}
+			}
+		}
+	}
+	return Caption{}, false
+}
+
 // Shows reports whether a scene is as the caption says, in everything that it says.
 func (c Caption) Shows(s Scene) bool { return c.Matches(s) == Matched{true, true, true, true} }
 

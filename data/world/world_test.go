@@ -23,6 +23,12 @@ func TestCaptions(t *testing.T) {
 		if got := c.caption.String(); got != c.words {
 			t.Errorf("got %q, want %q", got, c.words)
 		}
+		if got, ok := ParseCaption(c.words); !ok || got != c.caption {
+			t.Errorf("%q is read as %+v", c.words, got)
+		}
+	}
+	if got, ok := ParseCaption("A green rabbit."); ok {
+		t.Errorf("no caption is read as %+v", got)
 	}
 }
 

@@ -1,0 +1,51 @@
+package textimage
+
+import (
+	"context"
+
+	"github.com/doob-diffusion/doob/report"
+	"github.com/doob-diffusion/doob/reward"
+)
+
+// size returns the sides of pictures, in pixels.
+func (p *Problem) size() (height, width int) {
+	factor := p.folder.VAE.Factor()
+	return p.latent[0] * factor, p.latent[1] * factor
+}
+
+// draw decodes n latents to pictures [n, height, width, 3]. Large ones are decoded one by one.
+func (p *Problem) draw(ctx context.Context, x []float32, n int) ([]float32, error) {
+	const numbers = 1 << 18 // in one batch of pictures: a decoder takes some kilobytes for each
+	height, width := p.size()
+	return p.decoder.Map(ctx, x, n, max(1, min(64, numbers/(3*height*width))), p.latent...)
+}
+
+// decoded is the reward of latents: that of the pictures which the autoencoder makes of them, scaled.
+type decoded struct {
+	*Problem
+	of    reward.Reward
+	scale float64
+}
+
+// Rewards implements [reward.Reward].
+func (r decoded) Rewards(ctx context.Context, x []float32, n int) ([]float64, error) {
+	pictures, err := r.draw(ctx, x, n)
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.of.Rewards(ctx, pictures, n)
+	for i := range out {
+		out[i] *= r.scale
+	}
+	return out, err
+}
+
+// Picture implements [experiment.Problem].
+func (p *Problem) Picture(path string, x []float32, n, columns int) error {
+	pictures, err := p.draw(context.Background(), x, n)
+	if err != nil {
+		return err
+	}
+	height, width := p.size()
+	return report.ImageGrid(path, pictures, n, height, width, 3, columns)
+}

@@ -1,0 +1,236 @@
+package textimage
+
+import (
+	"cmp"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/textimage/smallworld"
+	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/config"
+	"github.com/doob-diffusion/doob/method"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/reward"
+	"github.com/doob-diffusion/doob/sd"
+)
+
+//go:embed presets
+var presets embed.FS
+
+func init() {
+	experiment.Register(experiment.Entry{Name: "textimage", About: "Fine-tune a text-to-image model to what people prefer: Table 2.",
+		New: newProblem, Presets: presets, Default: "quick"})
+}
+
+// Problem is a text-to-image model and a reward of pictures for a text. Its tasks are texts.
+type Problem struct {
+	experiment.Common `yaml:",inline"`
+	Model             string                  `yaml:"model,omitempty"`    // folder of Stable Diffusion; none is the small world
+	Rewards           string                  `yaml:"reward,omitempty"`   // folder of ImageReward; of the small world its own
+	HeldOut           string                  `yaml:"held_out,omitempty"` // another one, that is never trained on
+	CLIP              string                  `yaml:"clip,omitempty"`     // folder of CLIP, which diversity is measured in
+	World             string                  `yaml:"world,omitempty"`    // folder of a small world that was trained anew
+	Prompts           []string                `yaml:"prompts"`
+	Negative          string                  `yaml:"negative,omitempty"` // what to guide away from
+	Guidance          float64                 `yaml:"guidance"`           // up to 1 there is none
+	Scale             float64                 `yaml:"scale"`              // of the reward, 1/λ
+	LoRA              htransform.LoRASettings `yaml:"lora,flow"`
+
+	parts   parts
+	folder  *sd.Folder
+	latent  []int // shape of one
+	base    sd.Guided
+	vae     sd.Modules
+	rewards map[string]*reward.Pictured // by task
+	heldOut map[string]*reward.Pictured
+	clip    *reward.CLIP
+	checker *smallworld.Checker
+	decoder *engine.Program
+}
+
+func newProblem() experiment.Problem {
+	p := &Problem{}
+	levels, err := sd.Schedule{Beta0: 0.00085, Beta1: 0.012, Steps: 1000}.Process()
+	if err != nil {
+		panic(err) // the numbers are constant
+	}
+	p.Process.Levels = levels // until the model is read
+	return p
+}
+
+// small reports whether the model is the small world.
+func (p *Problem) small() bool { return p.Model == "" }
+
+// Check implements [experiment.Problem].
+func (p *Problem) Check(c *config.Check) {
+	c.Some("prompts", p.Prompts)
+	c.That(p.Scale > 0 && !math.IsInf(p.Scale, 1), "scale is %g, want a positive number", p.Scale)
+	c.That(p.Guidance >= 0 && !math.IsInf(p.Guidance, 1), "guidance is %g, want a number of at least 0; up to 1 there is none", p.Guidance)
+	c.That(p.Negative == "" || p.Guidance > 1, "negative is %q, but guidance is %g: up to 1 it has no effect", p.Negative, p.Guidance)
+	c.Positive("lora.rank", p.LoRA.Rank)
+	c.That(p.small() || p.World == "", "world is %s, but model is %s: want one of them", p.World, p.Model)
+	c.That(p.small() || p.Rewards != "", "reward is not set: want a folder with ImageReward, for the pictures of %s", p.Model)
+	seen := map[string]string{}
+	for _, prompt := range p.Prompts {
+		name := slug(prompt)
+		other, twice := seen[name]
+		c.That(!twice && name != "", "prompts has %q, which has the name %q as %q has: want prompts that differ in more than their marks", prompt, name, other)
+		seen[name] = prompt
+	}
+}
+
+// slug makes the name of a task of a prompt: its words in small letters.
+func slug(prompt string) string {
+	words := strings.FieldsFunc(strings.ToLower(prompt), func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r > 127) })
+	name := strings.Join(words, "_")
+	if runes := []rune(name); len(runes) > 60 {
+		name = string(runes[:60])
+	}
+	return name
+}
+
+// prompt undoes slug.
+func (p *Problem) prompt(task string) string {
+	for _, prompt := range p.Prompts {
+		if slug(prompt) == task {
+			return prompt
+		}
+	}
+	return task
+}
+
+// Offers implements [experiment.Problem]: rewards are black boxes here.
+func (*Problem) Offers() method.Needs { return method.Unconditional | method.Learning }
+
+// Tasks implements [experiment.Problem].
+func (p *Problem) Tasks() []string {
+	var all []string
+	for _, prompt := range p.Prompts {
+		all = append(all, slug(prompt))
+	}
+	return all
+}
+
+// GroupOf implements [experiment.Problem]: every prompt is one.
+func (p *Problem) GroupOf(task string) (name, title string) { return task, p.prompt(task) }
+
+// parts are the folders and files of all networks; "" for those that there are not.
+type parts struct{ model, reward, heldOut, clip, checker string }
+
+// place settles where the networks are.
+func (p *Problem) place() error {
+	p.parts = parts{model: p.Model}
+	if p.small() {
+		world := p.World
+		if world == "" {
+			var err error
+			if world, err = smallworld.Extract(); err != nil {
+				return err
+			}
+		}
+		in := func(name string) string { return filepath.Join(world, name) }
+		p.parts = parts{in("model"), in("reward"), in("held-out"), in("clip"), filepath.Join(in("checker"), "checker.safetensors")}
+	}
+	p.parts.reward, p.parts.heldOut, p.parts.clip = cmp.Or(p.Rewards, p.parts.reward), cmp.Or(p.HeldOut, p.parts.heldOut), cmp.Or(p.CLIP, p.parts.clip)
+	return nil
+}
+
+// Load implements [experiment.Problem]: it reads the configuration of the model.
+func (p *Problem) Load() (data.Source, error) {
+	if err := p.place(); err != nil {
+		return data.Source{}, err
+	}
+	var err error
+	if p.folder, err = sd.Open(p.parts.model); err != nil {
+		return data.Source{}, err
+	}
+	if p.Process.Levels, err = p.folder.Schedule.Process(); err != nil {
+		return data.Source{}, err
+	}
+	p.Process.ToData = p.folder.Schedule.AlphaToOne
+	side := p.folder.UNet.Side
+	if side == 0 {
+		side = 64
+	}
+	p.latent = []int{side, side, p.folder.UNet.Channels}
+	sum, err := p.folder.SHA256()
+	return data.Source{Name: filepath.Base(p.parts.model), SHA256: sum}, err
+}
+
+// Prepare implements [experiment.Problem]: it reads the networks, and encodes the prompts.
+func (p *Problem) Prepare(_ context.Context, l *experiment.Lab) error {
+	texts := append([]string{p.Negative}, p.Prompts...)
+	states, lost, err := p.folder.Encode(l.Engine.Scope("/texts"), l.Engine, sd.Texts{Texts: texts})
+	if err != nil {
+		return err
+	}
+	for i, end := range lost {
+		if end != "" {
+			return fmt.Errorf("%w: the prompt %q has more tokens than the model takes: it would not see the end, %q", config.ErrConfig, texts[i], end)
+		}
+	}
+	unet, err := load(p.folder.UNetWeights, l.Engine, "/unet", nil)
+	if err != nil {
+		return err
+	}
+	p.base = sd.Guided{UNet: p.folder.UNet, Modules: unet, Prediction: diffusion.Prediction(p.folder.Schedule.Prediction), Scale: p.Guidance, Texts: states}
+	if p.vae, err = load(p.folder.VAEWeights, l.Engine, "/vae", p.folder.VAE.Drawing); err != nil {
+		return err
+	}
+	p.decoder, err = l.Engine.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{p.folder.VAE.Decode(p.vae, in[0])} })
+	if err != nil {
+		return err
+	}
+	return p.judges(l)
+}
+
+// load reads the weights of a part.
+func load(open func() (*sd.Weights, error), e *engine.Engine, scope string, want func(string) bool) (m sd.Modules, err error) {
+	w, err := open()
+	if err != nil {
+		return sd.Modules{}, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	return w.Load(e.Scope(scope), want)
+}
+
+// Keys implements [experiment.Problem]: within a seed, all prompts and methods share the noise of their samples.
+func (p *Problem) Keys(seed uint64, task, name string) method.Keys {
+	key := noise.New(seed).Sub("repetition")
+	return method.Keys{Root: key, Start: key.Sub("h"), Loop: key.Sub(task).Sub(name), Particles: key.Sub("particles")}
+}
+
+// Target implements [experiment.Problem].
+func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*method.Target, error) {
+	base, err := p.prompted(task)
+	if err != nil {
+		return nil, err
+	}
+	return &method.Target{Base: base, Shape: p.latent, Reward: decoded{p, p.rewards[task], p.Scale}, Conditions: 1,
+		H: func(e *engine.Engine, key noise.Key, _ reward.Reward) (htransform.Learned, error) {
+			return p.LoRA.New(e, base, key)
+		}}, nil
+}
+
+// prompted returns the base model of a task.
+func (p *Problem) prompted(task string) (sd.Guided, error) {
+	for i, t := range p.Tasks() {
+		if t == task {
+			base := p.base
+			base.Text = i + 1
+			return base, nil
+		}
+	}
+	return sd.Guided{}, fmt.Errorf("there is no prompt %q", task)
+}
