@@ -9,7 +9,7 @@
 // files open here as long as their dtypes are F16, BF16, F32, F64 or I64.
 //
 // [Load] and [Save] hold all of a file in memory. [Open] and [OpenModel] read one tensor at a time, the latter also from
-// a model in several files.
+// a model in several files. [Rewrite] writes what a [Source] has, one tensor at a time.
 package checkpoint
 
 import (

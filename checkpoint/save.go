@@ -18,28 +18,36 @@ import (
 // at path before is still there, except when the last step fails, syncing the folder after the new file is in place.
 func Save(path string, f File) error {
 	entries, err := arrange(f)
+	if err == nil {
+		err = write(path, entries, f.Metadata, func(name string) (Tensor, error) { return f.Tensors[name], nil })
+	}
 	if err != nil {
 		return fmt.Errorf("save checkpoint %s: %w", path, err)
 	}
-	head, err := header(entries, f.Metadata)
+	return nil
+}
+
+// write writes a file whose tensors it asks for one after the other.
+func write(path string, entries []entry, metadata map[string]string, tensor func(name string) (Tensor, error)) error {
+	head, err := header(entries, metadata)
 	if err != nil {
-		return fmt.Errorf("save checkpoint %s: %w", path, err)
+		return err
 	}
-	err = atomicfile.WriteFunc(path, func(w io.Writer) error {
+	return atomicfile.WriteFunc(path, func(w io.Writer) error {
 		if _, err := w.Write(head); err != nil {
 			return err
 		}
 		for _, e := range entries {
-			if err := writeData(w, f.Tensors[e.name]); err != nil {
+			t, err := tensor(e.name)
+			if err == nil {
+				err = writeData(w, t)
+			}
+			if err != nil {
 				return fmt.Errorf("tensor %q: %w", e.name, err)
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("save checkpoint %s: %w", path, err)
-	}
-	return nil
 }
 
 // entry is one tensor's line of the header; begin and end are byte offsets into the data.
@@ -50,22 +58,30 @@ type entry struct {
 	begin, end int
 }
 
-// arrange places the tensors in the data: I64, F64, F32, BF16, F16, and by name within a dtype.
+// arrange places the tensors of a file in the data, after checking that they are consistent.
 func arrange(f File) ([]entry, error) {
 	entries := make([]entry, 0, len(f.Tensors))
 	for _, name := range slices.Sorted(maps.Keys(f.Tensors)) {
-		if err := checkText("tensor name", name); err != nil {
-			return nil, err
-		}
-		if name == metadataKey {
-			return nil, fmt.Errorf("tensor name %q is reserved by the format", name)
-		}
 		t := f.Tensors[name]
 		d, n, err := t.layout()
 		if err != nil {
 			return nil, fmt.Errorf("tensor %q: %w", name, err)
 		}
 		entries = append(entries, entry{name: name, dtype: d, shape: t.Shape, end: n * d.size()})
+	}
+	return placeEntries(entries)
+}
+
+// placeEntries takes entries whose end is the bytes that they have, and gives them their places: I64, F64, F32, BF16, F16, and by name within a
+// dtype.
+func placeEntries(entries []entry) ([]entry, error) {
+	for _, e := range entries {
+		if err := checkText("tensor name", e.name); err != nil {
+			return nil, err
+		}
+		if e.name == metadataKey {
+			return nil, fmt.Errorf("tensor name %q is reserved by the format", e.name)
+		}
 	}
 	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(a.dtype.rank(), b.dtype.rank()) })
 	offset := 0

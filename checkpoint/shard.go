@@ -54,6 +54,11 @@ func newShard(r io.ReaderAt, size int64) (*shard, error) {
 	if err := readFull(begin, prefix[:], "length of the header"); err != nil {
 		return nil, err
 	}
+	if string(prefix[:]) == pointerBegin[:8] {
+		if err := pointer(r, size); err != nil {
+			return nil, err
+		}
+	}
 	n := binary.LittleEndian.Uint64(prefix[:])
 	if n > maxHeader || int64(n) > size-8 {
 		return nil, corrupt("header of %d bytes, expected at most %d in a file of %d bytes", n, min(maxHeader, size-8), size)

@@ -18,7 +18,7 @@ import (
 type published struct {
 	name string // also the end of its address
 	size int64
-	sum  string // SHA-256
+	sum  string // SHA-256, or of 40 digits the name that Git has for the content
 }
 
 var (
@@ -44,7 +44,7 @@ func (s Set) Download(ctx context.Context, to string, observe func(Progress)) er
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	d := download{client: http.DefaultClient, mirrors: s.mirrors, patience: 30 * time.Second, observe: observe}
+	d := download{client: http.DefaultClient, mirrors: s.mirrors, patience: 30 * time.Second, suffix: ".part", observe: observe}
 	var files []verified
 	for _, f := range s.published {
 		path := filepath.Join(dir, f.name)
@@ -70,6 +70,7 @@ type download struct {
 	client   *http.Client
 	mirrors  []string      // addresses that end in a slash
 	patience time.Duration // without a byte, until another mirror is asked
+	suffix   string        // of the names of parts
 	observe  func(Progress)
 }
 
@@ -79,7 +80,7 @@ func (d download) fetch(ctx context.Context, f published, path string) error {
 		d.observe(Progress{f.name, f.size, f.size})
 		return nil
 	}
-	part := path + ".part"
+	part := path + d.suffix
 	var failures []error
 	for _, mirror := range d.mirrors {
 		err := d.fetchFrom(ctx, mirror+f.name, f, part)
@@ -108,7 +109,8 @@ func (d download) fetchFrom(ctx context.Context, url string, f published, part s
 		if err == nil {
 			break
 		}
-		if ctx.Err() != nil || errors.Is(err, errAddress) || sizeOf(part) <= before || i == connections {
+		local := (*fs.PathError)(nil) // of a disk that is full
+		if ctx.Err() != nil || errors.Is(err, errAddress) || errors.As(err, &local) || sizeOf(part) <= before || i == connections {
 			return err
 		}
 	}
@@ -212,13 +214,18 @@ func (f published) answered(resp *http.Response, have int64) (start int64, err e
 	case http.StatusRequestedRangeNotSatisfiable:
 		return 0, fmt.Errorf("%w: it ends before byte %d of %d", errAddress, have, f.size)
 	default:
-		return 0, fmt.Errorf("%w: got status %s", errAddress, resp.Status)
+		return 0, fmt.Errorf("%w: got status %w", errAddress, statusError(resp.StatusCode))
 	}
 	if n := resp.ContentLength; n >= 0 && start+n != f.size {
 		return 0, fmt.Errorf("%w: it has %d bytes, expected %d", errAddress, start+n, f.size)
 	}
 	return start, nil
 }
+
+// statusError is the status of an answer that is not the file.
+type statusError int
+
+func (s statusError) Error() string { return fmt.Sprintf("%d %s", int(s), http.StatusText(int(s))) }
 
 // sizeOf returns the bytes of a file, 0 if there is none.
 func sizeOf(path string) int64 {

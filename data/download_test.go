@@ -167,8 +167,8 @@ func TestDownload(t *testing.T) {
 				return false
 			}
 		}},
-		{name: "altered", first: mirror{content: bytesOf(3)}, asked: []string{""}, second: []string{""}, want: []string{"SHA-256 mismatch", sum(bytesOf(3)), sum(content)}},
-		{name: "altered, resumed", part: part(300), first: mirror{content: bytesOf(3)}, asked: []string{"bytes=300-", ""}, second: []string{""}, want: []string{"SHA-256 mismatch"}},
+		{name: "altered", first: mirror{content: bytesOf(3)}, asked: []string{""}, second: []string{""}, want: []string{"checksum mismatch", sum(bytesOf(3)), sum(content)}},
+		{name: "altered, resumed", part: part(300), first: mirror{content: bytesOf(3)}, asked: []string{"bytes=300-", ""}, second: []string{""}, want: []string{"checksum mismatch"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			first, second := c.first, mirror{content: content}
@@ -199,7 +199,7 @@ func TestDownload(t *testing.T) {
 				}
 				first.asked, second.asked = nil, nil
 				last := Progress{Done: -1}
-				d := download{client: http.DefaultClient, mirrors: addresses[:n], patience: patience, observe: func(p Progress) {
+				d := download{client: http.DefaultClient, mirrors: addresses[:n], patience: patience, suffix: ".part", observe: func(p Progress) {
 					if p.File != "f.gz" || p.Total != 5000 || p.Done > p.Total {
 						t.Errorf("progress %+v", p)
 					}
@@ -258,7 +258,7 @@ func TestDownloadInterrupted(t *testing.T) {
 	defer server.Close()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f.gz")
-	d := download{client: http.DefaultClient, mirrors: []string{server.URL + "/sub/", server.URL + "/other/"}, patience: time.Minute, observe: func(p Progress) {
+	d := download{client: http.DefaultClient, mirrors: []string{server.URL + "/sub/", server.URL + "/other/"}, patience: time.Minute, suffix: ".part", observe: func(p Progress) {
 		if p.Done == 2000 {
 			cancel()
 		}
@@ -333,7 +333,7 @@ func TestDownloadWithoutPlace(t *testing.T) {
 	m := &mirror{content: bytesOf(1)}
 	server := httptest.NewServer(m)
 	defer server.Close()
-	d := download{client: http.DefaultClient, mirrors: []string{server.URL + "/sub/", server.URL + "/sub/"}, patience: time.Minute, observe: func(Progress) {}}
+	d := download{client: http.DefaultClient, mirrors: []string{server.URL + "/sub/", server.URL + "/sub/"}, patience: time.Minute, suffix: ".part", observe: func(Progress) {}}
 	err := d.fetch(t.Context(), published{"f.gz", 5000, sum(m.content)}, filepath.Join(t.TempDir(), "missing", "f.gz"))
 	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "no mirror") || len(m.asked) != 1 {
 		t.Errorf("err = %v after asking %d times", err, len(m.asked))

@@ -20,7 +20,7 @@ var (
 	// ErrMissing reports that files of a data set are not in the folder.
 	ErrMissing = errors.New("missing data files")
 	// ErrChecksum reports a file that reads well but is not the published one.
-	ErrChecksum = errors.New("SHA-256 mismatch")
+	ErrChecksum = errors.New("checksum mismatch")
 )
 
 // MNIST is the set of handwritten digits of LeCun, Cortes and Burges: 60,000 images to train on and 10,000 to test,

@@ -3,6 +3,7 @@ package data
 import (
 	"bufio"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -187,6 +188,14 @@ func hashes(path, want string) error {
 	}
 	defer f.Close()
 	sum := sha256.New()
+	if len(want) == 2*sha1.Size { // Git's name for a content: SHA-1 of a line that says how long it is, and of the content
+		sum = sha1.New()
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(sum, "blob %d\x00", info.Size())
+	}
 	if _, err := io.Copy(sum, f); err != nil {
 		return err
 	}

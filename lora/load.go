@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/doob-diffusion/doob/checkpoint"
@@ -82,7 +84,8 @@ func assemble(tensors map[string]checkpoint.Tensor, metadata map[string]string, 
 	}
 	names, spelling := newModules(model), Spelling("")
 	found := map[bool]map[string]*halves{false: {}, true: {}}
-	for name, t := range tensors {
+	for _, name := range slices.Sorted(maps.Keys(tensors)) { // so that of several faults the same one is told
+		t := tensors[name]
 		k, err := names.parse(name)
 		if err != nil {
 			return Adapter{}, "", err
@@ -119,8 +122,8 @@ func assemble(tensors map[string]checkpoint.Tensor, metadata map[string]string, 
 		if err != nil {
 			return Adapter{}, "", err
 		}
-		for module, h := range found[part.text] {
-			p, err := h.pair(module, s)
+		for _, module := range slices.Sorted(maps.Keys(found[part.text])) {
+			p, err := found[part.text][module].pair(module, s)
 			if err == nil {
 				shape, ok := part.shapes[module+".weight"]
 				if !ok {

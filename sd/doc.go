@@ -17,6 +17,8 @@
 // So are, against transformers and image-reward 1.5, the networks that judge pictures: [CLIP], see [OpenCLIP], and [ImageReward], see
 // [OpenImageReward].
 //
+// [Describe] says what a folder has, and all at once that would be refused. [Folder.Merge] copies a model with low-rank adapters in its weights.
+//
 // [Weights] keep PyTorch's layouts: convolutions [out, in, height, width], linear maps [out, in]. Variables and values have pictures as
 // [batch, height, width, channels].
 package sd

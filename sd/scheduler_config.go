@@ -34,3 +34,11 @@ func readSchedule(dir string) (Schedule, error) {
 	}
 	return c, s.err()
 }
+
+// Kind returns the name that diffusers has for how β rises: linear or scaled_linear.
+func (s Schedule) Kind() string {
+	if s.Linear {
+		return "linear"
+	}
+	return "scaled_linear"
+}

@@ -4,13 +4,24 @@
 // A vocabulary is not part of the program: it is read from the files beside a model.
 package tokenizer
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Tokens is a text as an encoder takes it.
 type Tokens struct {
 	IDs  []int  // padded to the encoder's length
 	Used int    // how many of them are not padding: the text and the marks around it
 	Lost string // the end of the text that did not fit, as it was after cleaning; mostly empty, else worth a warning
+}
+
+// Warning says what of a text an encoder does not see, "" if it sees all of it.
+func (t Tokens) Warning() string {
+	if t.Lost == "" {
+		return ""
+	}
+	return fmt.Sprintf("the prompt has more than %d tokens, all that the model takes; it does not see the end: %q", len(t.IDs)-2, t.Lost)
 }
 
 // piece is a token of a text before it is cut to length.

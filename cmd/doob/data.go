@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/progress"
@@ -12,7 +13,7 @@ import (
 
 type dataCommand struct {
 	List  dataListCommand  `cmd:"" help:"Say which data sets there are, and which of them are here."`
-	Get   dataGetCommand   `cmd:"" help:"Fetch a data set: a download, or a copy of a folder."`
+	Get   dataGetCommand   `cmd:"" help:"Fetch a data set, by a download or from a folder, or a model."`
 	Check dataCheckCommand `cmd:"" help:"Read the files of a data set and check that they are the published ones."`
 }
 
@@ -39,21 +40,25 @@ func (c *dataListCommand) Run(t *terminal) error {
 }
 
 type dataGetCommand struct {
-	Name string `arg:"" help:"Data set, see doob data list."`
-	From string `placeholder:"DIR" help:"Copy the files in this folder. Default: download them."`
-	To   string `placeholder:"DIR" help:"Folder for the files. Default: NAME in $$DOOB_DATA, or in doob among the user's caches."`
+	Name    string   `arg:"" help:"Data set, see doob data list; or hf:OWNER/NAME[@REVISION], a model of huggingface.co or $$HF_ENDPOINT, into the cache of Python's library."`
+	Variant string   `help:"Of a model: weights of this variant, such as fp16, where there are some."`
+	File    []string `placeholder:"PATTERN" help:"Of a model: these files, such as vocab.txt, in place of those that this program reads."`
+	From    string   `placeholder:"DIR" help:"Copy the files in this folder. Default: download them."`
+	To      string   `placeholder:"DIR" help:"Folder for the files. Default: NAME in $$DOOB_DATA, or in doob among the user's caches."`
 }
 
 func (c *dataGetCommand) Run(ctx context.Context, t *terminal) error {
+	if name, ok := strings.CutPrefix(c.Name, "hf:"); ok {
+		return c.model(ctx, t, name)
+	}
+	if c.Variant != "" || len(c.File) > 0 {
+		return fmt.Errorf("data get: --variant and --file are for models, hf:OWNER/NAME, and %s is none", c.Name)
+	}
 	set, dir, err := findSet(c.Name, c.To)
 	if err != nil {
 		return err
 	}
-	view := progress.New(t.err, progress.Options{})
-	observe := func(p data.Progress) {
-		const unit = 1000
-		view.Update(progress.Update{Stage: p.File, Done: int(p.Done / unit), Total: int(p.Total / unit), Unit: "kB"})
-	}
+	view, observe := watchFetch(t)
 	if c.From != "" {
 		err = set.Copy(ctx, c.From, dir, observe)
 	} else {
@@ -71,6 +76,41 @@ func (c *dataGetCommand) Run(ctx context.Context, t *terminal) error {
 	}
 	_, err = fmt.Fprintf(t.out, "%s is complete in %s\n", set.Name, dir)
 	return err
+}
+
+// model fetches files of a model.
+func (c *dataGetCommand) model(ctx context.Context, t *terminal, name string) error {
+	if c.From != "" || c.To != "" {
+		return errors.New("data get: a model is kept in the cache of Python's library, HF_HUB_CACHE names another one; --from and --to are for data sets")
+	}
+	repository, err := data.ParseRepository(name)
+	if err != nil {
+		return err
+	}
+	hub, err := data.HubHere()
+	if err != nil {
+		return err
+	}
+	view, observe := watchFetch(t)
+	dir, err := hub.Get(ctx, repository, data.Want{Variant: c.Variant, Files: c.File}, observe)
+	view.Close()
+	if errors.Is(err, context.Canceled) {
+		return interruption{err, "the same command continues where this one ended"}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(t.out, dir)
+	return err
+}
+
+// watchFetch shows how far files are.
+func watchFetch(t *terminal) (progress.Display, func(data.Progress)) {
+	view := progress.New(t.err, progress.Options{})
+	return view, func(p data.Progress) {
+		const unit = 1000
+		view.Update(progress.Update{Stage: p.File, Done: int(p.Done / unit), Total: int(p.Total / unit), Unit: "kB"})
+	}
 }
 
 type dataCheckCommand struct {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/doob-diffusion/doob/internal/golden"
 )
 
 var update = flag.Bool("update", false, "write golden transcripts anew")
@@ -31,6 +33,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("DOOB_DATA", filepath.Join(e.WorkDir, "store"))
+			e.Setenv("GOLDEN", golden.Path(""))
 			for _, name := range []string{"tiny.yaml", "tiny_mnist.yaml", "tiny_superres.yaml"} {
 				text, err := os.ReadFile(filepath.Join("../../experiment/testdata", name))
 				if err != nil {

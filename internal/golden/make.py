@@ -362,6 +362,20 @@ def imagereward():
     (tensors["d_pixel_values"],) = torch.autograd.grad(model.score_gard(ids[:3], mask[:3], x).sum(), x)
     keep(path, tensors)
 
+    # The same without 8 bits, for the first text, with the gradient to a picture of another size, colours in [0, 1].
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize
+
+    normalise = Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+    prepare = Compose([Resize(48, interpolation=InterpolationMode.BICUBIC), CenterCrop(48), normalise])
+    path = HERE / "imagereward" / "pictures.safetensors"
+    tensors = inputs(path, "up.image", "down.image")
+    for name in ("up", "down"):
+        x = tensors[f"{name}.image"].clone().requires_grad_(True)
+        value = model.score_gard(ids[:1], mask[:1], prepare(x))
+        (tensors[f"{name}.d_image"],) = torch.autograd.grad(value.sum(), x)
+        tensors[f"{name}.reward"] = value
+    keep(path, tensors)
+
 
 if __name__ == "__main__":
     tokens()
