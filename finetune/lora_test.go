@@ -48,7 +48,9 @@ func TestLoRALearns(t *testing.T) {
 			for i := range values {
 				values[i] *= 0.1
 			}
-			v.MustSetValue(tensors.FromFlatDataAndDimensions(values, v.Shape().Dimensions...))
+			if err := v.SetValue(tensors.FromFlatDataAndDimensions(values, v.Shape().Dimensions...)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	base := sd.Guided{UNet: f.UNet, Modules: modules, Prediction: diffusion.Velocity, Scale: 2, Texts: texts}
