@@ -22,8 +22,8 @@ import (
 	"github.com/doob-diffusion/doob/sd"
 )
 
-// backend is that of tests that are made on XLA too.
-var backend = ""
+// backend is that of tests that are made on XLA too, and only the one case that is, "" for all: there it takes long to compile.
+var backend, only string
 
 // latents is the shape of the tiny model's.
 var latents = []int{8, 8, 4}
@@ -121,6 +121,9 @@ func TestLoRAPaths(t *testing.T) {
 		"ddpm":                         {n: diffusion.Numbered{Kernel: "ddpm", Offset: 1}},
 		"memoryless":                   {diffusion.Numbered{Kernel: "memoryless", Eta: 1, Spacing: "trailing"}, diffusion.Betas{First: 0.002, Last: 0.009, Steps: 1000}},
 	} {
+		if only != "" && name != only {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			e := oracle.OpenOn(t, backend)
 			m := openTiny(t, e)
@@ -193,7 +196,7 @@ func TestLoRAPaths(t *testing.T) {
 
 // Five guided steps of the pipeline itself, by the base model, and by the tuned one as a model: its own adapter added to the base.
 func TestGuidedSteps(t *testing.T) {
-	e := oracle.OpenOn(t, backend)
+	e := oracle.Open(t)
 	m, g := openTiny(t, e), goldens(t, "images/images.safetensors")
 	steps, err := diffusion.Numbered{Offset: 1, Steps: 5}.Table(m.process)
 	if err != nil {
@@ -275,7 +278,7 @@ func TestLoRASpellings(t *testing.T) {
 // The loss (15), which fits the guided model or, without guidance, the conditional one, and its gradients to the adapter, also with
 // blocks that are computed again.
 func TestLoRAGradients(t *testing.T) {
-	e := oracle.OpenOn(t, backend)
+	e := oracle.Open(t)
 	m, g := openTiny(t, e), goldens(t, "objectives/denoising.safetensors")
 	h := m.tuned(t, e, "peft")
 	conditional := h
