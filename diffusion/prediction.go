@@ -1,6 +1,10 @@
 package diffusion
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/gomlx/gomlx/core/graph"
+)
 
 // Prediction is what a network says of x = α·x₀ + σ·ε.
 type Prediction string
@@ -22,5 +26,24 @@ func (p Prediction) Noise(alpha, sigma float64) (x, out float64) {
 	case Sample:
 		return 1 / sigma, -alpha / sigma
 	}
-	panic(fmt.Sprintf("diffusion: unknown prediction %q: want epsilon, v_prediction or sample", string(p)))
+	panic(p.unknown())
+}
+
+// NoiseOf returns ε at a state of which the network says out, shaped like s.X: [Prediction.Noise] in a graph.
+func (p Prediction) NoiseOf(s State, out *graph.Node) *graph.Node {
+	if p == Epsilon || p == "" {
+		return out
+	}
+	alpha, sigma := s.AlphaSigma()
+	switch p {
+	case Velocity:
+		return graph.Add(graph.Mul(sigma, s.X), graph.Mul(alpha, out))
+	case Sample:
+		return graph.Div(graph.Sub(s.X, graph.Mul(alpha, out)), sigma)
+	}
+	panic(p.unknown())
+}
+
+func (p Prediction) unknown() error {
+	return fmt.Errorf("diffusion: unknown prediction %q: want epsilon, v_prediction or sample", string(p))
 }

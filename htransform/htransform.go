@@ -1,5 +1,5 @@
 // Package htransform holds the parametrisations of Doob's h-transform h_t(x) = ∇ₓ log E[exp r(X_0) | X_t = x] (6):
-// learned ones, with or without the gradient of the reward, and the exact one where prior and reward are Gaussian
+// learned ones, with or without the gradient of the reward or as a low-rank adapter of the base model, and the exact one where prior and reward are Gaussian
 // mixtures. All are controls, that is, noise predictions ε_h = −σ·h.
 package htransform
 

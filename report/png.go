@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"image"
 	"image/png"
 	"math"
@@ -18,24 +17,23 @@ const (
 	inchesPerMetre = 1 / 0.0254
 )
 
-// writePNG writes img, made at the given number of pixels per CSS pixel, and states that resolution in the file.
-func writePNG(path string, img image.Image, scale int) error {
+// writePNG writes img, made at the given number of pixels per CSS pixel, and states that resolution in the file, which gets other chunks too.
+func writePNG(path string, img image.Image, scale int, more ...[]byte) error {
 	var b bytes.Buffer
 	if err := png.Encode(&b, img); err != nil {
 		return fmt.Errorf("report: cannot encode %s: %w", path, err)
 	}
 	data := b.Bytes()
-	return atomicfile.Write(path, bytes.Join([][]byte{data[:ihdrEnd], resolution(scale), data[ihdrEnd:]}, nil))
+	chunks := append([][]byte{data[:ihdrEnd], resolution(scale)}, more...)
+	return atomicfile.Write(path, bytes.Join(append(chunks, data[ihdrEnd:]), nil))
 }
 
 // resolution returns the pHYs chunk of an image with scale pixels per CSS pixel (PNG specification, 11.3.4.3).
 func resolution(scale int) []byte {
 	perMetre := uint32(math.Round(float64(scale) * pixelsPerInch * inchesPerMetre))
-	c := append([]byte{0, 0, 0, 9}, "pHYs"...)
+	c := binary.BigEndian.AppendUint32(nil, perMetre)
 	c = binary.BigEndian.AppendUint32(c, perMetre)
-	c = binary.BigEndian.AppendUint32(c, perMetre)
-	c = append(c, 1) // the unit is the metre
-	return binary.BigEndian.AppendUint32(c, crc32.ChecksumIEEE(c[4:]))
+	return chunk("pHYs", append(c, 1)) // the unit is the metre
 }
 
 // cssWidth returns the width of a PNG in CSS pixels, by the resolution that writePNG states; without one a pixel is a

@@ -14,7 +14,10 @@
 // [Weights.Load] makes variables of them, and [TextEncoder.Apply], [UNet.Apply], [VAE.Encode] and [VAE.Decode] are the networks: graph functions of
 // these variables, see [Modules]. They are tested against what diffusers 0.42 and transformers 5.24 compute.
 //
-// So are, against transformers and image-reward 1.5, the networks that judge pictures: [CLIP], see [OpenCLIP], and [ImageReward], see
+// [Guided] is the U-Net under classifier-free guidance as a model of package diffusion, for texts that [Folder.Encode] has encoded, and [LowRank] a low-rank
+// adapter of a network.
+//
+// Tested too, against transformers and image-reward 1.5, are the networks that judge pictures: [CLIP], see [OpenCLIP], and [ImageReward], see
 // [OpenImageReward].
 //
 // [Describe] says what a folder has, and all at once that would be refused. [Folder.Merge] copies a model with low-rank adapters in its weights.

@@ -7,6 +7,7 @@ import (
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/op"
 )
 
@@ -21,6 +22,9 @@ type Modules struct {
 	// low-rank adapter: [rows, out], or nil for nothing. It is asked for every one of them by its name, such as
 	// "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q".
 	Addition func(name string, x *graph.Node) *graph.Node
+	// Checkpoint has residual blocks and transformers computed again in the backward pass, which then needs the memory of one of them beside what goes
+	// from each to the next. Training takes it; without gradients it changes nothing, but what two evaluations share is then computed twice.
+	Checkpoint bool
 
 	// prefix stands before the names of all modules, in a network that is part of another.
 	prefix string
@@ -32,6 +36,14 @@ type Modules struct {
 func (m Modules) below(prefix string) Modules {
 	m.prefix += prefix
 	return m
+}
+
+// block returns fn of the inputs, computed again in the backward pass with Checkpoint.
+func (m Modules) block(fn func(in []*graph.Node) *graph.Node, inputs ...*graph.Node) *graph.Node {
+	if m.Checkpoint {
+		return nn.Recomputed(fn, inputs)
+	}
+	return fn(inputs)
 }
 
 // has reports whether there is a parameter.

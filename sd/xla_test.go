@@ -19,6 +19,8 @@ func TestXLA(t *testing.T) {
 	t.Run("UNetAttendsToFaintPictures", TestUNetAttendsToFaintPictures)
 	t.Run("UNetGradients", TestUNetGradients)
 	t.Run("Addition", TestAddition)
+	t.Run("Encode", TestEncode)
+	t.Run("Guided", TestGuided)
 	t.Run("VAE", TestVAE)
 	t.Run("VAEDecodes", TestVAEDecodes)
 	t.Run("CLIP", TestCLIP)

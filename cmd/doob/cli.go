@@ -52,16 +52,17 @@ type interruption struct {
 func (i interruption) Unwrap() error { return i.error }
 
 type cli struct {
-	Run     runCommand     `cmd:"" help:"Run an experiment, or go on with one."`
-	Sample  sampleCommand  `cmd:"" help:"Draw samples from what a run has learned."`
-	Restore restoreCommand `cmd:"" help:"Restore a picture of your own with what a run of superres has learned."`
-	Score   scoreCommand   `cmd:"" help:"Say how good pictures are for a prompt, by ImageReward or CLIP."`
-	Model   modelCommand   `cmd:"" help:"Check models that others have trained."`
-	Lora    loraCommand    `cmd:"" help:"Convert, merge and describe low-rank adapters (LoRA)."`
-	Eval    evalCommand    `cmd:"" help:"Measure new samples of what runs have learned."`
-	Compare compareCommand `cmd:"" help:"Compare finished runs of one experiment: a table and a figure."`
-	Data    dataCommand    `cmd:"" help:"Fetch and check data sets."`
-	Doctor  doctorCommand  `cmd:"" help:"Check this machine and build: backend, speed, memory, disk."`
+	Run      runCommand      `cmd:"" help:"Run an experiment, or go on with one."`
+	Generate generateCommand `cmd:"" help:"Draw pictures from a text by Stable Diffusion."`
+	Sample   sampleCommand   `cmd:"" help:"Draw samples from what a run has learned."`
+	Restore  restoreCommand  `cmd:"" help:"Restore a picture of your own with what a run of superres has learned."`
+	Score    scoreCommand    `cmd:"" help:"Say how good pictures are for a prompt, by ImageReward or CLIP."`
+	Model    modelCommand    `cmd:"" help:"Check models that others have trained."`
+	Lora     loraCommand     `cmd:"" help:"Convert, merge and describe low-rank adapters (LoRA)."`
+	Eval     evalCommand     `cmd:"" help:"Measure new samples of what runs have learned."`
+	Compare  compareCommand  `cmd:"" help:"Compare finished runs of one experiment: a table and a figure."`
+	Data     dataCommand     `cmd:"" help:"Fetch and check data sets."`
+	Doctor   doctorCommand   `cmd:"" help:"Check this machine and build: backend, speed, memory, disk."`
 
 	Version versionFlag `help:"Print the version and exit."`
 }

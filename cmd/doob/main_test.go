@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs what users type. Each script gets tiny.yaml, tiny_mnist.yaml and tiny_superres.yaml, with which all methods take seconds, and
-// a store of data and networks of its own.
+// a store of data and networks of its own; $GOLDEN has the tiny models.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",

@@ -261,6 +261,52 @@ def adapter():
     keep(HERE / "lora" / "lora.safetensors", tensors)
 
 
+PROMPTS = ["A green colored rabbit.", "Two roses in a vase."]
+
+
+def denoising():
+    """The loss (15) of the tuned model, under guidance and of the conditional half alone, on noised samples, and gradients to the adapter."""
+    import diffusers
+    import torch
+    from diffusers import UNet2DConditionModel
+    from peft import PeftModel
+
+    path = HERE / "objectives" / "denoising.safetensors"
+    tensors = inputs(path, "x0", "eps", "timestep")
+    x0, eps, t = tensors.values()
+    states = inputs(HERE / "text" / "encoder.safetensors", "last_hidden_state")["last_hidden_state"]
+    texts, nothing = states[:2], states[3:4].expand(2, -1, -1)
+    scheduler = diffusers.DDIMScheduler.from_pretrained(HERE / "pipeline" / "scheduler")
+    tensors["xt"] = x = scheduler.add_noise(x0, eps, t)
+    base = UNet2DConditionModel.from_pretrained(HERE / "pipeline" / "unet").eval()
+    model = PeftModel.from_pretrained(base, HERE / "lora" / "peft", is_trainable=True)
+    without, given = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([nothing, texts])).sample.chunk(2)
+    for name, out in (("guided", without + 7.5 * (given - without)), ("cond", model(x, t, texts).sample)):
+        loss = tensors[f"{name}_loss"] = torch.nn.functional.mse_loss(out, eps)
+        for key, g in gradients(loss, model).items():
+            tensors[f"{name}_grad." + key.removeprefix("base_model.model.").replace(".default", "")] = g
+    keep(path, tensors)
+
+
+def images():
+    """Text to picture by diffusers' own pipeline from the start that stands in the file, without and with the adapter of kohya."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    path = HERE / "images" / "images.safetensors"
+    tensors = inputs(path, "start")
+    for prefix in ("", "lora."):
+        pipe = StableDiffusionPipeline.from_pretrained(HERE / "pipeline", safety_checker=None)
+        pipe.set_progress_bar_config(disable=True)
+        if prefix:
+            pipe.load_lora_weights(HERE / "lora" / "kohya", weight_name="lora.safetensors")
+        draw = lambda kind: pipe(PROMPTS, latents=tensors["start"].clone(), num_inference_steps=5, guidance_scale=7.5, eta=0.0, output_type=kind).images
+        tensors[prefix + "latents"], tensors[prefix + "image"] = draw("latent"), torch.from_numpy(draw("np"))
+        for i, picture in enumerate([] if prefix else draw("pil")):
+            picture.save(HERE / "images" / f"base-{i}.png")
+    keep(path, tensors)
+
+
 def vae():
     """Both halves of pipeline's autoencoder, and the gradient of the decoder."""
     import torch
@@ -385,6 +431,8 @@ if __name__ == "__main__":
     text_encoder()
     unet()
     adapter()
+    denoising()
+    images()
     vae()
     clip()
     imagereward()
