@@ -12,6 +12,7 @@ type Attention struct {
 	spec    Spec
 	scale   float32 // 1/√Dim
 	keys    int     // of a block
+	single  bool    // whether all keys are one block
 	groups  int     // of blocks of keys in the gradient, see Backward
 	workers []online
 
@@ -33,6 +34,7 @@ func Prepare(spec Spec) (*Attention, error) {
 		return nil, err
 	}
 	a := &Attention{spec: spec, scale: float32(1 / math.Sqrt(float64(spec.Dim))), keys: spec.blockKeys(), groups: spec.groups()}
+	a.single = a.keys >= spec.Keys
 	a.pack, a.forward, a.statistics = a.packPart, a.forwardPart, a.statisticsPart
 	a.backward, a.collect, a.total = a.backwardPart, a.collectPart, a.totalPart
 	return a, nil

@@ -12,8 +12,10 @@ import (
 //
 //	P = exp(score − L),  dV = Pᵀ·dY,  dP = dY·Vᵀ,  dS = P∘(dP − Σ dy·y),  dQ = s·dS·K,  dK = s·dSᵀ·Q,  dbias = Σ dS.
 //
-// First come L and Σ dy·y of all queries. Then a part takes the blocks of keys of a group, of one pair, and for each goes
-// through all queries. So dK, dV and dbias have one part each; the parts of dQ by the groups are added at the end.
+// A part takes the blocks of keys of a group, of one pair, and for each goes through all queries. So dK, dV and dbias have one
+// part each; the parts of dQ by the groups are added at the end. L and Σ dy·y of all queries are found before.
+//
+// Where all keys are one block, P is the softmax of its scores and dQ has one part.
 func (a *Attention) Backward(ctx *kern.Context, dq, dk, dv, dbias, dy, y, q, k, v, bias []float32) {
 	s := a.spec
 	a.begin(ctx, q, k, v, bias)
@@ -29,16 +31,20 @@ func (a *Attention) Backward(ctx *kern.Context, dq, dk, dv, dbias, dy, y, q, k, 
 		check("dbias", dbias, len(bias))
 		biases = s.pairs() * s.Keys
 	}
-	parts := s.pairs() * a.groups * a.partSize()
-	packed := a.some() * scores.Len()
-	shared := ctx.Shared(2*queries + biases + max(parts, packed))
-	a.logSums, shared = shared[:queries], shared[queries:]
-	a.slopes, shared = shared[:queries], shared[queries:]
-	a.partBiases, shared = shared[:biases], shared[biases:]
-	a.eachPairs(shared[:packed], scores.Len(), scores.Pieces(), a.statistics)
-	a.partQueries = shared[:parts]
-	a.run(s.pairs()*a.groups, a.backward)
-	a.run(s.pairs()*ceil(s.Queries, blockQueries), a.collect)
+	if a.single {
+		a.partBiases = ctx.Shared(biases)
+		a.run(s.pairs(), a.backward)
+	} else {
+		parts, packed := s.pairs()*a.groups*a.partSize(), a.some()*scores.Len()
+		shared := ctx.Shared(2*queries + biases + max(parts, packed))
+		a.logSums, shared = shared[:queries], shared[queries:]
+		a.slopes, shared = shared[:queries], shared[queries:]
+		a.partBiases, shared = shared[:biases], shared[biases:]
+		a.eachPairs(shared[:packed], scores.Len(), scores.Pieces(), a.statistics)
+		a.partQueries = shared[:parts]
+		a.run(s.pairs()*a.groups, a.backward)
+		a.run(s.pairs()*ceil(s.Queries, blockQueries), a.collect)
+	}
 	if s.Biased {
 		a.run(s.Batch, a.total)
 	}
@@ -48,9 +54,9 @@ func (a *Attention) Backward(ctx *kern.Context, dq, dk, dv, dbias, dy, y, q, k, 
 // groups returns into how many groups the blocks of keys of a pair are divided: for enough parts, but such that the parts
 // of dq take less than a quarter of the memory of all scores.
 func (s Spec) groups() int {
-	const enough = 32
+	const enough = 16
 	blocks := ceil(s.Keys, s.blockKeys())
-	each := ceil(blocks, min(ceil(enough, s.pairs()), blocks, max(1, s.Keys/(4*s.Dim))))
+	each := ceil(blocks, min(ceil(enough, s.pairs()), blocks, max(1, s.Keys/(4*padded(s.Dim)))))
 	return ceil(blocks, each)
 }
 
@@ -93,7 +99,9 @@ func (a *Attention) backwardPart(part, worker int) {
 	blocks := ceil(s.Keys, a.keys)
 	each := ceil(blocks, a.groups)
 	pair, group := part/a.groups, part%a.groups
-	clear(a.partOf(pair, group).data)
+	if !a.single {
+		clear(a.partOf(pair, group).data)
+	}
 	if s.Biased {
 		first, last := min(group*each*a.keys, s.Keys), min((group+1)*each*a.keys, s.Keys)
 		clear(a.partBiases[pair*s.Keys:][first:last])
@@ -164,7 +172,6 @@ func (a *Attention) differentiate(o *online, kb *keyBlock, dy, dweights block) {
 	o.queryRows = point(o.queryRows, k, dy, o.count)
 	multiply(k, dweights, o.queryRows, s.Dim, kb.values, kb.packed[1], 0, 0, kb.values.Count(), false)
 
-	at := o.pair*s.Queries + o.first
 	for i := range o.count {
 		p, dp := o.weights.row(i, kb.count), dweights.row(i, kb.count)
 		seen := s.seen(o.first+i, kb.first, kb.count)
@@ -174,8 +181,7 @@ func (a *Attention) differentiate(o *online, kb *keyBlock, dy, dweights block) {
 			continue
 		}
 		a.addBias(p[:seen], o.pair, kb.first)
-		v.ExpSum(&p[0], &p[0], a.logSums[at+i], seen)
-		v.SoftmaxGrad(&dp[0], &dp[0], &p[0], a.slopes[at+i], seen)
+		v.SoftmaxGrad(&dp[0], &dp[0], &p[0], a.weigh(o, p[:seen], i), seen)
 	}
 	if s.Biased {
 		v.AccumulateRows(&a.partBiases[o.pair*s.Keys+kb.first], &dweights.data[0], kb.count, o.count, dweights.stride)
@@ -184,10 +190,33 @@ func (a *Attention) differentiate(o *online, kb *keyBlock, dy, dweights block) {
 	outer(k, kb.dv, o.weights, dy, o.pairs, kb.count, s.Dim)
 	outer(k, kb.dk, dweights, o.queries, o.pairs, kb.count, s.Dim)
 
-	dq := a.partOf(kb.pair, kb.group)
 	o.weightRows = point(o.weightRows, k, dweights, o.count)
+	if a.single {
+		dq := o.queries // which are not needed any more
+		multiply(k, dq, o.weightRows, kb.count, kb.keys, kb.packed[2], 0, 0, kb.keys.Count(), false)
+		to := s.origin(o.pair, s.Queries) + o.first*s.stride()
+		for i := range o.count {
+			v.MulS(&a.dq[to+i*s.stride()], &dq.data[i*dq.stride], a.scale, s.Dim)
+		}
+		return
+	}
+	dq := a.partOf(kb.pair, kb.group)
 	dq.data = dq.data[o.first*dq.stride:]
 	multiply(k, dq, o.weightRows, kb.count, kb.keys, kb.packed[2], 0, 0, kb.keys.Count(), true)
+}
+
+// weigh turns the scores of a query of the block into its weights, and returns Σ dy·y.
+func (a *Attention) weigh(o *online, p []float32, i int) float32 {
+	s, v := a.spec, &a.ctx.Vec
+	if !a.single {
+		at := o.pair*s.Queries + o.first + i
+		v.ExpSum(&p[0], &p[0], a.logSums[at], len(p))
+		return a.slopes[at]
+	}
+	sum := v.ExpSum(&p[0], &p[0], v.MaxReduce(&p[0], len(p)), len(p))
+	v.MulS(&p[0], &p[0], 1/sum, len(p))
+	at := s.origin(o.pair, s.Queries) + (o.first+i)*s.stride()
+	return v.Dot(&a.dy[at], &a.y[at], s.Dim)
 }
 
 // collectPart adds the parts of dq for a block of queries.

@@ -28,9 +28,12 @@ func (a *area) take(rows, columns int) block {
 // size returns the floats that a block takes.
 func size(rows, columns int) int { return rows * padded(columns) }
 
-// padded returns the stride of rows of so many columns: a whole panel of every instruction set, and a cache line beside it,
-// for rows whose distance is a power of two would lie on each other in the cache.
-func padded(columns int) int { return ceil(columns, 32)*32 + 16 }
+// padded returns the stride of rows of so many columns: room for whole panels of every instruction set, in an odd number of
+// cache lines, for rows whose distance is a power of two would lie on each other in the cache.
+func padded(columns int) int {
+	const line = 16
+	return (ceil(columns, line) | 1) * line
+}
 
 // point appends pointers to so many rows, and to the last again to fill the last tile.
 func point(rows []*float32, k *kern.Gemm, of block, count int) []*float32 {

@@ -34,7 +34,7 @@ const blockQueries = 96
 // blockKeys returns the keys of a block: what a part works on, some six times blockKeys·Dim floats and twice
 // blockQueries·blockKeys, should stay in the second-level cache.
 func (s Spec) blockKeys() int {
-	const floats, step, least, most = 20480, 32, 64, 256
+	const floats, step, least, most = 40960, 32, 64, 256
 	return min(max(ceil(floats/s.Dim, step)*step, least), most)
 }
 
