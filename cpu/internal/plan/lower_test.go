@@ -342,3 +342,25 @@ func TestBarriersAreViews(t *testing.T) {
 		t.Error("the results of a barrier are not its operands, in order")
 	}
 }
+
+// A Gather of rows is a step of its own; any other one is left to the stock backend.
+func TestLookup(t *testing.T) {
+	for _, c := range []struct {
+		attr any
+		want string
+	}{{Rows{}, "Lookup"}, {nil, "external"}} {
+		g := &graph{}
+		table, numbers := g.param(5, 2, 3), &Value{DType: dtypes.Int32, Dims: []int{4, 1}}
+		g.params = append(g.params, numbers)
+		p := g.lower(g.node(compute.OpTypeGather, c.attr, tensor(4, 2, 3), table, numbers))
+		if got := kinds(p); len(got) != 1 || got[0] != c.want {
+			t.Errorf("%T is lowered to %v, want one %s", c.attr, got, c.want)
+			continue
+		}
+		if c.attr != nil {
+			if got := *op[*Lookup](t, p, 0); got != (Lookup{Rows: 5, Width: 6}) {
+				t.Errorf("%+v of a table of 5 rows of 6", got)
+			}
+		}
+	}
+}
