@@ -27,11 +27,12 @@ func (a Attention) Prepare() (step func(), err error) {
 	}
 	long, short := a.Batch*a.Queries*a.Heads*a.Dim, a.Batch*a.Keys*a.Heads*a.Dim
 	q, k, v, dy := random(long, 1), random(short, 2), random(short, 3), random(long, 4)
+	sums := kern.Aligned(a.Batch * a.Heads * a.Queries)
 	y, dq, dk, dv := kern.Aligned(long), kern.Aligned(long), kern.Aligned(short), kern.Aligned(short)
 	return func() {
-		prepared.Forward(ctx, y, q, k, v, nil)
+		prepared.Forward(ctx, y, sums, q, k, v, nil)
 		if a.Gradients {
-			prepared.Backward(ctx, dq, dk, dv, nil, dy, y, q, k, v, nil)
+			prepared.Backward(ctx, dq, dk, dv, nil, dy, y, sums, q, k, v, nil)
 		}
 	}, nil
 }

@@ -24,7 +24,7 @@ type Attention struct {
 	dy, dq, dk, dv, dbias   []float32
 	first, floats, pieces   int       // pairs that are packed begin with this one, and have so many floats and pieces each
 	packed                  []float32 // k, or k and v, of some pairs as panels
-	logSums, slopes         []float32 // [pairs, Queries]
+	logSums                 []float32 // [pairs, Queries]
 	partQueries, partBiases []float32 // what the groups make of dq, what the pairs make of dbias
 }
 
@@ -91,7 +91,7 @@ func (a *Attention) begin(ctx *kern.Context, q, k, v, bias []float32) {
 func (a *Attention) end() {
 	a.ctx, a.y, a.q, a.k, a.v, a.bias, a.packed = nil, nil, nil, nil, nil, nil, nil
 	a.dy, a.dq, a.dk, a.dv, a.dbias = nil, nil, nil, nil, nil
-	a.logSums, a.slopes, a.partQueries, a.partBiases = nil, nil, nil, nil
+	a.logSums, a.partQueries, a.partBiases = nil, nil, nil
 }
 
 // check panics if an operand does not have as many values as the prepared shape says: a fault of the caller.

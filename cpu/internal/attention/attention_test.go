@@ -48,8 +48,20 @@ func run(t *testing.T, s attention.Spec, o operands, table *kern.Table, workers 
 	}
 	ctx := kern.NewContext(table, p)
 	out := results{make([]float32, len(o.q)), make([]float32, len(o.q)), make([]float32, len(o.k)), make([]float32, len(o.v)), make([]float32, len(o.bias))}
-	a.Forward(ctx, out[0], o.q, o.k, o.v, o.bias)
-	a.Backward(ctx, out[1], out[2], out[3], out[4], o.dy, out[0], o.q, o.k, o.v, o.bias)
+	sums := make([]float32, s.Batch*s.Heads*s.Queries)
+	a.Forward(ctx, out[0], sums, o.q, o.k, o.v, o.bias)
+	a.Backward(ctx, out[1], out[2], out[3], out[4], o.dy, out[0], sums, o.q, o.k, o.v, o.bias)
+	// Without what Forward kept the gradient has the same bits.
+	again := results{make([]float32, len(o.q)), slices.Clone(o.q), slices.Clone(o.k), slices.Clone(o.v), slices.Clone(o.bias)}
+	a.Forward(ctx, again[0], nil, o.q, o.k, o.v, o.bias)
+	a.Backward(ctx, again[1], again[2], again[3], again[4], o.dy, again[0], nil, o.q, o.k, o.v, o.bias)
+	for i := range out {
+		for j, v := range out[i] {
+			if math.Float32bits(v) != math.Float32bits(again[i][j]) {
+				t.Fatalf("%s %+v: %s[%d] is %g, without log-sums %g", table.Name, s, names[i], j, v, again[i][j])
+			}
+		}
+	}
 	return out
 }
 

@@ -1,22 +1,20 @@
 package attention
 
 import (
-	"math"
-
 	"github.com/doob-diffusion/doob/cpu/internal/gemm"
 	"github.com/doob-diffusion/doob/cpu/internal/kern"
 )
 
-// Backward computes dq, dk, dv and dbias, the gradients of Σ dy·y with respect to the operands of Forward, whose result is y;
-// dbias is nil without a bias. With P the weights, L = log Σ exp(score) of a query and s the scale,
+// Backward computes dq, dk, dv and dbias, the gradients of Σ dy·y with respect to the operands of Forward, whose results are y and
+// logSums; dbias is nil without a bias. Without logSums they are computed again. With P the weights, L = log Σ exp(score) of a query and s the scale,
 //
 //	P = exp(score − L),  dV = Pᵀ·dY,  dP = dY·Vᵀ,  dS = P∘(dP − Σ dy·y),  dQ = s·dS·K,  dK = s·dSᵀ·Q,  dbias = Σ dS.
 //
 // A part takes the blocks of keys of a group, of one pair, and for each goes through all queries. So dK, dV and dbias have one
-// part each; the parts of dQ by the groups are added at the end. L and Σ dy·y of all queries are found before.
+// part each; the parts of dQ by the groups are added at the end.
 //
 // Where all keys are one block, P is the softmax of its scores and dQ has one part.
-func (a *Attention) Backward(ctx *kern.Context, dq, dk, dv, dbias, dy, y, q, k, v, bias []float32) {
+func (a *Attention) Backward(ctx *kern.Context, dq, dk, dv, dbias, dy, y, logSums, q, k, v, bias []float32) {
 	s := a.spec
 	a.begin(ctx, q, k, v, bias)
 	check("y", y, len(q))
@@ -25,8 +23,7 @@ func (a *Attention) Backward(ctx *kern.Context, dq, dk, dv, dbias, dy, y, q, k, 
 	check("dk", dk, len(k))
 	check("dv", dv, len(v))
 	a.dq, a.dk, a.dv, a.dbias, a.dy, a.y = dq, dk, dv, dbias, dy, y
-	scores, _ := a.panels()
-	queries, biases := s.pairs()*s.Queries, 0
+	biases := 0
 	if s.Biased {
 		check("dbias", dbias, len(bias))
 		biases = s.pairs() * s.Keys
@@ -35,12 +32,18 @@ func (a *Attention) Backward(ctx *kern.Context, dq, dk, dv, dbias, dy, y, q, k, 
 		a.partBiases = ctx.Shared(biases)
 		a.run(s.pairs(), a.backward)
 	} else {
-		parts, packed := s.pairs()*a.groups*a.partSize(), a.some()*scores.Len()
-		shared := ctx.Shared(2*queries + biases + max(parts, packed))
-		a.logSums, shared = shared[:queries], shared[queries:]
-		a.slopes, shared = shared[:queries], shared[queries:]
+		scores, _ := a.panels()
+		parts, packed, sums := s.pairs()*a.groups*a.partSize(), 0, 0
+		if logSums == nil {
+			packed, sums = a.some()*scores.Len(), s.pairs()*s.Queries
+		}
+		shared := ctx.Shared(biases + sums + max(parts, packed))
 		a.partBiases, shared = shared[:biases], shared[biases:]
-		a.eachPairs(shared[:packed], scores.Len(), scores.Pieces(), a.statistics)
+		if a.logSums = logSums; logSums == nil {
+			a.logSums, shared = shared[:sums], shared[sums:]
+			a.eachPairs(shared[:packed], scores.Len(), scores.Pieces(), a.statistics)
+		}
+		check("log-sums", a.logSums, s.pairs()*s.Queries)
 		a.partQueries = shared[:parts]
 		a.run(s.pairs()*a.groups, a.backward)
 		a.run(s.pairs()*ceil(s.Queries, blockQueries), a.collect)
@@ -60,21 +63,15 @@ func (s Spec) groups() int {
 	return ceil(blocks, each)
 }
 
-// statisticsPart computes L and Σ dy·y of a block of queries.
+// statisticsPart computes log Σ exp(score) of a block of queries.
 func (a *Attention) statisticsPart(part, worker int) {
-	s := a.spec
 	scores, _ := a.panels()
 	o, _ := a.start(part, worker, 0)
 	packed := a.packedOf(o.pair)
 	for key := 0; key < o.keys; key += a.keys {
-		a.meet(o, scores, packed, key, min(a.keys, s.Keys-key))
+		a.meet(o, scores, packed, key, min(a.keys, a.spec.Keys-key))
 	}
-	from, to := s.origin(o.pair, s.Queries)+o.first*s.stride(), o.pair*s.Queries+o.first
-	for i := range o.count {
-		a.logSums[to+i] = o.largest[i] + float32(math.Log(float64(o.sum[i])))
-		at := from + i*s.stride()
-		a.slopes[to+i] = a.ctx.Vec.Dot(&a.dy[at], &a.y[at], s.Dim)
-	}
+	a.keep(o)
 }
 
 // keyBlock is a block of keys that meets all queries.
@@ -208,13 +205,12 @@ func (a *Attention) differentiate(o *online, kb *keyBlock, dy, dweights block) {
 // weigh turns the scores of a query of the block into its weights, and returns Σ dy·y.
 func (a *Attention) weigh(o *online, p []float32, i int) float32 {
 	s, v := a.spec, &a.ctx.Vec
-	if !a.single {
-		at := o.pair*s.Queries + o.first + i
-		v.ExpSum(&p[0], &p[0], a.logSums[at], len(p))
-		return a.slopes[at]
+	if a.single {
+		sum := v.ExpSum(&p[0], &p[0], v.MaxReduce(&p[0], len(p)), len(p))
+		v.MulS(&p[0], &p[0], 1/sum, len(p))
+	} else {
+		v.ExpSum(&p[0], &p[0], a.logSums[o.pair*s.Queries+o.first+i], len(p))
 	}
-	sum := v.ExpSum(&p[0], &p[0], v.MaxReduce(&p[0], len(p)), len(p))
-	v.MulS(&p[0], &p[0], 1/sum, len(p))
 	at := s.origin(o.pair, s.Queries) + (o.first+i)*s.stride()
 	return v.Dot(&a.dy[at], &a.y[at], s.Dim)
 }

@@ -5,11 +5,15 @@ import (
 	"github.com/doob-diffusion/doob/cpu/internal/kern"
 )
 
-// Forward computes y, shaped like q. It needs bias [Batch, Keys] if the spec says so.
-func (a *Attention) Forward(ctx *kern.Context, y, q, k, v, bias []float32) {
+// Forward computes y, shaped like q, and for Backward log Σ exp(score) of every query, [Batch, Heads, Queries], if logSums is not nil. It
+// needs bias [Batch, Keys] if the spec says so.
+func (a *Attention) Forward(ctx *kern.Context, y, logSums, q, k, v, bias []float32) {
 	a.begin(ctx, q, k, v, bias)
 	check("y", y, len(q))
-	a.y = y
+	if logSums != nil {
+		check("log-sums", logSums, a.spec.pairs()*a.spec.Queries)
+	}
+	a.y, a.logSums = y, logSums
 	scores, values := a.panels()
 	a.eachPairs(ctx.Shared(a.some()*(scores.Len()+values.Len())), scores.Len()+values.Len(), scores.Pieces()+values.Pieces(), a.forward)
 	a.end()
@@ -37,6 +41,9 @@ func (a *Attention) forwardPart(part, worker int) {
 	at := s.origin(o.pair, s.Queries) + o.first*s.stride()
 	for i := range o.count {
 		v.MulS(&a.y[at+i*s.stride()], &result.data[i*result.stride], 1/o.sum[i], s.Dim)
+	}
+	if a.logSums != nil {
+		a.keep(o)
 	}
 }
 

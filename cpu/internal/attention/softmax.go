@@ -83,6 +83,14 @@ func (a *Attention) meet(o *online, p gemm.Panels, packed []float32, key, n int)
 	}
 }
 
+// keep notes log Σ exp(score) of the queries.
+func (a *Attention) keep(o *online) {
+	to := a.logSums[o.pair*a.spec.Queries+o.first:]
+	for i := range o.count {
+		to[i] = o.largest[i] + float32(math.Log(float64(o.sum[i])))
+	}
+}
+
 // addBias adds to scores of a query what the bias has for the keys from the given one on.
 func (a *Attention) addBias(scores []float32, pair, key int) {
 	if s := a.spec; s.Biased {

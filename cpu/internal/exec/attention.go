@@ -9,7 +9,7 @@ import (
 
 // attention binds attention, causal_attention or biased_attention of q [B, S, heads, D], k and v [B, T, heads, D] and the bias
 // [B, T] of the last.
-func (i *Instance) attention(op plan.Named, in, out func(int) []float32) (func() error, error) {
+func (i *Instance) attention(op plan.Named, s *plan.Step, in, out func(int) []float32) (func() error, error) {
 	a, bias, err := prepareAttention(op, 0)
 	if err != nil {
 		return nil, err
@@ -19,13 +19,17 @@ func (i *Instance) attention(op plan.Named, in, out func(int) []float32) (func()
 		if bias {
 			b = in(3)
 		}
-		a.Forward(i.ctx, out(0), in(0), in(1), in(2), b)
+		var sums []float32
+		if len(s.Out) > 1 {
+			sums = out(1)
+		}
+		a.Forward(i.ctx, out(0), sums, in(0), in(1), in(2), b)
 		return nil
 	}, nil
 }
 
-// attentionGradient binds the gradient, which takes dy and y before the others.
-func (i *Instance) attentionGradient(op plan.Named, in, out func(int) []float32) (func() error, error) {
+// attentionGradient binds the gradient, which takes dy and y before the others, and after them the log-sums if the plan found them.
+func (i *Instance) attentionGradient(op plan.Named, s *plan.Step, in, out func(int) []float32) (func() error, error) {
 	a, bias, err := prepareAttention(op, 2)
 	if err != nil {
 		return nil, err
@@ -35,7 +39,11 @@ func (i *Instance) attentionGradient(op plan.Named, in, out func(int) []float32)
 		if bias {
 			b, db = in(5), out(3)
 		}
-		a.Backward(i.ctx, out(0), out(1), out(2), db, in(0), in(1), in(2), in(3), in(4), b)
+		var sums []float32
+		if len(s.In) > len(op.In) {
+			sums = in(len(op.In))
+		}
+		a.Backward(i.ctx, out(0), out(1), out(2), db, in(0), in(1), sums, in(2), in(3), in(4), b)
 		return nil
 	}, nil
 }

@@ -37,9 +37,9 @@ func (i *Instance) named(op plan.Named, s *plan.Step) (func() error, error) {
 		}
 		return func() error { f.Backward(i.ctx, out(0), in(0), in(1)); return nil }, nil
 	case "attention", "causal_attention", "biased_attention":
-		return i.attention(op, in, out)
+		return i.attention(op, s, in, out)
 	case "attention_grad", "causal_attention_grad", "biased_attention_grad":
-		return i.attentionGradient(op, in, out)
+		return i.attentionGradient(op, s, in, out)
 	case "layer_norm", "layer_norm_grad":
 		return i.layerNorm(op, in, out)
 	case "geglu", "geglu_grad":

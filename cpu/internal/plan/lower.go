@@ -174,7 +174,7 @@ func (l *lowering) lower(n *Node) {
 		for _, v := range n.Out {
 			named.Out = append(named.Out, v.Dims)
 		}
-		l.step(named, n.Out, in...)
+		l.shareSums(l.step(named, n.Out, in...))
 	default:
 		l.external(n)
 	}
