@@ -67,7 +67,7 @@ func (a *Attention) differentiate(o *online, kb *keyBlock, dy, dweights block) {
 			continue
 		}
 		a.addBias(p[:seen], o.pair, kb.first)
-		v.SoftmaxGrad(&dp[0], &dp[0], &p[0], a.weigh(o, p[:seen], i), seen)
+		v.SoftmaxGrad(&dp[0], &dp[0], &p[0], a.weigh(o, p[:seen], dp, i), seen)
 	}
 	if s.Biased {
 		v.AccumulateRows(&a.partBiases[o.pair*s.Keys+kb.first], &dweights.data[0], kb.count, o.count, dweights.stride)
@@ -91,15 +91,16 @@ func (a *Attention) differentiate(o *online, kb *keyBlock, dy, dweights block) {
 	multiply(k, dq, o.weightRows, kb.count, kb.keys, kb.packed[2], 0, 0, kb.keys.Count(), true)
 }
 
-// weigh turns the scores of a query of the block into its weights, and returns Σ dy·y.
-func (a *Attention) weigh(o *online, p []float32, i int) float32 {
+// weigh turns the scores of a query of the block into its weights, and returns Σ dy·y. From the weights and dP, where they are all
+// there, it is such that the gradient for one key alone is 0 and not a rounding error.
+func (a *Attention) weigh(o *online, p, dp []float32, i int) float32 {
 	s, v := a.spec, &a.ctx.Vec
 	if a.single {
 		sum := v.ExpSum(&p[0], &p[0], v.MaxReduce(&p[0], len(p)), len(p))
 		v.MulS(&p[0], &p[0], 1/sum, len(p))
-	} else {
-		v.ExpSum(&p[0], &p[0], a.logSums[o.pair*s.Queries+o.first+i], len(p))
+		return v.Dot(&dp[0], &p[0], len(p))
 	}
+	v.ExpSum(&p[0], &p[0], a.logSums[o.pair*s.Queries+o.first+i], len(p))
 	at := s.origin(o.pair, s.Queries) + (o.first+i)*s.stride()
 	return v.Dot(&a.dy[at], &a.y[at], s.Dim)
 }
