@@ -5,7 +5,8 @@
 //	backend, err := compute.NewWithConfig("cpu")
 //
 // It records a graph ([Function]), plans it (package plan) and runs the plan (package exec) on kernels for matrix
-// products, convolutions and vectors (packages gemm, conv, vec and kern). Every operation works: the stock Go backend
+// products, convolutions, attention and vectors (packages gemm, conv, attention, vec and kern). Every operation works: the stock
+// Go backend
 // infers all shapes, and runs, one operation at a time, what has no kernel here. Kernels are in float32.
 //
 // The configuration is a list of options separated by commas:

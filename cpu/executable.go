@@ -181,11 +181,12 @@ func kernel(r *record) (plan.Named, bool) {
 	}
 	rank := r.in[0].shape.Rank()
 	switch n.Name {
-	case "attention", "attention_grad", "upsample", "upsample_grad":
+	case "attention", "attention_grad", "causal_attention", "causal_attention_grad", "biased_attention", "biased_attention_grad",
+		"upsample", "upsample_grad":
 		return n, rank == 4
 	case "group_norm", "group_norm_grad":
 		return n, rank >= 2
-	case "softmax", "softmax_grad":
+	case "softmax", "softmax_grad", "layer_norm", "layer_norm_grad", "geglu", "geglu_grad":
 		return n, rank >= 1
 	}
 	return n, true

@@ -18,13 +18,6 @@ type residual struct {
 
 // of returns the block of x [batch, height, width, in] at the activated time embedding [batch, …], nil for none.
 func (r residual) of(m Modules, name string, x, time *graph.Node) *graph.Node {
-	if time == nil {
-		return m.result(name, m.block(func(in []*graph.Node) *graph.Node { return r.compute(m, name, in[0], nil) }, x))
-	}
-	return m.result(name, m.block(func(in []*graph.Node) *graph.Node { return r.compute(m, name, in[0], in[1]) }, x, time))
-}
-
-func (r residual) compute(m Modules, name string, x, time *graph.Node) *graph.Node {
 	h := m.conv(name+".conv1", m.groupNorm(name+".norm1", x, r.groups, r.epsilon, true), 1, op.Same(3))
 	if time != nil {
 		h = graph.Add(h, graph.InsertAxes(m.linear(name+".time_emb_proj", time), 1, 1))
@@ -33,5 +26,5 @@ func (r residual) compute(m Modules, name string, x, time *graph.Node) *graph.No
 	if m.has(name + ".conv_shortcut.weight") {
 		x = m.linear(name+".conv_shortcut", x)
 	}
-	return graph.Add(x, h)
+	return m.result(name, graph.Add(x, h))
 }

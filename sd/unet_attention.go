@@ -11,10 +11,6 @@ import (
 //
 // UpcastScores needs nothing here: attention has the precision of x.
 func (u UNet) attend(m Modules, name string, heads int, x, text *graph.Node) *graph.Node {
-	return m.result(name, m.block(func(in []*graph.Node) *graph.Node { return u.transform(m, name, heads, in[0], in[1]) }, x, text))
-}
-
-func (u UNet) transform(m Modules, name string, heads int, x, text *graph.Node) *graph.Node {
 	d := x.Shape().Dimensions
 	h := m.groupNorm(name+".norm", x, u.Groups, 1e-6, false)
 	// Linear maps and convolutions of kernel 1×1 differ only in the shape of the tensor.
@@ -28,5 +24,5 @@ func (u UNet) transform(m Modules, name string, heads int, x, text *graph.Node) 
 	gated := op.GEGLU(m.linear(block+".ff.net.0.proj", m.layerNorm(block+".norm3", h, 1e-5)))
 	h = graph.Add(h, m.result(block+".ff", m.linear(block+".ff.net.2", gated)))
 
-	return graph.Add(x, graph.Reshape(m.linear(name+".proj_out", h), d...))
+	return m.result(name, graph.Add(x, graph.Reshape(m.linear(name+".proj_out", h), d...)))
 }

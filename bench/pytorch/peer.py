@@ -37,10 +37,14 @@ def builders():
     import mnist
     import nets
     import toy
+    import transformer
 
     return {
         "gemm": kernels.gemm,
         "conv": kernels.conv,
+        "attention": transformer.attention,
+        "layer_norm": transformer.layer_norm,
+        "geglu": transformer.geglu,
         "mlp_train": nets.mlp_train,
         "unet_train": nets.unet_train,
         "unet_sample": nets.unet_sample,

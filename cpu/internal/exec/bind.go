@@ -18,6 +18,8 @@ func (i *Instance) bind(s *plan.Step) (func() error, error) {
 		return i.chain(op, s)
 	case *plan.Copy:
 		return i.copy(op, s)
+	case *plan.Lookup:
+		return i.lookup(op, s)
 	case *plan.Reduction:
 		return i.reduction(op, s)
 	case *plan.SoftmaxRows:

@@ -144,6 +144,12 @@ func (l *lowering) lower(n *Node) {
 	case compute.OpTypePad:
 		l.pad(n)
 		return
+	case compute.OpTypeGather:
+		if _, rows := n.Attr.(Rows); rows {
+			table := n.In[0]
+			l.step(&Lookup{Rows: table.Dims[0], Width: size(table.Dims[1:])}, n.Out, l.dense(table), l.dense(n.In[1]))
+			return
+		}
 	}
 	switch {
 	case elementwise(n):
@@ -168,7 +174,7 @@ func (l *lowering) lower(n *Node) {
 		for _, v := range n.Out {
 			named.Out = append(named.Out, v.Dims)
 		}
-		l.step(named, n.Out, in...)
+		l.shareSums(l.step(named, n.Out, in...))
 	default:
 		l.external(n)
 	}

@@ -74,6 +74,10 @@ type Region struct {
 	To       []int
 }
 
+// Lookup copies rows of In[0], [Rows, Width], to those of the result: the ones whose numbers are in In[1], the nearest that
+// there are.
+type Lookup struct{ Rows, Width int }
+
 // SoftmaxRows is the softmax of every row of [Rows, Width].
 type SoftmaxRows struct{ Rows, Width int }
 

@@ -1,4 +1,4 @@
-package nn
+package op
 
 import "github.com/gomlx/gomlx/core/graph"
 
