@@ -38,6 +38,11 @@ func (c *Conv) empty() bool {
 // Forward computes y = x∗w + bias + residual: y is Batch × OutH × OutW × Co, x is Batch × H × W × Ci, w is Kh × Kw × Ci ×
 // Co, bias has Co floats and residual the shape of y. bias and residual may be nil; residual may be y.
 func (c *Conv) Forward(ctx *kern.Context, y, x, w, bias, residual []float32) {
+	c.ForwardWith(ctx, y, x, kern.Numbers{Single: w}, bias, residual)
+}
+
+// ForwardWith is Forward with weights that may have 16 bits. The result is that of the weights widened, bit for bit.
+func (c *Conv) ForwardWith(ctx *kern.Context, y, x []float32, w kern.Numbers, bias, residual []float32) {
 	switch {
 	case c.empty():
 		fill(y[:c.spec.Batch*c.outH*c.outW*c.spec.Co], bias, residual)
@@ -50,6 +55,11 @@ func (c *Conv) Forward(ctx *kern.Context, y, x, w, bias, residual []float32) {
 
 // InputGrad computes dx, the gradient of Σ y·dy with respect to x.
 func (c *Conv) InputGrad(ctx *kern.Context, dx, dy, w []float32) {
+	c.InputGradWith(ctx, dx, dy, kern.Numbers{Single: w})
+}
+
+// InputGradWith is InputGrad with weights that may have 16 bits.
+func (c *Conv) InputGradWith(ctx *kern.Context, dx, dy []float32, w kern.Numbers) {
 	switch {
 	case c.empty():
 		clear(dx[:c.spec.Batch*c.spec.H*c.spec.W*c.spec.Ci])
