@@ -2,16 +2,24 @@ package sd
 
 import (
 	"fmt"
+	"runtime"
+	"unsafe"
 
-	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/engine"
 )
 
-// Load reads tensors into variables of a scope, which are not trained: those whose names want agrees to, all for nil. It holds one tensor at a time
-// besides the variables. An error gives the name of the tensor; what was read before it stays.
+// Load reads tensors into variables of a scope, which are not trained: those whose names want agrees to, all for nil. Linear maps, convolutions and
+// tables are held in w.Precision, vectors in F32. It holds one tensor at a time besides the variables. An error gives the name of the tensor; what was
+// read before it stays.
 func (w *Weights) Load(scope *model.Scope, want func(name string) bool) (Modules, error) {
+	const often = 256 << 20 // bytes: the collector by itself waits until there is as much to collect as there is in use
+	if err := w.Precision.Check(); err != nil {
+		return Modules{}, err
+	}
+	read := 0
 	for _, name := range w.Names() {
 		if want != nil && !want(name) {
 			continue
@@ -20,41 +28,110 @@ func (w *Weights) Load(scope *model.Scope, want func(name string) bool) (Modules
 		if err != nil {
 			return Modules{}, err
 		}
-		value, err := parameter(t)
-		if err != nil {
+		if err := hold(scope, name, t, w.Precision); err != nil {
 			return Modules{}, fmt.Errorf("tensor %s: %w", name, err)
 		}
-		v, err := scope.CreateVariable(name, value)
-		if err != nil {
-			return Modules{}, fmt.Errorf("tensor %s: %w", name, err)
+		if read += 4 * t.Size(); read > often {
+			read = 0
+			runtime.GC()
 		}
-		v.SetTrainable(false)
 	}
 	return Modules{Scope: scope}, nil
 }
 
-// parameter returns a tensor in the layout that networks are computed in. Convolutions [out, in, rows, columns] become [rows, columns, in, out], those
-// of kernel 1×1 linear maps [out, in]; all else stays as it is.
-func parameter(t checkpoint.Tensor) (*tensors.Tensor, error) {
+// hold makes a variable of a tensor, in the layout that networks are computed in. Convolutions [out, in, rows, columns] become [rows, columns, in, out],
+// those of kernel 1×1 linear maps [out, in]; all else stays as it is.
+func hold(scope *model.Scope, name string, t checkpoint.Tensor, p engine.Precision) error {
+	dims, out, kernel := t.Shape, 0, 1
+	if len(dims) == 4 {
+		out, kernel = dims[0], dims[2]*dims[3]
+		if dims = []int{dims[2], dims[3], dims[1], out}; kernel == 1 {
+			dims = []int{out, t.Shape[1]}
+		}
+	}
+	p = held(t, p)
+	return engine.Frozen(scope, name, p, dims, func(flat any) error {
+		switch to := flat.(type) {
+		case []uint16:
+			bits, err := halves(t, p)
+			if err != nil {
+				return err
+			}
+			arrange(to, bits, out, kernel)
+		case []float32:
+			values, err := t.Float32s()
+			if err != nil {
+				return err
+			}
+			arrange(to, values, out, kernel)
+		}
+		return nil
+	})
+}
+
+// held returns the precision of a tensor, where none is asked for that of the file.
+func held(t checkpoint.Tensor, p engine.Precision) engine.Precision {
+	switch {
+	case len(t.Shape) < 2:
+		return engine.F32
+	case p != engine.OfFile:
+		return p
+	case t.DType() == checkpoint.F16:
+		return engine.F16
+	case t.DType() == checkpoint.BF16:
+		return engine.BF16
+	}
+	return engine.F32
+}
+
+// halves returns the bits of numbers in a precision of 16 bits, rounded to nearest where they have more. A number too large for it gives ErrWeights.
+func halves(t checkpoint.Tensor, p engine.Precision) ([]uint16, error) {
+	switch {
+	case p == engine.F16 && t.F16 != nil:
+		return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(t.F16))), len(t.F16)), nil
+	case p == engine.BF16 && t.BF16 != nil:
+		return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(t.BF16))), len(t.BF16)), nil
+	}
 	values, err := t.Float32s()
 	if err != nil {
 		return nil, err
 	}
-	shape := t.Shape
-	if len(shape) == 4 {
-		out, in, kernel := shape[0], shape[1], shape[2]*shape[3]
-		if kernel == 1 {
-			return tensors.FromFlatDataAndDimensions(values, out, in), nil
+	out := make([]uint16, len(values))
+	for i, v := range values {
+		infinite := false
+		if p == engine.F16 {
+			h := checkpoint.ToFloat16(v)
+			out[i], infinite = uint16(h), h&0x7c00 == 0x7c00
+		} else {
+			h := checkpoint.ToBFloat16(v)
+			out[i], infinite = uint16(h), h&0x7f80 == 0x7f80
 		}
-		moved := make([]float32, len(values))
-		for o := range out {
-			for i := range in {
-				for k := range kernel {
-					moved[(k*in+i)*out+o] = values[(o*in+i)*kernel+k]
+		if infinite {
+			return nil, fmt.Errorf("%w: number %d is %g, which precision %s cannot hold: take bf16 or f32", ErrWeights, i+1, v, p)
+		}
+	}
+	return out, nil
+}
+
+// arrange copies numbers. Those of a convolution [out, in, kernel] become [kernel, in, out], a block at a time: either order alone would miss the cache
+// with every number.
+func arrange[T any](to, from []T, out, kernel int) {
+	if kernel == 1 {
+		copy(to, from)
+		return
+	}
+	const block = 32
+	row := len(from) / max(out, 1) // in·kernel
+	in := row / kernel
+	for o := 0; o < out; o += block {
+		for first := 0; first < row; first += 2 * block {
+			for c := first; c < min(first+2*block, row); c++ {
+				i, k := c/kernel, c%kernel
+				column := to[(k*in+i)*out:][:out]
+				for p := o; p < min(o+block, out); p++ {
+					column[p] = from[p*row+c]
 				}
 			}
 		}
-		values, shape = moved, []int{shape[2], shape[3], in, out}
 	}
-	return tensors.FromFlatDataAndDimensions(values, shape...), nil
 }
