@@ -19,8 +19,8 @@ const backendKey = "/doob_backend"
 // Frozen creates a variable that is not trained. Its memory is the backend's where that shares memory with Go, so that
 // there is never a second copy. Numbers gets it to write it: a []float32, or a []uint16 that holds the bits of F16 or BF16.
 func Frozen(scope *model.Scope, name string, p Precision, dims []int, numbers func(flat any) error) error {
-	dtype, ok := map[Precision]dtypes.DType{F32: dtypes.Float32, F16: dtypes.Float16, BF16: dtypes.BFloat16}[p]
-	if !ok {
+	dtype := p.DType()
+	if dtype == dtypes.InvalidDType {
 		return fmt.Errorf("engine: variable %s: precision %q, expected f32, f16 or bf16", name, string(p))
 	}
 	var backend compute.Backend

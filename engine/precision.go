@@ -1,6 +1,10 @@
 package engine
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/gomlx/compute/dtypes"
+)
 
 // Precision is how numbers that are not trained are held: float32, or 16 bits. What is trained, activations and losses are
 // float32, weights of paths float64. Backend cpu widens 16 bits exactly where it reads them, so that a model gives the same
@@ -23,13 +27,7 @@ func (p Precision) Check() error {
 	return fmt.Errorf("engine: precision %q, expected f32, f16 or bf16, or nothing for that of the file", string(p))
 }
 
-// Bytes returns the bytes of a number; those of OfFile depend on the file, and 0 says so.
-func (p Precision) Bytes() int {
-	switch p {
-	case F32:
-		return 4
-	case F16, BF16:
-		return 2
-	}
-	return 0
+// DType returns the element type of a precision, and none for OfFile.
+func (p Precision) DType() dtypes.DType {
+	return map[Precision]dtypes.DType{F32: dtypes.Float32, F16: dtypes.Float16, BF16: dtypes.BFloat16}[p]
 }

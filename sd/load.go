@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"unsafe"
 
+	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/doob-diffusion/doob/checkpoint"
@@ -15,11 +16,11 @@ import (
 // tables are held in w.Precision, vectors in F32. It holds one tensor at a time besides the variables. An error gives the name of the tensor; what was
 // read before it stays.
 func (w *Weights) Load(scope *model.Scope, want func(name string) bool) (Modules, error) {
-	const often = 256 << 20 // bytes: the collector by itself waits until there is as much to collect as there is in use
+	const often = 128 << 20 // bytes: the collector by itself waits until there is as much to collect as there is in use
 	if err := w.Precision.Check(); err != nil {
 		return Modules{}, err
 	}
-	read := 0
+	read, collected := 0, false // what was read since the last collection, in bytes
 	for _, name := range w.Names() {
 		if want != nil && !want(name) {
 			continue
@@ -31,10 +32,42 @@ func (w *Weights) Load(scope *model.Scope, want func(name string) bool) (Modules
 		if err := hold(scope, name, t, w.Precision); err != nil {
 			return Modules{}, fmt.Errorf("tensor %s: %w", name, err)
 		}
-		if read += 4 * t.Size(); read > often {
-			read = 0
+		if read += garbage(t, w.Precision); read > often {
+			read, collected = 0, true
 			runtime.GC()
 		}
+	}
+	if collected { // for what comes next, the memory of a step
+		runtime.GC()
+	}
+	return Modules{Scope: scope}, nil
+}
+
+// garbage returns the bytes that reading a tensor leaves behind: what was read, and a copy or two where the precision changes.
+func garbage(t checkpoint.Tensor, p engine.Precision) int {
+	info := checkpoint.Info{DType: t.DType(), Shape: t.Shape}
+	switch own, p := held(info, engine.OfFile), held(info, p); {
+	case own == engine.F32 && p == engine.F32:
+		return 4 * t.Size()
+	case own == p:
+		return 2 * t.Size()
+	}
+	return 8 * t.Size()
+}
+
+// Declare makes the variables that Load makes, without their values: a program that uses them can be planned, see [engine.Engine.Memory], and not be run.
+func (w *Weights) Declare(scope *model.Scope, want func(name string) bool) (Modules, error) {
+	if err := w.Precision.Check(); err != nil {
+		return Modules{}, err
+	}
+	for _, name := range w.Names() {
+		if want != nil && !want(name) {
+			continue
+		}
+		info, _ := w.source.Info(w.files[name])
+		dtype := held(info, w.Precision).DType()
+		dims, _, _ := arranged(info.Shape)
+		scope.VariableWithShape(name, shapes.Make(dtype, dims...)).SetTrainable(false)
 	}
 	return Modules{Scope: scope}, nil
 }
@@ -42,14 +75,8 @@ func (w *Weights) Load(scope *model.Scope, want func(name string) bool) (Modules
 // hold makes a variable of a tensor, in the layout that networks are computed in. Convolutions [out, in, rows, columns] become [rows, columns, in, out],
 // those of kernel 1×1 linear maps [out, in]; all else stays as it is.
 func hold(scope *model.Scope, name string, t checkpoint.Tensor, p engine.Precision) error {
-	dims, out, kernel := t.Shape, 0, 1
-	if len(dims) == 4 {
-		out, kernel = dims[0], dims[2]*dims[3]
-		if dims = []int{dims[2], dims[3], dims[1], out}; kernel == 1 {
-			dims = []int{out, t.Shape[1]}
-		}
-	}
-	p = held(t, p)
+	dims, out, kernel := arranged(t.Shape)
+	p = held(checkpoint.Info{DType: t.DType(), Shape: t.Shape}, p)
 	return engine.Frozen(scope, name, p, dims, func(flat any) error {
 		switch to := flat.(type) {
 		case []uint16:
@@ -69,16 +96,28 @@ func hold(scope *model.Scope, name string, t checkpoint.Tensor, p engine.Precisi
 	})
 }
 
+// arranged returns the dimensions of a variable by those of its tensor, and for [arrange] the outputs and the size of the kernel, 1 if there is none.
+func arranged(shape []int) (dims []int, out, kernel int) {
+	if len(shape) != 4 {
+		return shape, 0, 1
+	}
+	out, in, kernel := shape[0], shape[1], shape[2]*shape[3]
+	if kernel == 1 {
+		return []int{out, in}, out, 1
+	}
+	return []int{shape[2], shape[3], in, out}, out, kernel
+}
+
 // held returns the precision of a tensor, where none is asked for that of the file.
-func held(t checkpoint.Tensor, p engine.Precision) engine.Precision {
+func held(t checkpoint.Info, p engine.Precision) engine.Precision {
 	switch {
 	case len(t.Shape) < 2:
 		return engine.F32
 	case p != engine.OfFile:
 		return p
-	case t.DType() == checkpoint.F16:
+	case t.DType == checkpoint.F16:
 		return engine.F16
-	case t.DType() == checkpoint.BF16:
+	case t.DType == checkpoint.BF16:
 		return engine.BF16
 	}
 	return engine.F32

@@ -1,6 +1,9 @@
 package conv
 
-import "github.com/doob-diffusion/doob/cpu/internal/kern"
+import (
+	"github.com/doob-diffusion/doob/cpu/internal/gemm"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
+)
 
 // Conv is a prepared convolution, for one goroutine at a time.
 type Conv struct {
@@ -27,6 +30,32 @@ func Prepare(spec Spec) (*Conv, error) {
 	var err error
 	c.direct, err = newDirect(spec)
 	return c, err
+}
+
+// Shared returns the floats of scratch memory that the forward pass or the gradient of the input takes for all workers, whichever is more, with panels
+// of nr columns: the kernel packed, or at the 36 points of Winograd's method instead of 9 taps. It is one piece of memory for all convolutions of a
+// program; none keeps its own.
+func (c *Conv) Shared(nr int) int {
+	s := &c.spec
+	switch {
+	case c.empty():
+		return 0
+	case c.winograd != nil:
+		return tilePoints * (lineFloats + max(gemm.Panels{K: s.Ci, N: s.Co, NR: nr}.Len(), gemm.Panels{K: s.Co, N: s.Ci, NR: nr}.Len()))
+	case c.direct.y != nil:
+		return max(c.direct.y.Shared(nr), c.direct.dx.Shared(nr))
+	}
+	of := func(passes []pass) (floats int) {
+		for _, p := range passes {
+			if taps := len(p.taps); len(passes) == 1 && p.c >= narrow && p.spreads(nr) {
+				floats += gemm.Panels{K: p.c, N: taps * p.n, NR: nr}.Len() + p.batch*p.h*p.w*taps*p.n
+			} else {
+				floats += gemm.Panels{K: taps * p.c, N: p.n, NR: nr}.Len()
+			}
+		}
+		return floats
+	}
+	return max(of(c.direct.forwards), of(c.direct.gradients))
 }
 
 // empty reports whether no sum has a term.

@@ -24,23 +24,25 @@ func TestHalfIsWidenedExactly(t *testing.T) {
 	for _, ctx := range contexts(t, 1, 3) {
 		for _, spec := range specs {
 			for _, brain := range []bool{false, true} {
-				f := newReference(r, spec)
-				w := kern.Numbers{Half: make([]uint16, len(f.w)), Brain: brain}
+				h, wd := spec.Out()
+				x, dy := random(r, spec.Batch*spec.H*spec.W*spec.Ci), random(r, spec.Batch*h*wd*spec.Co)
+				bias, residual := random(r, spec.Co), random(r, len(dy))
+				w := kern.Numbers{Half: make([]uint16, spec.Kh*spec.Kw*spec.Ci*spec.Co), Brain: brain}
 				for i := range w.Half {
 					w.Half[i] = uint16(r.IntN(2)<<15 | r.IntN(0x4000))
 				}
-				wide := make([]float32, len(f.w))
+				wide := make([]float32, len(w.Half))
 				ctx.Widen(wide, w)
 				c, err := Prepare(spec)
 				if err != nil {
 					t.Fatal(err)
 				}
-				y, want := make([]float32, len(f.y)), make([]float32, len(f.y))
-				dx, wantGrad := make([]float32, len(f.dx)), make([]float32, len(f.dx))
-				c.Forward(ctx, want, f.x, wide, f.bias, f.residual)
-				c.ForwardWith(ctx, y, f.x, w, f.bias, f.residual)
-				c.InputGrad(ctx, wantGrad, f.dy, wide)
-				c.InputGradWith(ctx, dx, f.dy, w)
+				y, want := make([]float32, len(dy)), make([]float32, len(dy))
+				dx, wantGrad := make([]float32, len(x)), make([]float32, len(x))
+				c.Forward(ctx, want, x, wide, bias, residual)
+				c.ForwardWith(ctx, y, x, w, bias, residual)
+				c.InputGrad(ctx, wantGrad, dy, wide)
+				c.InputGradWith(ctx, dx, dy, w)
 				if !slices.Equal(y, want) || !slices.Equal(dx, wantGrad) {
 					t.Fatalf("%s, %d workers, bfloat16 %v, %+v: y or dx is not that of weights widened", ctx.Name, ctx.Pool.Workers(), brain, spec)
 				}

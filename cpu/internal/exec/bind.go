@@ -102,6 +102,7 @@ func (i *Instance) product(op *plan.Product, s *plan.Step) (func() error, error)
 	if err != nil {
 		return nil, err
 	}
+	i.shared = max(i.shared, g.Shared(i.ctx.Gemm.NR))
 	c, a, b := i.slot(s.Out[0]), i.slot(s.In[0]), i.numbers(s.In[1])
 	bias, residual := i.optional(s, op.Bias), i.optional(s, op.Residual)
 	return func() error {
@@ -121,6 +122,7 @@ func (i *Instance) convolution(op *plan.Convolution, s *plan.Step) (func() error
 	if err != nil {
 		return nil, err
 	}
+	i.shared = max(i.shared, f.Shared(i.ctx.Gemm.NR))
 	out, a, b := i.slot(s.Out[0]), i.slot(s.In[0]), i.numbers(s.In[1])
 	bias, residual := i.optional(s, op.Bias), i.optional(s, op.Residual)
 	return func() error {

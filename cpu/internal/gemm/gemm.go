@@ -37,6 +37,15 @@ func Prepare(spec Spec) (*Gemm, error) {
 	return g, nil
 }
 
+// Shared returns the floats of scratch memory that a run takes for all workers, at most, with panels of nr columns.
+func (g *Gemm) Shared(nr int) int {
+	s := &g.spec
+	if s.TransA && (s.M > 1 || s.LDA > 1) {
+		return outerShared
+	}
+	return g.batches * Panels{K: s.K, N: s.N, NR: nr}.Len()
+}
+
 // Run computes C = op(A)·op(B) + bias + residual for every product of the batch. bias has N floats, one per column;
 // residual lies in memory like C, and may be C itself, which accumulates. Both may be nil.
 func (g *Gemm) Run(ctx *kern.Context, c, a, b, bias, residual []float32) {
