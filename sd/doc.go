@@ -11,7 +11,8 @@
 // there with its shape, and no other. Whatever would compute something else than diffusers does is refused by name, value and what is supported.
 // Weights are read one tensor at a time, in the precision of the file.
 //
-// [Weights.Load] makes variables of them, and [TextEncoder.Apply], [UNet.Apply], [VAE.Encode] and [VAE.Decode] are the networks: graph functions of
+// [Weights.Load] makes variables of them, in the precision of the file or another one, see [Weights.Precision]; [Weights.Declare] makes them without
+// values, so that [engine.Engine.Memory] can tell what a program will take. And [TextEncoder.Apply], [UNet.Apply], [VAE.Encode] and [VAE.Decode] are the networks: graph functions of
 // these variables, see [Modules]. They are tested against what diffusers 0.42 and transformers 5.24 compute.
 //
 // So are, against transformers and image-reward 1.5, the networks that judge pictures: [CLIP], see [OpenCLIP], and [ImageReward], see
