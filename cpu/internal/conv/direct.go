@@ -211,9 +211,9 @@ func (d *direct) packPart(part, worker int) {
 		end := min(panel+packPanels, b.Count())
 		w := d.w.From(p.taps[t].kernel * d.spec.Ci * d.spec.Co)
 		if d.backwards() {
-			b.Transpose(d.ctx.Table, packed, w, d.spec.Co, t*p.c, p.c, panel, end, temp)
+			b.TransposeOf(d.ctx.Table, packed, w, d.spec.Co, t*p.c, p.c, panel, end, temp)
 		} else {
-			b.Copy(d.ctx.Table, packed, w, d.spec.Co, t*p.c, p.c, panel, end, temp)
+			b.CopyOf(d.ctx.Table, packed, w, d.spec.Co, t*p.c, p.c, panel, end, temp)
 		}
 		return
 	}

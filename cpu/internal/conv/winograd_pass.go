@@ -124,7 +124,7 @@ func (p *winogradPass) weightPart(part, worker int) {
 	turned, temp := scratch[:tileTaps*tap], scratch[tileTaps*tap:]
 	panel := gemm.Panels{K: rows, N: columns, NR: p.panels.NR}
 	for t := range tileTaps {
-		panel.Transpose(p.ctx.Table, turned[t*tap:], p.w.From((t*p.co+channel)*ci+first), ci, 0, rows, 0, 1, temp)
+		panel.TransposeOf(p.ctx.Table, turned[t*tap:], p.w.From((t*p.co+channel)*ci+first), ci, 0, rows, 0, 1, temp)
 	}
 	wino.Weight(u, p.upoint, width, &turned[(tileTaps-1)*tap], -tap, width, rows, columns)
 }

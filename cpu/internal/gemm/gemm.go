@@ -122,9 +122,9 @@ func (g *Gemm) packPart(part, worker int) {
 
 func (g *Gemm) packPiece(dst []float32, b kern.Numbers, piece int, temp []float32) {
 	if g.spec.TransB {
-		g.product.B.PackColumns(g.ctx.Table, dst, b, g.spec.LDB, piece, temp)
+		g.product.B.PackColumnsOf(g.ctx.Table, dst, b, g.spec.LDB, piece, temp)
 	} else {
-		g.product.B.PackRows(g.ctx.Table, dst, b, g.spec.LDB, piece, temp)
+		g.product.B.PackRowsOf(g.ctx.Table, dst, b, g.spec.LDB, piece, temp)
 	}
 }
 

@@ -48,43 +48,26 @@ func (p Panels) piece(i int) (first, rows, panel, end int) {
 	return first, min(pieceRows, p.K-first), panel, min(panel+piecePanels, p.Count())
 }
 
-// WidenFloats is the scratch memory in which numbers of 16 bits are widened before they are packed.
-const WidenFloats = 4096
-
-// PackRows packs a piece of b, which is B with rows of the given stride. Temp has WidenFloats floats, if b has 16 bits.
-func (p Panels) PackRows(t *kern.Table, dst []float32, b kern.Numbers, stride, piece int, temp []float32) {
+// PackRows packs a piece of b, which is B with rows of the given stride.
+func (p Panels) PackRows(k *kern.Gemm, dst, b []float32, stride, piece int) {
 	first, rows, panel, end := p.piece(piece)
-	p.Copy(t, dst, b.From(first*stride), stride, first, rows, panel, end, temp)
+	p.Copy(k, dst, b[first*stride:], stride, first, rows, panel, end)
 }
 
 // PackColumns packs a piece of b, which is B transposed: N rows of the given stride.
-func (p Panels) PackColumns(t *kern.Table, dst []float32, b kern.Numbers, stride, piece int, temp []float32) {
+func (p Panels) PackColumns(k *kern.Gemm, dst, b []float32, stride, piece int) {
 	first, rows, panel, end := p.piece(piece)
-	p.Transpose(t, dst, b.From(first), stride, first, rows, panel, end, temp)
+	p.Transpose(k, dst, b[first:], stride, first, rows, panel, end)
 }
 
 // Copy packs rows first to first+rows of the given panels; b begins with the first of them.
-func (p Panels) Copy(t *kern.Table, dst []float32, b kern.Numbers, stride, first, rows, panel, end int, temp []float32) {
-	columns := min(end*p.NR, p.N) - panel*p.NR
-	if rows == 0 || columns <= 0 {
-		return
-	}
-	b = b.From(panel * p.NR)
-	if b.Half == nil {
-		p.copy(&t.Gemm, dst, b.Single, stride, first, rows, panel, end)
-		return
-	}
-	several := max(1, WidenFloats/columns)
-	for r := 0; r < rows; r += several {
-		n := min(several, rows-r)
-		for i := range n {
-			t.Widen(temp[i*columns:][:columns], b.From((r+i)*stride))
-		}
-		p.copy(&t.Gemm, dst, temp, columns, first+r, n, panel, end)
+func (p Panels) Copy(k *kern.Gemm, dst, b []float32, stride, first, rows, panel, end int) {
+	if rows > 0 && panel < end {
+		p.copy(k, dst, b[panel*p.NR:], stride, first, rows, panel, end)
 	}
 }
 
-// copy packs rows of the given panels; b begins with the first column of the first of them.
+// copy is Copy of a b that begins with the first column of the first panel.
 func (p Panels) copy(k *kern.Gemm, dst, b []float32, stride, first, rows, panel, end int) {
 	whole := max(0, min(end, p.N/p.NR)-panel)
 	if whole > 0 {
@@ -97,21 +80,10 @@ func (p Panels) copy(k *kern.Gemm, dst, b []float32, stride, first, rows, panel,
 }
 
 // Transpose packs rows first to first+rows of the given panels; b holds these rows of B as columns.
-func (p Panels) Transpose(t *kern.Table, dst []float32, b kern.Numbers, stride, first, rows, panel, end int, temp []float32) {
+func (p Panels) Transpose(k *kern.Gemm, dst, b []float32, stride, first, rows, panel, end int) {
 	for j := panel; j < end; j++ {
-		width, columns := p.Width(j), p.Columns(j)
-		if b.Half == nil {
-			packColumns(&t.Gemm, dst[p.Start(j)+first*width:], width, b.Single[j*p.NR*stride:], stride, rows, columns)
-			continue
-		}
-		several := WidenFloats / p.NR
-		for r := 0; r < rows; r += several {
-			n := min(several, rows-r)
-			for c := range columns {
-				t.Widen(temp[c*several:][:n], b.From((j*p.NR+c)*stride+r))
-			}
-			packColumns(&t.Gemm, dst[p.Start(j)+(first+r)*width:], width, temp, several, n, columns)
-		}
+		width := p.Width(j)
+		packColumns(k, dst[p.Start(j)+first*width:], width, b[j*p.NR*stride:], stride, rows, p.Columns(j))
 	}
 }
 
