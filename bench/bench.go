@@ -109,6 +109,7 @@ func Works() []Work {
 				Peers: []string{"nchw", "nhwc", "compile nchw", "compile nhwc", "freeze compile nhwc"}})
 	}
 	works = append(works, mnistWorks()...)
+	works = append(works, stableWorks()...)
 	return append(works, Work{Name: "importance fine-tuning, toy, preset quick", Kind: "importance",
 		Args:  map[string]int{"iterations": 16, "paths": 1024, "updates": 120, "batch": 256, "samples": 10000, "pretraining": 2500},
 		Peers: []string{"eager", "compile", "compile autotune"}})
@@ -129,6 +130,7 @@ var builders = map[string]func(backend string, args map[string]int) (step func()
 	"mnist_finetune": mnistFineTuning,
 	"mnist_sample":   mnistSampling,
 	"importance":     importance,
+	"sd_unet":        stableUNet,
 }
 
 // Build prepares a work on the named backend of package engine and returns one iteration of it.

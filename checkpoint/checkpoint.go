@@ -58,6 +58,9 @@ func (t Tensor) DType() DType {
 	return F32
 }
 
+// Size returns the number of elements.
+func (t Tensor) Size() int { return len(t.F16) + len(t.BF16) + len(t.F32) + len(t.F64) + len(t.I64) }
+
 // Float32s returns the elements as float32, row-major. F16 and BF16 convert exactly, F64 is rounded to nearest even, and
 // F32 is the tensor's own slice, not a copy. I64 gives ErrDType.
 func (t Tensor) Float32s() ([]float32, error) {

@@ -3,6 +3,7 @@ package sd
 import (
 	"fmt"
 
+	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/ml/model"
 
@@ -43,6 +44,12 @@ func (m Modules) has(name string) bool { return m.Scope.GetVariable(m.prefix+nam
 // parameter returns a parameter, in the precision of x.
 func (m Modules) parameter(name string, x *graph.Node) *graph.Node {
 	return graph.ConvertDType(m.raw(name, x), x.DType())
+}
+
+// rows returns the rows of a parameter [rows, width] that whole numbers ids [...] name: [..., width], in float32.
+func (m Modules) rows(name string, ids *graph.Node) *graph.Node {
+	rows := graph.Gather(m.raw(name, ids), graph.InsertAxes(graph.ConvertDType(ids, dtypes.Int32), -1))
+	return graph.ConvertDType(rows, dtypes.Float32) // the few that are used, not all
 }
 
 // raw returns a parameter in the graph of x, in its own precision.

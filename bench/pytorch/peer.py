@@ -32,6 +32,12 @@ def about():
     }
 
 
+def stable(*args, **kwargs):
+    import stable  # it alone needs diffusers
+
+    return stable.unet(*args, **kwargs)
+
+
 def builders():
     import kernels
     import mnist
@@ -52,6 +58,7 @@ def builders():
         "mnist_finetune": mnist.finetune,
         "mnist_sample": mnist.sample,
         "importance": toy.importance,
+        "sd_unet": stable,
     }
 
 
