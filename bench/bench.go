@@ -1,5 +1,5 @@
-// Package bench has the works by which the speed of package cpu is judged: matrix products, convolutions, training and
-// sampling steps. Its benchmarks time ours; the program in bench/peer times them in turns with PyTorch.
+// Package bench has the works by which the speed of package cpu is judged: matrix products, convolutions, attention, training
+// and sampling steps. Its benchmarks time ours; the program in bench/peer times them in turns with PyTorch.
 //
 // For the second, a Python with torch installed is needed:
 //
@@ -93,6 +93,7 @@ func Works() []Work {
 			})
 		}
 	}
+	works = append(works, transformerWorks()...)
 	works = append(works, Work{Name: "MLP training step 512×3×256, Adam", Kind: "mlp_train",
 		Args: map[string]int{"batch": 512, "width": 256, "depth": 3}, Peers: []string{"eager", "compile", "compile autotune"}})
 	for _, s := range []struct {
@@ -108,6 +109,7 @@ func Works() []Work {
 				Peers: []string{"nchw", "nhwc", "compile nchw", "compile nhwc", "freeze compile nhwc"}})
 	}
 	works = append(works, mnistWorks()...)
+	works = append(works, stableWorks()...)
 	return append(works, Work{Name: "importance fine-tuning, toy, preset quick", Kind: "importance",
 		Args:  map[string]int{"iterations": 16, "paths": 1024, "updates": 120, "batch": 256, "samples": 10000, "pretraining": 2500},
 		Peers: []string{"eager", "compile", "compile autotune"}})
@@ -118,6 +120,9 @@ var builders = map[string]func(backend string, args map[string]int) (step func()
 	"peak":           peak,
 	"gemm":           product,
 	"conv":           convolution,
+	"attention":      attention,
+	"layer_norm":     layerNorm,
+	"geglu":          geglu,
 	"mlp_train":      perceptron,
 	"unet_train":     unetTraining,
 	"unet_sample":    unetSampling,
@@ -125,6 +130,7 @@ var builders = map[string]func(backend string, args map[string]int) (step func()
 	"mnist_finetune": mnistFineTuning,
 	"mnist_sample":   mnistSampling,
 	"importance":     importance,
+	"sd_unet":        stableUNet,
 }
 
 // Build prepares a work on the named backend of package engine and returns one iteration of it.

@@ -65,7 +65,8 @@ func BenchmarkTinyStep(b *testing.B) {
 // TestWorks runs every kind of work once, at sizes that take no time.
 func TestWorks(t *testing.T) {
 	small := map[string]int{"m": 5, "n": 7, "k": 3, "batch": 2, "inputs": 3, "outputs": 5, "width": 16, "depth": 2, "heads": 2, "steps": 2,
-		"iterations": 2, "paths": 64, "updates": 2, "samples": 64, "pretraining": 2}
+		"queries": 7, "keys": 5, "dim": 3, "rows": 5,
+		"iterations": 2, "paths": 64, "updates": 2, "samples": 64, "pretraining": 2, "latent": 8}
 	seen := map[string]bool{}
 	for _, w := range append(Works(), Peak) {
 		if seen[w.Name] {

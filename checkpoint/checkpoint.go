@@ -9,7 +9,7 @@
 // files open here as long as their dtypes are F16, BF16, F32, F64 or I64.
 //
 // [Load] and [Save] hold all of a file in memory. [Open] and [OpenModel] read one tensor at a time, the latter also from
-// a model in several files.
+// a model in several files. [Rewrite] writes what a [Source] has, one tensor at a time.
 package checkpoint
 
 import (
@@ -57,6 +57,9 @@ func (t Tensor) DType() DType {
 	}
 	return F32
 }
+
+// Size returns the number of elements.
+func (t Tensor) Size() int { return len(t.F16) + len(t.BF16) + len(t.F32) + len(t.F64) + len(t.I64) }
 
 // Float32s returns the elements as float32, row-major. F16 and BF16 convert exactly, F64 is rounded to nearest even, and
 // F32 is the tensor's own slice, not a copy. I64 gives ErrDType.

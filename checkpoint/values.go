@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"unsafe"
 )
 
 // chunk is the number of bytes converted at a time.
@@ -32,17 +33,21 @@ func readData(r io.Reader, e entry) (t Tensor, err error) {
 	return t, nil
 }
 
+// readValues reads into the memory of the values, and turns the bytes around only where the machine has another order than
+// files: models have a billion of them.
 func readValues[T any](r io.Reader, e entry, value func([]byte) T) ([]T, error) {
 	size := e.dtype.size()
-	values := make([]T, 0, (e.end-e.begin)/size)
-	buf := make([]byte, min(chunk, e.end-e.begin))
-	for left := e.end - e.begin; left > 0; left -= len(buf) {
-		buf = buf[:min(len(buf), left)]
-		if err := readFull(r, buf, "tensor "+e.name); err != nil {
-			return nil, err
-		}
-		for b := buf; len(b) > 0; b = b[size:] {
-			values = append(values, value(b))
+	values := make([]T, (e.end-e.begin)/size)
+	if len(values) == 0 {
+		return values, nil
+	}
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), len(values)*size)
+	if err := readFull(r, bytes, "tensor "+e.name); err != nil {
+		return nil, err
+	}
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		for i := range values {
+			values[i] = value(bytes[i*size:])
 		}
 	}
 	return values, nil

@@ -101,17 +101,22 @@ func length(v reflect.Value) int {
 
 // recycler keeps freed memory for the next buffer of its size class. The garbage collector may take it.
 type recycler struct {
-	pools [64 * 4]sync.Pool
+	pools [64 * (4 + 16)]sync.Pool
 }
 
-// class returns a size class and its size: four classes per power of two.
+// class returns a size class and its size: four classes per power of two, and sixteen for large ones, of which models consist: what a class is too large
+// for them is memory lost.
 func class(n int) (int, int) {
-	if n <= 16 {
+	const large = 1 << 16 // floats
+	switch {
+	case n <= 16:
 		return 0, 16
+	case n <= large:
+		shift := bits.Len(uint(n-1)) - 3
+		return 1 + shift*4 + (n-1)>>shift - 4, ((n-1)>>shift + 1) << shift
 	}
-	shift := bits.Len(uint(n-1)) - 3
-	size := ((n-1)>>shift + 1) << shift
-	return shift*4 + (n-1)>>shift - 4 + 1, size
+	shift := bits.Len(uint(n-1)) - 5
+	return 64*4 + shift*16 + (n-1)>>shift - 16, ((n-1)>>shift + 1) << shift
 }
 
 func (r *recycler) get(n int) []float32 {

@@ -5,8 +5,10 @@
 //	backend, err := compute.NewWithConfig("cpu")
 //
 // It records a graph ([Function]), plans it (package plan) and runs the plan (package exec) on kernels for matrix
-// products, convolutions and vectors (packages gemm, conv, vec and kern). Every operation works: the stock Go backend
-// infers all shapes, and runs, one operation at a time, what has no kernel here. Kernels are in float32.
+// products, convolutions, attention and vectors (packages gemm, conv, attention, vec and kern). Every operation works: the
+// stock Go backend infers all shapes, and runs, one operation at a time, what has no kernel here. Kernels are in float32.
+// Weights may have 16 bits: a float16 or bfloat16 that is converted to float32 on its way to a matrix product or convolution
+// is widened there, a few rows at a time, and gives the bits of its widened copy.
 //
 // The configuration is a list of options separated by commas:
 //

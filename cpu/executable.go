@@ -27,6 +27,7 @@ type executable struct {
 	inputs  []shapes.Shape
 	outputs []shapes.Shape
 	program *plan.Program
+	bytes   int64 // see Memory
 
 	mutex    sync.Mutex
 	variants []*variant
@@ -58,9 +59,11 @@ func newExecutable(b *builder) (*executable, error) {
 	}
 	e.program = plan.Lower(w.nodes, params, outs)
 	// Binding finds what cannot be run, now rather than at the first execution, which may donate and so be laid out anew.
-	if _, err := e.instance(e.variant(make([]bool, len(params)))); err != nil {
+	i, err := e.instance(e.variant(make([]bool, len(params))))
+	if err != nil {
 		return nil, err
 	}
+	e.bytes = int64(i.Bytes())
 	return e, nil
 }
 
@@ -181,11 +184,12 @@ func kernel(r *record) (plan.Named, bool) {
 	}
 	rank := r.in[0].shape.Rank()
 	switch n.Name {
-	case "attention", "attention_grad", "upsample", "upsample_grad":
+	case "attention", "attention_grad", "causal_attention", "causal_attention_grad", "biased_attention", "biased_attention_grad",
+		"upsample", "upsample_grad":
 		return n, rank == 4
 	case "group_norm", "group_norm_grad":
 		return n, rank >= 2
-	case "softmax", "softmax_grad":
+	case "softmax", "softmax_grad", "layer_norm", "layer_norm_grad", "geglu", "geglu_grad":
 		return n, rank >= 1
 	}
 	return n, true
@@ -219,6 +223,10 @@ func (e *executable) Finalize() {
 	defer e.mutex.Unlock()
 	e.variants, e.program = nil, nil
 }
+
+// Memory returns the bytes that one execution takes besides parameters and results, about. They are kept for the next one; executions at the same time
+// take as much each.
+func (e *executable) Memory() int64 { return e.bytes }
 
 // Inputs returns names and shapes of the parameters.
 func (e *executable) Inputs() ([]string, []shapes.Shape) { return e.names, e.inputs }

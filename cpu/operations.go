@@ -121,7 +121,7 @@ func (f *function) FFT(operand val, fftType compute.FFTType, fftLength []int) (v
 
 func (f *function) Gather(operand, startIndices val, indexVectorAxis int, offsetOutputAxes, collapsedSliceAxes, startIndexMap, sliceSizes []int, indicesAreSorted bool) (val, error) {
 	a, b, c, d := slices.Clone(offsetOutputAxes), slices.Clone(collapsedSliceAxes), slices.Clone(startIndexMap), slices.Clone(sliceSizes)
-	return f.add(compute.OpTypeGather, nil, []val{operand, startIndices}, func(g fn, in []val) (val, error) {
+	return f.add(compute.OpTypeGather, f.lookup(operand, startIndices, indexVectorAxis, a, b, c, d), []val{operand, startIndices}, func(g fn, in []val) (val, error) {
 		return g.Gather(in[0], in[1], indexVectorAxis, a, b, c, d, indicesAreSorted)
 	})
 }

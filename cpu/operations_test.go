@@ -49,6 +49,24 @@ func TestPad(t *testing.T) {
 	})
 }
 
+// Rows of a table, of two axes and more, in several types; numbers beyond the table are those of its ends.
+func TestLookup(t *testing.T) {
+	lookup := func(table any, rank int, want any) {
+		t.Helper()
+		gives(t, []any{table, [][][]int32{{{2}, {0}}, {{-5}, {9}}}}, []any{want}, func(f recorder, in []compute.Value) []compute.Value {
+			sizes, after := []int{1}, []int{}
+			for axis := 1; axis < rank; axis++ {
+				sizes, after = append(sizes, 2), append(after, 1+axis)
+			}
+			return []compute.Value{must(f.Gather(in[0], in[1], 2, after, []int{0}, []int{0}, sizes, false))}
+		})
+	}
+	lookup([][]float32{{1, 2}, {3, 4}, {5, 6}}, 2, [][][]float32{{{5, 6}, {1, 2}}, {{1, 2}, {5, 6}}})
+	lookup([][]float64{{1, 2}, {3, 4}, {5, 6}}, 2, [][][]float64{{{5, 6}, {1, 2}}, {{1, 2}, {5, 6}}})
+	lookup([]bool{true, false, false}, 1, [][]bool{{false, true}, {true, false}})
+	lookup([][][]int16{{{1, 2}, {3, 4}}, {{5, 6}, {7, 8}}}, 3, [][][][]int16{{{{5, 6}, {7, 8}}, {{1, 2}, {3, 4}}}, {{{1, 2}, {3, 4}}, {{5, 6}, {7, 8}}}})
+}
+
 // What the stock backend has not is not there, and says so when it is recorded.
 func TestMissingOperations(t *testing.T) {
 	b := open(t, "")

@@ -109,7 +109,8 @@ func (d download) fetchFrom(ctx context.Context, url string, f published, part s
 		if err == nil {
 			break
 		}
-		if ctx.Err() != nil || errors.Is(err, errAddress) || sizeOf(part) <= before || i == connections {
+		local := (*fs.PathError)(nil) // of a disk that is full
+		if ctx.Err() != nil || errors.Is(err, errAddress) || errors.As(err, &local) || sizeOf(part) <= before || i == connections {
 			return err
 		}
 	}

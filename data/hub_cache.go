@@ -9,6 +9,7 @@ import (
 	"regexp"
 
 	"github.com/doob-diffusion/doob/internal/atomicfile"
+	"github.com/doob-diffusion/doob/internal/machine"
 )
 
 // hubCache is the folder of a repository in the cache, as Python's library lays it out:
@@ -74,4 +75,22 @@ func (c hubCache) remember(revision, commit string) error {
 		return err
 	}
 	return atomicfile.Write(path, []byte(commit))
+}
+
+// room reports an error if the disk has not the bytes that are still to come.
+func (c hubCache) room(files []hubFile) error {
+	var missing int64
+	for _, f := range files {
+		p := f.published()
+		if blob := c.blob(p.sum); sizeOf(blob) != p.size {
+			missing += p.size - min(p.size, sizeOf(blob+".incomplete"))
+		}
+	}
+	if err := os.MkdirAll(c.dir, 0o777); err != nil {
+		return err
+	}
+	if free, ok := machine.Disk(c.dir); ok && float64(missing) > free {
+		return fmt.Errorf("%.2f GB are to be fetched, and %s has %.2f GB free: HF_HUB_CACHE names another place", float64(missing)/1e9, c.dir, free/1e9)
+	}
+	return nil
 }

@@ -77,7 +77,7 @@ func Open(name string) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: open backend %q: %w", name, err)
 	}
-	return &Engine{Name: name, Params: model.NewStore(), backend: backend}, nil
+	return newEngine(name, backend), nil
 }
 
 // Describe returns the backend's own description, such as its instruction set and number of threads.
@@ -86,7 +86,13 @@ func (e *Engine) Describe() string { return e.backend.Description() }
 // Fork returns an engine on the same backend, without parameters and with counters at zero. Its programs use the networks
 // of e as they are: nothing is copied, and what changes there changes for the fork. What the fork creates is its own.
 func (e *Engine) Fork() *Engine {
-	return &Engine{Name: e.Name, Params: model.NewStore(), backend: e.backend}
+	return newEngine(e.Name, e.backend)
+}
+
+func newEngine(name string, backend compute.Backend) *Engine {
+	e := &Engine{Name: name, Params: model.NewStore(), backend: backend}
+	e.Params.SetParam(backendKey, backend)
+	return e
 }
 
 // Scope returns the parameter scope at an absolute path such as "/base".

@@ -285,3 +285,44 @@ func TestRowsAndFloats(t *testing.T) {
 		t.Errorf("Floats = %v, %v", got, err)
 	}
 }
+
+// Frozen weights lie in the memory of a backend that shares it, so that the first program that uses them makes no copy.
+func TestFrozenWeightsAreNotCopied(t *testing.T) {
+	for _, p := range []engine.Precision{engine.F32, engine.F16, engine.BF16} {
+		e := oracle.OpenOn(t, engine.Default)
+		one := map[engine.Precision]any{engine.F16: uint16(0x3c00), engine.BF16: uint16(0x3f80)}[p]
+		err := engine.Frozen(e.Scope("/net"), "w", p, []int{2, 3}, func(flat any) error {
+			switch x := flat.(type) {
+			case []float32:
+				copy(x, []float32{1, 1, 1, 1, 1, 1})
+			case []uint16:
+				for i := range x {
+					x[i] = one.(uint16)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := e.Scope("/net").GetVariable("w")
+		value, err := v.Value()
+		if err != nil || !value.IsShared() || v.Trainable {
+			t.Errorf("%s: shared %v, trainable %v, error %v", p, value.IsShared(), v.Trainable, err)
+		}
+		out := oracle.RunOn(t, e, func(in []*graph.Node) []*graph.Node {
+			return []*graph.Node{graph.Dot(in[0], graph.ConvertDType(engine.Parameter(v, in[0]), in[0].DType())).Product()}
+		}, [][]float32{{2, 3}})
+		if !slices.Equal(out[0], []float32{5, 5, 5}) {
+			t.Errorf("%s: [2 3]·ones is %v", p, out[0])
+		}
+	}
+	e := oracle.Open(t)
+	boom := errors.New("boom")
+	if err := engine.Frozen(e.Scope("/net"), "w", engine.F16, []int{2}, func(any) error { return boom }); !errors.Is(err, boom) || e.Scope("/net").GetVariable("w") != nil {
+		t.Errorf("error %v, want that of the function, and no variable", err)
+	}
+	if err := engine.Frozen(e.Scope("/net"), "w", engine.OfFile, []int{2}, nil); err == nil {
+		t.Error("no error for a precision that depends on a file")
+	}
+}

@@ -192,7 +192,7 @@ func (u UNet) block(s *model.Scope, i, level int, e *graph.Node, inputs ...*grap
 func (u UNet) segment(fn func(x *graph.Node) *graph.Node, inputs ...*graph.Node) *graph.Node {
 	joined := func(inputs []*graph.Node) *graph.Node { return fn(graph.Concatenate(inputs, -1)) }
 	if u.Checkpoint {
-		return recomputed(joined, inputs)
+		return op.Recomputed(joined, inputs)
 	}
 	return joined(inputs)
 }

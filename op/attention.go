@@ -47,8 +47,8 @@ func (a attention) of(q, k, v *graph.Node, bias ...*graph.Node) *graph.Node {
 		body: func(in []*graph.Node) []*graph.Node {
 			return []*graph.Node{graph.Einsum("bhqk,bkhd->bqhd", a.weights(in), in[2])}
 		},
-		gradient: func(in []*graph.Node, _, dy *graph.Node) []*graph.Node {
-			return function{name: a.op + "_grad", body: a.backward}.call(append([]*graph.Node{dy}, in...)...)
+		gradient: func(in []*graph.Node, y, dy *graph.Node) []*graph.Node {
+			return function{name: a.op + "_grad", body: a.backward}.call(append([]*graph.Node{dy, y}, in...)...)
 		},
 	}.call(append([]*graph.Node{q, k, v}, bias...)...)[0]
 }
@@ -77,9 +77,10 @@ func attentionScale(q *graph.Node) *graph.Node {
 	return number(q, 1/math.Sqrt(float64(q.Shape().Dimensions[3])))
 }
 
-// backward takes dy and the inputs, and returns the gradients of the inputs.
+// backward takes dy, the result and the inputs, and returns the gradients of the inputs. The result is for kernels, which
+// take Σ dy·y in place of the sum over the keys in the gradient of the softmax.
 func (a attention) backward(in []*graph.Node) []*graph.Node {
-	dy, in := in[0], in[1:]
+	dy, in := in[0], in[2:]
 	q, k, v := in[0], in[1], in[2]
 	p := a.weights(in)
 	dscores := softmaxGradient(graph.Einsum("bqhd,bkhd->bhqk", dy, v), p)

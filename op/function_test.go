@@ -50,12 +50,12 @@ func TestNames(t *testing.T) {
 			{op.Softmax(x), "softmax__n9"},
 			{op.EMA(vector, vector, scalar), "ema__n10"},
 			{op.GlobalNorm([]*graph.Node{x, vector}).Inputs()[0], "sum_squares__n11"},
-			{op.LayerNorm(x, vector, vector, 1e-5), "differentiated__layer_norm__e3727c5ac__n12"},
-			{op.GELU(x), "differentiated__gelu__n13"},
-			{op.QuickGELU(x), "differentiated__quick_gelu__n14"},
-			{op.GEGLU(x), "differentiated__geglu__n15"},
-			{op.CausalAttention(x, x, x), "differentiated__causal_attention__n16"},
-			{op.BiasedAttention(x, x, x, graph.ReduceSum(x, 2, 3)), "differentiated__biased_attention__n17"},
+			{op.LayerNorm(x, vector, vector, 1e-5), "layer_norm__e3727c5ac__n12"},
+			{op.GELU(x), "gelu__n13"},
+			{op.QuickGELU(x), "quick_gelu__n14"},
+			{op.GEGLU(x), "geglu__n15"},
+			{op.CausalAttention(x, x, x), "causal_attention__n16"},
+			{op.BiasedAttention(x, x, x, graph.ReduceSum(x, 2, 3)), "biased_attention__n17"},
 			{p.Inputs()[0], "adamw__p3f000000__q3e800000__e322bcc77__w00000000__n0"},
 		} {
 			if match := calls.FindStringSubmatch(c.node.String()); match == nil || match[1] != c.want {

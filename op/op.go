@@ -24,11 +24,11 @@
 //	softmax                   x → y                                     see [Softmax]
 //	softmax_grad              dy, y → dx
 //	attention                 q, k, v → y                               see [Attention]
-//	attention_grad            dy, q, k, v → dq, dk, dv
+//	attention_grad            dy, y, q, k, v → dq, dk, dv
 //	causal_attention          q, k, v → y                               see [CausalAttention]
-//	causal_attention_grad     dy, q, k, v → dq, dk, dv
+//	causal_attention_grad     dy, y, q, k, v → dq, dk, dv
 //	biased_attention          q, k, v, bias → y                         see [BiasedAttention]
-//	biased_attention_grad     dy, q, k, v, bias → dq, dk, dv, dbias
+//	biased_attention_grad     dy, y, q, k, v, bias → dq, dk, dv, dbias
 //	upsample__f               x → y                                     see [Upsample]
 //	upsample_grad__f          dy → dx
 //	convolution__s_t_b_l_r    x, weights → y                            see [Conv]

@@ -11,8 +11,9 @@
 // there with its shape, and no other. Whatever would compute something else than diffusers does is refused by name, value and what is supported.
 // Weights are read one tensor at a time, in the precision of the file.
 //
-// [Weights.Load] makes variables of them, and [TextEncoder.Apply], [UNet.Apply], [VAE.Encode] and [VAE.Decode] are the networks: graph functions of
-// these variables, see [Modules]. They are tested against what diffusers 0.42 and transformers 5.24 compute.
+// [Weights.Load] makes variables of them, in the precision of the file or another one, see [Weights.Precision]. [Weights.Declare] makes them without
+// values, so that [engine.Engine.Memory] can tell what a program will take. [TextEncoder.Apply], [UNet.Apply], [VAE.Encode] and [VAE.Decode] are the
+// networks: graph functions of these variables, see [Modules]. They are tested against what diffusers 0.42 and transformers 5.24 compute.
 //
 // [Guided] is the U-Net under classifier-free guidance as a model of package diffusion, for texts that [Folder.Encode] has encoded, and [LowRank] a low-rank
 // adapter of a network.
@@ -20,8 +21,12 @@
 // Tested too, against transformers and image-reward 1.5, are the networks that judge pictures: [CLIP], see [OpenCLIP], and [ImageReward], see
 // [OpenImageReward].
 //
+// [Describe] says what a folder has, and all at once that would be refused. [Folder.Merge] copies a model with low-rank adapters in its weights.
+//
 // [Weights] keep PyTorch's layouts: convolutions [out, in, height, width], linear maps [out, in]. Variables and values have pictures as
 // [batch, height, width, channels].
+//
+// [engine.Engine.Memory]: https://pkg.go.dev/github.com/doob-diffusion/doob/engine#Engine.Memory
 package sd
 
 import "errors"

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/tokenizer"
 )
 
@@ -129,6 +130,11 @@ func (f *Folder) Tokenizer() (*tokenizer.CLIP, error) {
 // UNetWeights opens the weights of the U-Net.
 func (f *Folder) UNetWeights() (*Weights, error) {
 	return f.weights("unet", "diffusion_pytorch_model", f.UNet.Tensors(), func(name string) string { return name })
+}
+
+// Weights compares tensors from anywhere, by the names that the files of diffusers have today, with those of the network.
+func (u UNet) Weights(source checkpoint.Source) (*Weights, error) {
+	return newWeights(source, u.Tensors(), func(name string) string { return name })
 }
 
 // VAEWeights opens the weights of the autoencoder, both halves.

@@ -78,11 +78,14 @@ func (g goldens) pictures(name string) *tensors.Tensor {
 // weights returns the gradient of a parameter in the layout that the network has it in.
 func (g goldens) weights(name string) []float32 {
 	g.t.Helper()
-	value, err := parameter(g.get(name))
-	if err != nil {
-		g.t.Fatal(err)
+	x := g.get(name)
+	out, kernel := 0, 1
+	if len(x.Shape) == 4 {
+		out, kernel = x.Shape[0], x.Shape[2]*x.Shape[3]
 	}
-	return tensors.MustCopyFlatData[float32](value)
+	moved := make([]float32, len(x.F32))
+	arrange(moved, x.F32, out, kernel)
+	return moved
 }
 
 // backends lists those that networks are tested on.

@@ -89,7 +89,9 @@ func TestEncodeAdapted(t *testing.T) {
 	for i, d := range p.Delta() {
 		changed[i] += 2 * d
 	}
-	v.MustSetValue(tensors.FromFlatDataAndDimensions(changed, p.Out, p.In))
+	if err := v.SetValue(tensors.FromFlatDataAndDimensions(changed, p.Out, p.In)); err != nil {
+		t.Fatal(err)
+	}
 	tokens, err := f.Tokenizer()
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package sd
 import (
 	"fmt"
 
-	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/op"
@@ -57,9 +56,8 @@ func (b MatchEncoder) match(m Modules, ids, used, picture *graph.Node) *graph.No
 	if len(d) != 2 || d[1] > b.Positions || !used.Shape().EqualDimensions(ids.Shape()) {
 		panic(fmt.Errorf("sd: ImageReward of ids %s, used %s: want twice [batch, tokens] with at most %d tokens", ids.Shape(), used.Shape(), b.Positions))
 	}
-	words := m.raw("embeddings.word_embeddings.weight", ids)
-	h := graph.Gather(words, graph.InsertAxes(graph.ConvertDType(ids, dtypes.Int32), -1))
-	positions := graph.SliceAxis(m.raw("embeddings.position_embeddings.weight", ids), 0, graph.AxisRange(0, d[1]))
+	h := m.rows("embeddings.word_embeddings.weight", ids)
+	positions := graph.SliceAxis(m.parameter("embeddings.position_embeddings.weight", h), 0, graph.AxisRange(0, d[1]))
 	h = m.layerNorm("embeddings.LayerNorm", graph.Add(h, graph.InsertAxes(positions, 0)), b.Epsilon)
 
 	hidden := graph.MulScalar(graph.AddScalar(graph.ConvertDType(used, h.DType()), -1), 1e4) // −10⁴ hides padding, as published

@@ -83,7 +83,7 @@ func LoadLowRank(s *model.Scope, network map[string][]int, pairs map[string]lora
 			return LowRank{}, fmt.Errorf("%w: it changes a map %s [%d, %d], and the model has %v there", lora.ErrModel, module, p.Out, p.In, shape)
 		}
 		l.shapes[module] = shape
-		for name, value := range halves(p) {
+		for name, value := range factors(p) {
 			if _, err := s.CreateVariable(module+name, value); err != nil {
 				return LowRank{}, fmt.Errorf("sd: adapter: %w", err)
 			}
@@ -97,8 +97,8 @@ func isMap(shape []int) bool {
 	return len(shape) == 2 || len(shape) == 4 && shape[2] == 1 && shape[3] == 1
 }
 
-// halves returns A, and B with the scale, by the ends of their names.
-func halves(p lora.Pair) map[string]*tensors.Tensor {
+// factors returns A, and B with the scale, by the ends of their names.
+func factors(p lora.Pair) map[string]*tensors.Tensor {
 	b := make([]float32, len(p.B))
 	for i, v := range p.B {
 		b[i] = float32(p.Scale * float64(v))

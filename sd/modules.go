@@ -3,6 +3,7 @@ package sd
 import (
 	"fmt"
 
+	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/ml/model"
 
@@ -21,6 +22,9 @@ type Modules struct {
 	// low-rank adapter: [rows, out], or nil for nothing. It is asked for every one of them by its name, such as
 	// "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q".
 	Addition func(name string, x *graph.Node) *graph.Node
+	// Checkpoint has networks keep only what their blocks take and give. The backward pass computes the rest again, block by block: about a quarter more
+	// time for a fraction of the memory. Gradients are the same. Without gradients it changes nothing, but what two evaluations share is computed twice.
+	Checkpoint bool
 
 	// prefix stands before the names of all modules, in a network that is part of another.
 	prefix string
@@ -40,6 +44,12 @@ func (m Modules) has(name string) bool { return m.Scope.GetVariable(m.prefix+nam
 // parameter returns a parameter, in the precision of x.
 func (m Modules) parameter(name string, x *graph.Node) *graph.Node {
 	return graph.ConvertDType(m.raw(name, x), x.DType())
+}
+
+// rows returns the rows of a parameter [rows, width] that whole numbers ids [...] name: [..., width], in float32.
+func (m Modules) rows(name string, ids *graph.Node) *graph.Node {
+	rows := graph.Gather(m.raw(name, ids), graph.InsertAxes(graph.ConvertDType(ids, dtypes.Int32), -1))
+	return graph.ConvertDType(rows, dtypes.Float32) // the few that are used, not all
 }
 
 // raw returns a parameter in the graph of x, in its own precision.
@@ -74,6 +84,20 @@ func (m Modules) linear(name string, x *graph.Node) *graph.Node {
 	}
 	shape := append(append([]int{}, d[:len(d)-1]...), y.Shape().Dimensions[1])
 	return m.result(name, graph.Reshape(y, shape...))
+}
+
+// segment returns fn of the channels of all inputs, computed again in the backward pass with Checkpoint.
+func (m Modules) segment(fn func(x *graph.Node) *graph.Node, inputs ...*graph.Node) *graph.Node {
+	joined := func(inputs []*graph.Node) *graph.Node {
+		if len(inputs) == 1 {
+			return fn(inputs[0])
+		}
+		return fn(graph.Concatenate(inputs, -1))
+	}
+	if m.Checkpoint {
+		return op.Recomputed(joined, inputs)
+	}
+	return joined(inputs)
 }
 
 // conv returns the convolution of x [batch, height, width, in]. One may have no bias.

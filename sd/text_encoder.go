@@ -19,9 +19,8 @@ func (e TextEncoder) Apply(m Modules, ids *graph.Node, skip int) *graph.Node {
 	if skip < 0 || skip > e.Layers {
 		panic(fmt.Errorf("sd: text encoder without its last %d layers: want 0 to %d", skip, e.Layers))
 	}
-	tokens, positions := m.raw("embeddings.token_embedding.weight", ids), m.raw("embeddings.position_embedding.weight", ids)
-	x := graph.Gather(tokens, graph.InsertAxes(graph.ConvertDType(ids, dtypes.Int32), -1))
-	x = m.result("embeddings", graph.Add(x, graph.InsertAxes(positions, 0)))
+	x := m.rows("embeddings.token_embedding.weight", ids)
+	x = m.result("embeddings", graph.Add(x, graph.InsertAxes(m.parameter("embeddings.position_embedding.weight", x), 0)))
 	layers := transformer{heads: e.Heads, epsilon: e.Epsilon, activation: activation(e.QuickGELU), product: op.CausalAttention}
 	x = layers.of(m, "encoder", e.Layers-skip, x)
 	return m.layerNorm("final_layer_norm", x, e.Epsilon)

@@ -24,10 +24,13 @@ func (u UNet) Apply(m Modules, x, t, text *graph.Node) *graph.Node {
 	for i := range u.Widths {
 		name := at("down_blocks.%d", i)
 		for j := range u.Layers {
-			x = block.of(m, at("%s.resnets.%d", name, j), x, time)
-			if u.AttendDown[i] {
-				x = u.attend(m, at("%s.attentions.%d", name, j), u.Heads[i], x, text)
-			}
+			x = m.segment(func(x *graph.Node) *graph.Node {
+				x = block.of(m, at("%s.resnets.%d", name, j), x, time)
+				if u.AttendDown[i] {
+					x = u.attend(m, at("%s.attentions.%d", name, j), u.Heads[i], x, text)
+				}
+				return x
+			}, x)
 			kept = append(kept, x)
 		}
 		if i < last {
@@ -36,19 +39,24 @@ func (u UNet) Apply(m Modules, x, t, text *graph.Node) *graph.Node {
 		}
 	}
 
-	x = block.of(m, "mid_block.resnets.0", x, time)
-	x = u.attend(m, "mid_block.attentions.0", u.Heads[last], x, text)
-	x = m.result("mid_block", block.of(m, "mid_block.resnets.1", x, time))
+	x = m.segment(func(x *graph.Node) *graph.Node {
+		x = block.of(m, "mid_block.resnets.0", x, time)
+		x = u.attend(m, "mid_block.attentions.0", u.Heads[last], x, text)
+		return block.of(m, "mid_block.resnets.1", x, time)
+	}, x)
+	x = m.result("mid_block", x)
 
 	for i := range u.Widths {
 		name := at("up_blocks.%d", i)
 		for j := range u.Layers + 1 {
-			x = graph.Concatenate([]*graph.Node{x, kept[len(kept)-1]}, -1)
+			x = m.segment(func(x *graph.Node) *graph.Node {
+				x = block.of(m, at("%s.resnets.%d", name, j), x, time)
+				if u.AttendUp[i] {
+					x = u.attend(m, at("%s.attentions.%d", name, j), u.Heads[last-i], x, text)
+				}
+				return x
+			}, x, kept[len(kept)-1])
 			kept = kept[:len(kept)-1]
-			x = block.of(m, at("%s.resnets.%d", name, j), x, time)
-			if u.AttendUp[i] {
-				x = u.attend(m, at("%s.attentions.%d", name, j), u.Heads[last-i], x, text)
-			}
 		}
 		if i < last {
 			x = m.conv(name+".upsamplers.0.conv", doubled(x, kept[len(kept)-1]), 1, op.Same(3))

@@ -27,7 +27,7 @@ func (v VAE) Encode(m Modules, x *graph.Node) (mean, logVariance *graph.Node) {
 	for i := range v.Widths {
 		name := at("encoder.down_blocks.%d", i)
 		for j := range v.Layers {
-			x = v.block().of(m, at("%s.resnets.%d", name, j), x, nil)
+			x = v.resnet(m, at("%s.resnets.%d", name, j), x)
 		}
 		if i < len(v.Widths)-1 {
 			x = m.conv(name+".downsamplers.0.conv", x, 2, op.Padding{{0, 1}, {0, 1}})
@@ -57,7 +57,7 @@ func (v VAE) Decode(m Modules, latents *graph.Node) *graph.Node {
 	for i := range v.Widths {
 		name := at("decoder.up_blocks.%d", i)
 		for j := range v.Layers + 1 {
-			x = v.block().of(m, at("%s.resnets.%d", name, j), x, nil)
+			x = v.resnet(m, at("%s.resnets.%d", name, j), x)
 		}
 		if i < len(v.Widths)-1 {
 			x = m.conv(name+".upsamplers.0.conv", op.Upsample(x, 2), 1, op.Same(3))
@@ -66,12 +66,17 @@ func (v VAE) Decode(m Modules, latents *graph.Node) *graph.Node {
 	return m.conv("decoder.conv_out", m.groupNorm("decoder.conv_norm_out", x, v.Groups, 1e-6, true), 1, op.Same(3))
 }
 
+// resnet is a residual block.
+func (v VAE) resnet(m Modules, name string, x *graph.Node) *graph.Node {
+	return m.segment(func(x *graph.Node) *graph.Node { return v.block().of(m, name, x, nil) }, x)
+}
+
 // attend is the middle of both halves: attention of all pixels, by one head of full width, between two residual blocks.
 func (v VAE) attend(m Modules, name string, x *graph.Node) *graph.Node {
-	x = v.block().of(m, name+".resnets.0", x, nil)
+	x = v.resnet(m, name+".resnets.0", x)
 	d := x.Shape().Dimensions
 	h := graph.Reshape(m.groupNorm(name+".attentions.0.group_norm", x, v.Groups, 1e-6, false), d[0], d[1]*d[2], d[3])
 	a := attention{"to_q", "to_k", "to_v", "to_out.0", 1, op.Attention}
 	x = graph.Add(x, graph.Reshape(a.of(m, name+".attentions.0", h, h), d...))
-	return v.block().of(m, name+".resnets.1", x, nil)
+	return v.resnet(m, name+".resnets.1", x)
 }

@@ -9,11 +9,15 @@ import (
 	"strings"
 
 	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/engine"
 )
 
 // Weights are the tensors of a network in its files, by the names of [UNet.Tensors] and its like, whatever names the files have. Tensors may be read
 // at the same time.
 type Weights struct {
+	// Precision is how [Weights.Load] holds linear maps, convolutions and tables; the zero value is as they are in the file.
+	Precision engine.Precision
+
 	source checkpoint.Source
 	files  map[string]string // name in the files
 	shapes map[string][]int

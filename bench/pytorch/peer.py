@@ -32,15 +32,25 @@ def about():
     }
 
 
+def stable(*args, **kwargs):
+    import stable  # it alone needs diffusers
+
+    return stable.unet(*args, **kwargs)
+
+
 def builders():
     import kernels
     import mnist
     import nets
     import toy
+    import transformer
 
     return {
         "gemm": kernels.gemm,
         "conv": kernels.conv,
+        "attention": transformer.attention,
+        "layer_norm": transformer.layer_norm,
+        "geglu": transformer.geglu,
         "mlp_train": nets.mlp_train,
         "unet_train": nets.unet_train,
         "unet_sample": nets.unet_sample,
@@ -48,6 +58,7 @@ def builders():
         "mnist_finetune": mnist.finetune,
         "mnist_sample": mnist.sample,
         "importance": toy.importance,
+        "sd_unet": stable,
     }
 
 

@@ -13,7 +13,7 @@ import (
 
 type dataCommand struct {
 	List  dataListCommand  `cmd:"" help:"Say which data sets there are, and which of them are here."`
-	Get   dataGetCommand   `cmd:"" help:"Fetch a data set: a download, or a copy of a folder."`
+	Get   dataGetCommand   `cmd:"" help:"Fetch a data set, by a download or from a folder, or a model."`
 	Check dataCheckCommand `cmd:"" help:"Read the files of a data set and check that they are the published ones."`
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/internal/golden"
+	"github.com/doob-diffusion/doob/internal/machine"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/vision"
@@ -252,6 +253,20 @@ func TestRefusals(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 {
 		t.Errorf("%v, %v: it leaves something", left, err)
+	}
+}
+
+// What cannot fit into memory is not begun.
+func TestTooLarge(t *testing.T) {
+	if _, ok := machine.Memory(); !ok {
+		t.Skip("how much memory there is is not known here")
+	}
+	g := request(t)
+	g.Height, g.Width = 1<<22, 1<<22
+	g.Observe = func(ev Event) { t.Errorf("it begins: %+v", ev) }
+	_, err := Generate(t.Context(), g)
+	if !errors.Is(err, ErrTooLarge) {
+		t.Errorf("err = %v", err)
 	}
 }
 

@@ -47,6 +47,21 @@ func resident() (float64, bool) {
 	return pages * float64(os.Getpagesize()), err == nil
 }
 
+func peak() (float64, bool) {
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if fields := strings.Fields(lines.Text()); len(fields) == 3 && fields[0] == "VmHWM:" {
+			kilobytes, err := strconv.ParseFloat(fields[1], 64)
+			return kilobytes * 1024, err == nil
+		}
+	}
+	return 0, false
+}
+
 func read(file string) (float64, bool) {
 	text, err := os.ReadFile(file)
 	if err != nil {

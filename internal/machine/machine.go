@@ -16,5 +16,8 @@ func Resident() float64 {
 	return float64(m.Sys)
 }
 
+// Peak returns the most memory that this process has had, in bytes, and whether that is known.
+func Peak() (bytes float64, ok bool) { return peak() }
+
 // Disk returns the bytes that may still be written below a folder, or below the nearest one above that exists, and whether that is known.
 func Disk(folder string) (bytes float64, ok bool) { return disk(folder) }

@@ -8,9 +8,13 @@ import (
 
 // What is there is more than nothing and less than a machine can have; a folder that does not exist yet is on the disk of its parent.
 func TestMachine(t *testing.T) {
+	const linux = runtime.GOOS == "linux"
 	memory, ok := Memory()
-	if known := runtime.GOOS == "linux"; ok != known || ok && !(memory > 1e6 && memory < 1e15) {
+	if ok != linux || ok && !(memory > 1e6 && memory < 1e15) {
 		t.Errorf("memory %g, known %v", memory, ok)
+	}
+	if peak, ok := Peak(); ok != linux || ok && !(peak >= 0.9*Resident()) {
+		t.Errorf("a peak of %g, now %g", peak, Resident())
 	}
 	here, ok := Disk(t.TempDir())
 	if !ok {

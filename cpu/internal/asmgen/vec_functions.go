@@ -178,6 +178,42 @@ func (l *lanes) siluGrad(x reg.VecVirtual) reg.VecVirtual {
 	return sigma
 }
 
+const (
+	quick   = 1.702 // of QuickGELU
+	geluLow = -20   // Φ and its density are 0 in float32 from here on, and 1 and 0 above 20
+)
+
+// normalCDF returns Φ(x) = ½ + ½·erf(x/√2).
+func (l *lanes) normalCDF(x reg.VecVirtual) reg.VecVirtual {
+	z := l.vector()
+	VMULPS(l.constant(math.Sqrt2/2), x, z)
+	v := l.erf(z)
+	half := l.register(l.constant(0.5))
+	VFMADD213PS(half, half, v)
+	return v
+}
+
+// gelu returns x·Φ(x).
+func (l *lanes) gelu(x reg.VecVirtual) reg.VecVirtual {
+	x = l.atLeast(geluLow, x) // −Inf·0 would be NaN
+	v := l.normalCDF(x)
+	VMULPS(x, v, v)
+	return v
+}
+
+// geluGrad returns Φ(x) + x·exp(−x²/2)/√(2π).
+func (l *lanes) geluGrad(x reg.VecVirtual) reg.VecVirtual {
+	x = l.atMost(-geluLow, l.atLeast(geluLow, x)) // so that Inf·0 does not occur
+	v := l.normalCDF(x)
+	square := l.vector()
+	VMULPS(l.constant(-0.5), x, square)
+	VMULPS(x, square, square)
+	density := l.exp(l.atLeast(expLow, square))
+	VMULPS(l.constant(1/math.Sqrt(2*math.Pi)), density, density)
+	VFMADD231PS(x, density, v)
+	return v
+}
+
 var siluConstants = append([]float64{expLow, -expLow}, expConstants...)
 
 // preloadSiLU loads what silu and siluGrad need.
@@ -359,6 +395,28 @@ func (l *lanes) functions() {
 		VMULPS(in[0], v, v)
 		return v
 	}, siluConstants...)
+	unary("gelu", l.gelu, append(append([]float64{0.5}, expConstants...), erfcFit...)...)
+	unary("quickGELU", func(x vec) vec {
+		x = l.atLeast(expLow, x) // −Inf·0 would be NaN
+		z := l.vector()
+		VMULPS(l.constant(quick), x, z)
+		v := l.logistic(z)
+		VMULPS(x, v, v)
+		return v
+	}, append(siluConstants, quick)...)
+	slope := func(name string, of func(x vec) vec, preload ...float64) {
+		l.elementwise(name, 1, []string{"dy", "a"}, nil, func(in, _ []vec) vec {
+			v := of(in[1])
+			VMULPS(in[0], v, v)
+			return v
+		}, preload...)
+	}
+	slope("geluGrad", l.geluGrad, append(append([]float64{0.5}, expConstants...), erfcFit...)...)
+	slope("quickGELUGrad", func(x vec) vec {
+		z := l.vector()
+		VMULPS(l.constant(quick), x, z)
+		return l.siluGrad(z)
+	}, append(siluConstants, quick)...)
 	l.sinCos("sin", false)
 	l.sinCos("cos", true)
 }

@@ -1,6 +1,9 @@
 package conv
 
-import "github.com/doob-diffusion/doob/cpu/internal/kern"
+import (
+	"github.com/doob-diffusion/doob/cpu/internal/gemm"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
+)
 
 // Conv is a prepared convolution, for one goroutine at a time.
 type Conv struct {
@@ -29,6 +32,32 @@ func Prepare(spec Spec) (*Conv, error) {
 	return c, err
 }
 
+// Shared returns the floats of scratch memory that the forward pass or the gradient of the input takes for all workers, whichever is more, with panels
+// of nr columns: the kernel packed, or at the 36 points of Winograd's method instead of 9 taps. It is one piece of memory for all convolutions of a
+// program; none keeps its own.
+func (c *Conv) Shared(nr int) int {
+	s := &c.spec
+	switch {
+	case c.empty():
+		return 0
+	case c.winograd != nil:
+		return tilePoints * (lineFloats + max(gemm.Panels{K: s.Ci, N: s.Co, NR: nr}.Len(), gemm.Panels{K: s.Co, N: s.Ci, NR: nr}.Len()))
+	case c.direct.y != nil:
+		return max(c.direct.y.Shared(nr), c.direct.dx.Shared(nr))
+	}
+	of := func(passes []pass) (floats int) {
+		for _, p := range passes {
+			if taps := len(p.taps); len(passes) == 1 && p.c >= narrow && p.spreads(nr) {
+				floats += gemm.Panels{K: p.c, N: taps * p.n, NR: nr}.Len() + p.batch*p.h*p.w*taps*p.n
+			} else {
+				floats += gemm.Panels{K: taps * p.c, N: p.n, NR: nr}.Len()
+			}
+		}
+		return floats
+	}
+	return max(of(c.direct.forwards), of(c.direct.gradients))
+}
+
 // empty reports whether no sum has a term.
 func (c *Conv) empty() bool {
 	s := &c.spec
@@ -38,6 +67,11 @@ func (c *Conv) empty() bool {
 // Forward computes y = x∗w + bias + residual: y is Batch × OutH × OutW × Co, x is Batch × H × W × Ci, w is Kh × Kw × Ci ×
 // Co, bias has Co floats and residual the shape of y. bias and residual may be nil; residual may be y.
 func (c *Conv) Forward(ctx *kern.Context, y, x, w, bias, residual []float32) {
+	c.ForwardWith(ctx, y, x, kern.Numbers{Single: w}, bias, residual)
+}
+
+// ForwardWith is Forward with weights that may have 16 bits. The result is that of the weights widened, bit for bit.
+func (c *Conv) ForwardWith(ctx *kern.Context, y, x []float32, w kern.Numbers, bias, residual []float32) {
 	switch {
 	case c.empty():
 		fill(y[:c.spec.Batch*c.outH*c.outW*c.spec.Co], bias, residual)
@@ -50,6 +84,11 @@ func (c *Conv) Forward(ctx *kern.Context, y, x, w, bias, residual []float32) {
 
 // InputGrad computes dx, the gradient of Σ y·dy with respect to x.
 func (c *Conv) InputGrad(ctx *kern.Context, dx, dy, w []float32) {
+	c.InputGradWith(ctx, dx, dy, kern.Numbers{Single: w})
+}
+
+// InputGradWith is InputGrad with weights that may have 16 bits.
+func (c *Conv) InputGradWith(ctx *kern.Context, dx, dy []float32, w kern.Numbers) {
 	switch {
 	case c.empty():
 		clear(dx[:c.spec.Batch*c.spec.H*c.spec.W*c.spec.Ci])

@@ -20,7 +20,8 @@ type direct struct {
 
 	ctx                          *kern.Context
 	passes                       []pass
-	to, from, w, bias, add       []float32
+	w                            kern.Numbers
+	to, from, bias, add          []float32
 	packed, spread               []float32
 	pack, part, sum, term, merge func(part, worker int)
 }
@@ -103,18 +104,18 @@ func (d *direct) plan(ctx *kern.Context) {
 	d.sums.plan(d.kernel, d.workers)
 }
 
-func (d *direct) forward(ctx *kern.Context, y, x, w, bias, residual []float32) {
+func (d *direct) forward(ctx *kern.Context, y, x []float32, w kern.Numbers, bias, residual []float32) {
 	if d.y != nil {
-		d.y.Run(ctx, y, x, w, bias, residual)
+		d.y.RunWith(ctx, y, x, w, bias, residual)
 		return
 	}
 	d.plan(ctx)
 	d.run(ctx, d.forwards, y, x, w, bias, residual)
 }
 
-func (d *direct) inputGrad(ctx *kern.Context, dx, dy, w []float32) {
+func (d *direct) inputGrad(ctx *kern.Context, dx, dy []float32, w kern.Numbers) {
 	if d.dx != nil {
-		d.dx.Run(ctx, dx, dy, w, nil, nil)
+		d.dx.RunWith(ctx, dx, dy, w, nil, nil)
 		return
 	}
 	d.plan(ctx)
@@ -145,7 +146,7 @@ func (d *direct) kernelGrad(ctx *kern.Context, dw, x, dy []float32) {
 	d.release()
 }
 
-func (d *direct) run(ctx *kern.Context, passes []pass, to, from, w, bias, add []float32) {
+func (d *direct) run(ctx *kern.Context, passes []pass, to, from []float32, w kern.Numbers, bias, add []float32) {
 	d.ctx, d.passes, d.to, d.from, d.w, d.bias, d.add = ctx, passes, to, from, w, bias, add
 	panels, pieces, parts, spread := 0, 0, 0, 0
 	for i := range passes {
@@ -159,7 +160,7 @@ func (d *direct) run(ctx *kern.Context, passes []pass, to, from, w, bias, add []
 	shared := ctx.Shared(panels + spread)
 	d.packed, d.spread = shared[:panels], shared[panels:]
 	if spread > 0 { // there is one pass then
-		passes[0].packSpread(d.packed, w, d.backwards())
+		passes[0].packSpread(ctx, d.packed, w, d.backwards())
 		d.dispatch(parts, d.part)
 		d.dispatch(passes[0].combineParts(), d.sum)
 	} else {
@@ -188,12 +189,16 @@ func (d *direct) release() {
 		d.passes[i].ctx = nil
 	}
 	d.ctx, d.sums.ctx, d.sums.walk.ctx, d.passes = nil, nil, nil, nil
-	d.to, d.from, d.w, d.bias, d.add, d.packed, d.spread = nil, nil, nil, nil, nil, nil, nil
+	d.to, d.from, d.w, d.bias, d.add, d.packed, d.spread = nil, nil, kern.Numbers{}, nil, nil, nil, nil
 }
 
 // packPart packs one tap of some panels of the kernel.
-func (d *direct) packPart(part, _ int) {
+func (d *direct) packPart(part, worker int) {
 	packed := d.packed
+	var temp []float32
+	if d.w.Half != nil {
+		temp = d.ctx.Scratch(worker, gemm.WidenFloats)
+	}
 	for i := range d.passes {
 		p := &d.passes[i]
 		b := p.product.B
@@ -204,11 +209,11 @@ func (d *direct) packPart(part, _ int) {
 		}
 		panel, t := part/len(p.taps)*packPanels, part%len(p.taps)
 		end := min(panel+packPanels, b.Count())
-		w := d.w[p.taps[t].kernel*d.spec.Ci*d.spec.Co:][:d.spec.Ci*d.spec.Co]
+		w := d.w.From(p.taps[t].kernel * d.spec.Ci * d.spec.Co)
 		if d.backwards() {
-			b.Transpose(d.kernel, packed, w, d.spec.Co, t*p.c, p.c, panel, end)
+			b.TransposeOf(d.ctx.Table, packed, w, d.spec.Co, t*p.c, p.c, panel, end, temp)
 		} else {
-			b.Copy(d.kernel, packed, w, d.spec.Co, t*p.c, p.c, panel, end)
+			b.CopyOf(d.ctx.Table, packed, w, d.spec.Co, t*p.c, p.c, panel, end, temp)
 		}
 		return
 	}

@@ -1,6 +1,9 @@
 package conv
 
-import "github.com/doob-diffusion/doob/cpu/internal/gemm"
+import (
+	"github.com/doob-diffusion/doob/cpu/internal/gemm"
+	"github.com/doob-diffusion/doob/cpu/internal/kern"
+)
 
 // A pass with few output channels, n, would use a few columns of the kernels' tiles. With stride 1 it is done in two steps
 // instead: a product with all taps side by side as columns,
@@ -28,11 +31,16 @@ func (p *pass) spreadLen() int {
 }
 
 // packSpread packs the kernel w with all taps as columns; transposed says that w's rows are the channels of the result.
-func (p *pass) packSpread(dst, w []float32, transposed bool) {
+func (p *pass) packSpread(ctx *kern.Context, dst []float32, w kern.Numbers, transposed bool) {
 	b := p.product.B
 	clear(dst[:b.Len()])
 	for t, tap := range p.taps {
-		w := w[tap.kernel*p.c*p.n:][:p.c*p.n]
+		of := w.From(tap.kernel * p.c * p.n)
+		w := of.Single
+		if of.Half != nil { // few numbers, as there are few channels
+			w = ctx.Scratch(0, p.c*p.n)
+			ctx.Widen(w, of)
+		}
 		for o := range p.n {
 			column := t*p.n + o
 			j := column / b.NR

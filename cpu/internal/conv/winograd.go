@@ -36,11 +36,11 @@ func newWinograd(s Spec) *winograd {
 	}
 }
 
-func (c *winograd) forward(ctx *kern.Context, y, x, w, bias, residual []float32) {
+func (c *winograd) forward(ctx *kern.Context, y, x []float32, w kern.Numbers, bias, residual []float32) {
 	c.y.run(ctx, y, x, w, bias, residual)
 }
 
-func (c *winograd) inputGrad(ctx *kern.Context, dx, dy, w []float32) {
+func (c *winograd) inputGrad(ctx *kern.Context, dx, dy []float32, w kern.Numbers) {
 	c.dx.run(ctx, dx, dy, w, nil, nil)
 }
 

@@ -28,11 +28,12 @@ type winogradPass struct {
 	row                    int  // stride of the tiles of a transformed block
 	vpoint, mpoint, upoint int  // stride of the points: of the block, of the products, of the weights
 
-	ctx                *kern.Context
-	y, x, w, bias, add []float32
-	u                  []float32
-	pointers           []blockPointers // of each worker
-	weights, blocks    func(part, worker int)
+	ctx             *kern.Context
+	w               kern.Numbers
+	y, x, bias, add []float32
+	u               []float32
+	pointers        []blockPointers // of each worker
+	weights, blocks func(part, worker int)
 }
 
 // blockPointers are what the kernels read of one worker's block: the rows of a tile, and the rows of the transformed block,
@@ -81,7 +82,7 @@ func (p *winogradPass) plan(ctx *kern.Context) {
 	}
 }
 
-func (p *winogradPass) run(ctx *kern.Context, y, x, w, bias, add []float32) {
+func (p *winogradPass) run(ctx *kern.Context, y, x []float32, w kern.Numbers, bias, add []float32) {
 	if p.table != ctx.Table || len(p.pointers) != ctx.Pool.Workers() {
 		p.plan(ctx)
 	}
@@ -92,7 +93,7 @@ func (p *winogradPass) run(ctx *kern.Context, y, x, w, bias, add []float32) {
 	p.u = ctx.Shared(tilePoints * p.upoint)
 	dispatch(ctx, p.alone, p.panels.Count()*p.pieces, p.weights)
 	dispatch(ctx, p.alone, ceil(p.tiles.count(), p.block)*p.splits, p.blocks)
-	p.ctx, p.y, p.x, p.w, p.bias, p.add, p.u = nil, nil, nil, nil, nil, nil, nil
+	p.ctx, p.y, p.x, p.w, p.bias, p.add, p.u = nil, nil, nil, kern.Numbers{}, nil, nil, nil
 }
 
 // weightPart transforms some rows, input channels, of one panel of the weights.
@@ -101,18 +102,31 @@ func (p *winogradPass) weightPart(part, worker int) {
 	j, first := part/p.pieces, part%p.pieces*weightRows
 	rows, width, columns, channel := min(weightRows, ci-first), p.panels.Width(j), p.panels.Columns(j), j*p.panels.NR
 	u := &p.u[p.panels.Start(j)+first*width]
+	tap := rows * width
+	wino, half := &p.ctx.Wino, p.w.Half != nil
 	if !p.adjoint {
-		p.ctx.Wino.Weight(u, p.upoint, width, &p.w[first*p.co+channel], ci*p.co, p.co, rows, columns)
+		w := p.w.From(first*p.co + channel)
+		if !half {
+			wino.Weight(u, p.upoint, width, &w.Single[0], ci*p.co, p.co, rows, columns)
+			return
+		}
+		wide := p.ctx.Scratch(worker, tileTaps*tap)
+		for t := range tileTaps {
+			for k := range rows {
+				p.ctx.Widen(wide[t*tap+k*width:][:columns], w.From((t*ci+k)*p.co))
+			}
+		}
+		wino.Weight(u, p.upoint, width, &wide[0], tap, width, rows, columns)
 		return
 	}
 	// Here the rows of the weights are output channels: transpose, and take the taps from the last to the first.
-	tap := rows * width
-	turned := p.ctx.Scratch(worker, tileTaps*tap)
+	scratch := p.ctx.Scratch(worker, tileTaps*tap+gemm.WidenFloats)
+	turned, temp := scratch[:tileTaps*tap], scratch[tileTaps*tap:]
 	panel := gemm.Panels{K: rows, N: columns, NR: p.panels.NR}
 	for t := range tileTaps {
-		panel.Transpose(&p.ctx.Gemm, turned[t*tap:], p.w[(t*p.co+channel)*ci+first:], ci, 0, rows, 0, 1)
+		panel.TransposeOf(p.ctx.Table, turned[t*tap:], p.w.From((t*p.co+channel)*ci+first), ci, 0, rows, 0, 1, temp)
 	}
-	p.ctx.Wino.Weight(u, p.upoint, width, &turned[(tileTaps-1)*tap], -tap, width, rows, columns)
+	wino.Weight(u, p.upoint, width, &turned[(tileTaps-1)*tap], -tap, width, rows, columns)
 }
 
 // blockPart computes the outputs of a block of tiles, or of one split of their channels.

@@ -18,6 +18,8 @@ func (i *Instance) bind(s *plan.Step) (func() error, error) {
 		return i.chain(op, s)
 	case *plan.Copy:
 		return i.copy(op, s)
+	case *plan.Lookup:
+		return i.lookup(op, s)
 	case *plan.Reduction:
 		return i.reduction(op, s)
 	case *plan.SoftmaxRows:
@@ -26,6 +28,8 @@ func (i *Instance) bind(s *plan.Step) (func() error, error) {
 		return i.product(op, s)
 	case *plan.Convolution:
 		return i.convolution(op, s)
+	case *plan.Widen:
+		return i.widen(s)
 	case plan.Named:
 		return i.named(op, s)
 	case plan.External:
@@ -100,10 +104,11 @@ func (i *Instance) product(op *plan.Product, s *plan.Step) (func() error, error)
 	if err != nil {
 		return nil, err
 	}
-	c, a, b := i.slot(s.Out[0]), i.slot(s.In[0]), i.slot(s.In[1])
+	i.shared = max(i.shared, g.Shared(i.ctx.Gemm.NR))
+	c, a, b := i.slot(s.Out[0]), i.slot(s.In[0]), i.numbers(s.In[1])
 	bias, residual := i.optional(s, op.Bias), i.optional(s, op.Residual)
 	return func() error {
-		g.Run(i.ctx, i.memory[c].F32, i.memory[a].F32[op.OffA:], i.memory[b].F32[op.OffB:], bias(), residual())
+		g.RunWith(i.ctx, i.memory[c].F32, i.memory[a].F32[op.OffA:], b().From(op.OffB), bias(), residual())
 		return nil
 	}, nil
 }
@@ -119,17 +124,18 @@ func (i *Instance) convolution(op *plan.Convolution, s *plan.Step) (func() error
 	if err != nil {
 		return nil, err
 	}
-	out, a, b := i.slot(s.Out[0]), i.slot(s.In[0]), i.slot(s.In[1])
+	i.shared = max(i.shared, f.Shared(i.ctx.Gemm.NR))
+	out, a, b := i.slot(s.Out[0]), i.slot(s.In[0]), i.numbers(s.In[1])
 	bias, residual := i.optional(s, op.Bias), i.optional(s, op.Residual)
 	return func() error {
-		out, a, b := i.memory[out].F32, i.memory[a].F32, i.memory[b].F32
+		out, a, b := i.memory[out].F32, i.memory[a].F32, b()
 		switch op.Pass {
 		case plan.Forward:
-			f.Forward(i.ctx, out, a, b, bias(), residual())
+			f.ForwardWith(i.ctx, out, a, b, bias(), residual())
 		case plan.InputGrad:
-			f.InputGrad(i.ctx, out, a, b)
+			f.InputGradWith(i.ctx, out, a, b)
 		case plan.KernelGrad:
-			f.KernelGrad(i.ctx, out, a, b)
+			f.KernelGrad(i.ctx, out, a, b.Single)
 		}
 		return nil
 	}, nil

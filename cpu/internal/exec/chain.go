@@ -407,6 +407,10 @@ func unary(v *kern.Vec, op compute.OpType) kern.Unary {
 		return v.Tanh
 	case plan.SiLU:
 		return v.SiLU
+	case plan.GELU:
+		return v.GELU
+	case plan.QuickGELU:
+		return v.QuickGELU
 	case compute.OpTypeLogicalNot:
 		return func(dst, a *float32, n int) { v.EqualS(dst, a, 0, n) }
 	case plan.NotZero:
@@ -453,6 +457,10 @@ func binary(v *kern.Vec, op compute.OpType) kern.Binary {
 		return v.Max
 	case plan.SiLUGrad:
 		return v.SiLUGrad
+	case plan.GELUGrad:
+		return v.GELUGrad
+	case plan.QuickGELUGrad:
+		return v.QuickGELUGrad
 	case compute.OpTypePow:
 		return each(math.Pow)
 	case compute.OpTypeRem:

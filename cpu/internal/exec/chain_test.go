@@ -37,7 +37,10 @@ func TestEveryOperation(t *testing.T) {
 		},
 		compute.OpTypeSin: math.Sin, compute.OpTypeSqrt: math.Sqrt, compute.OpTypeTanh: math.Tanh,
 		plan.SiLU: func(x float64) float64 { return x * logistic(x) },
+		plan.GELU: func(x float64) float64 { return x * math.Erfc(-x/math.Sqrt2) / 2 }, plan.QuickGELU: func(x float64) float64 { return x * logistic(1.702*x) },
 	}
+	names := map[compute.OpType]string{plan.SiLU: "silu", plan.SiLUGrad: "silu_grad", plan.GELU: "gelu", plan.GELUGrad: "gelu_grad",
+		plan.QuickGELU: "quick_gelu", plan.QuickGELUGrad: "quick_gelu_grad"}
 	unaryTruth := map[compute.OpType]func(x float64) bool{
 		compute.OpTypeIsNaN:    math.IsNaN,
 		compute.OpTypeIsFinite: func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) },
@@ -48,6 +51,12 @@ func TestEveryOperation(t *testing.T) {
 		compute.OpTypeMul: func(x, y float64) float64 { return x * y }, compute.OpTypeDiv: func(x, y float64) float64 { return x / y },
 		compute.OpTypeMax: math.Max, compute.OpTypeMin: math.Min, compute.OpTypePow: math.Pow, compute.OpTypeRem: math.Mod, compute.OpTypeAtan2: math.Atan2,
 		plan.SiLUGrad: func(dy, x float64) float64 { return dy * logistic(x) * (1 + x*logistic(-x)) },
+		plan.GELUGrad: func(dy, x float64) float64 {
+			return dy * (math.Erfc(-x/math.Sqrt2)/2 + x*math.Exp(-x*x/2)/math.Sqrt(2*math.Pi))
+		},
+		plan.QuickGELUGrad: func(dy, x float64) float64 {
+			return dy * logistic(1.702*x) * (1 + 1.702*x*logistic(-1.702*x))
+		},
 	}
 	comparison := map[compute.OpType]func(x, y float64) bool{
 		compute.OpTypeEqual: func(x, y float64) bool { return x == y }, compute.OpTypeNotEqual: func(x, y float64) bool { return x != y },
@@ -78,15 +87,16 @@ func TestEveryOperation(t *testing.T) {
 			g := &graph{}
 			x := g.floats(single(left), n)
 			var y *plan.Value
-			if op == plan.SiLU {
-				y = g.call(plan.Named{Name: "silu"}, []*plan.Value{tensor(n)}, x)[0]
+			name, activation := names[op]
+			if activation {
+				y = g.call(plan.Named{Name: name}, []*plan.Value{tensor(n)}, x)[0]
 			} else {
 				y = g.node(op, nil, tensor(n), x)
 			}
 			var want []float64
 			for _, x := range left {
 				w := f(float64(float32(x)))
-				if op == plan.SiLU && math.IsInf(x, -1) {
+				if activation && math.IsInf(x, -1) {
 					w = 0 // the limit, where the formula has none
 				}
 				want = append(want, w)
@@ -110,11 +120,11 @@ func TestEveryOperation(t *testing.T) {
 		// Operands of two: tensor ∘ tensor, tensor ∘ number, number ∘ tensor, number ∘ number.
 		for op, f := range binary {
 			forms(t, fmt.Sprint(op), table, single(left), single(right), func(g *graph, out, x, y *plan.Value) *plan.Value {
-				if op == plan.SiLUGrad {
+				if name, activation := names[op]; activation {
 					if len(x.Dims) != len(y.Dims) {
 						return nil // the function's operands have one shape
 					}
-					return g.call(plan.Named{Name: "silu_grad"}, []*plan.Value{out}, x, y)[0]
+					return g.call(plan.Named{Name: name}, []*plan.Value{out}, x, y)[0]
 				}
 				return g.node(op, nil, out, x, y)
 			}, func(what string, got any, x, y []float32) {
@@ -127,7 +137,7 @@ func TestEveryOperation(t *testing.T) {
 							w = 1
 						}
 					}
-					if op == plan.SiLUGrad && math.IsInf(float64(y[i]), 0) {
+					if _, activation := names[op]; activation && math.IsInf(float64(y[i]), 0) {
 						return // only limits
 					}
 					want = append(want, w)

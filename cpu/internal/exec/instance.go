@@ -38,6 +38,7 @@ type Instance struct {
 	outs    []int    // slot of every output
 	steps   []func() error
 	names   []string
+	shared  int // floats of scratch memory that the largest step takes, about
 }
 
 // Memory is the elements of one tensor: flat, a slice of its Go type, and the same as []float32 if that is the type.
@@ -75,6 +76,7 @@ func New(p *plan.Program, layout *plan.Layout, options Options) (*Instance, erro
 		i.steps = append(i.steps, run)
 		i.names = append(i.names, name(s))
 	}
+	i.ctx.Shared(i.shared) // at once: growing step by step would leave what was too small to the collector
 	return i, nil
 }
 

@@ -2,18 +2,17 @@ package exec
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
-	"github.com/doob-diffusion/doob/cpu/internal/gemm"
-	"github.com/doob-diffusion/doob/cpu/internal/kern"
 	"github.com/doob-diffusion/doob/cpu/internal/plan"
 	"github.com/doob-diffusion/doob/cpu/internal/vec"
 )
 
 // kernels are the named functions that have a kernel, all in float32.
-var kernels = []string{"adamw", "attention", "attention_grad", "ema", "group_norm", "group_norm_grad", "silu", "silu_grad",
-	"softmax", "softmax_grad", "sum_squares", "upsample", "upsample_grad"}
+var kernels = []string{"adamw", "attention", "attention_grad", "biased_attention", "biased_attention_grad", "causal_attention",
+	"causal_attention_grad", "ema", "geglu", "geglu_grad", "gelu", "gelu_grad", "group_norm", "group_norm_grad", "layer_norm",
+	"layer_norm_grad", "quick_gelu", "quick_gelu_grad", "silu", "silu_grad", "softmax", "softmax_grad", "sum_squares", "upsample",
+	"upsample_grad"}
 
 // Knows reports whether a named function has a kernel.
 func Knows(name string) bool { return slices.Contains(kernels, name) }
@@ -37,8 +36,14 @@ func (i *Instance) named(op plan.Named, s *plan.Step) (func() error, error) {
 			return func() error { f.Forward(i.ctx, out(0), in(0)); return nil }, nil
 		}
 		return func() error { f.Backward(i.ctx, out(0), in(0), in(1)); return nil }, nil
-	case "attention", "attention_grad":
-		return i.attention(op, in, out)
+	case "attention", "causal_attention", "biased_attention":
+		return i.attention(op, s, in, out)
+	case "attention_grad", "causal_attention_grad", "biased_attention_grad":
+		return i.attentionGradient(op, s, in, out)
+	case "layer_norm", "layer_norm_grad":
+		return i.layerNorm(op, in, out)
+	case "geglu", "geglu_grad":
+		return i.geglu(op, in, out)
 	case "upsample", "upsample_grad":
 		x := op.In[0]
 		if op.Name == "upsample_grad" {
@@ -121,62 +126,4 @@ func (i *Instance) groupNorm(op plan.Named, in, out func(int) []float32) (func()
 		}
 		return nil
 	}, nil
-}
-
-// attention binds softmax(q·kᵀ/√D)·v per image and head, for q [B, S, heads, D] and k, v [B, T, heads, D], and its
-// gradient, which computes the softmax again.
-func (i *Instance) attention(op plan.Named, in, out func(int) []float32) (func() error, error) {
-	grad := op.Name == "attention_grad"
-	q, k := op.In[0], op.In[1]
-	if grad {
-		q, k = op.In[1], op.In[2]
-	}
-	B, S, H, D, T := q[0], q[1], q[2], q[3], k[1]
-	if B*S*H*D*T == 0 {
-		return nil, fmt.Errorf("attention of %v with %v: empty", q, k)
-	}
-	var failed error
-	prepare := func(spec gemm.Spec) *gemm.Gemm {
-		g, err := gemm.Prepare(spec)
-		if err != nil {
-			failed = err
-		}
-		return g
-	}
-	// Heads are columns of q, k, v and y; the weights are [B, H, S, T].
-	axes := func(a, b, c [2]int) []gemm.Axis {
-		return []gemm.Axis{{Size: B, A: a[0], B: b[0], C: c[0]}, {Size: H, A: a[1], B: b[1], C: c[1]}}
-	}
-	long, short, square := [2]int{S * H * D, D}, [2]int{T * H * D, D}, [2]int{H * S * T, S * T}
-	scores := prepare(gemm.Spec{M: S, N: T, K: D, TransB: true, LDA: H * D, LDB: H * D, Batch: axes(long, short, square)})
-	mixed := prepare(gemm.Spec{M: S, N: D, K: T, LDB: H * D, LDC: H * D, Batch: axes(square, short, long)})
-	turned := prepare(gemm.Spec{M: T, N: D, K: S, TransA: true, LDB: H * D, LDC: H * D, Batch: axes(square, long, short)})
-	soft, err := vec.PrepareSoftmax(B*H*S, T)
-	if err != nil {
-		return nil, err
-	}
-	soft.Scale = float32(1 / math.Sqrt(float64(D)))
-	weights := kern.Aligned(B * H * S * T)
-	forward := func(q, k []float32) {
-		scores.Run(i.ctx, weights, q, k, nil, nil)
-		soft.Forward(i.ctx, weights, weights)
-	}
-	if !grad {
-		return func() error {
-			forward(in(0), in(1))
-			mixed.Run(i.ctx, out(0), weights, in(2), nil, nil)
-			return nil
-		}, failed
-	}
-	dweights := kern.Aligned(B * H * S * T)
-	return func() error {
-		dy, q, k, v := in(0), in(1), in(2), in(3)
-		forward(q, k)
-		turned.Run(i.ctx, out(2), weights, dy, nil, nil) // dv = weightsᵀ·dy
-		scores.Run(i.ctx, dweights, dy, v, nil, nil)     // dy·vᵀ
-		soft.Backward(i.ctx, dweights, dweights, weights)
-		mixed.Run(i.ctx, out(0), dweights, k, nil, nil)  // dq = dscores·k
-		turned.Run(i.ctx, out(1), dweights, q, nil, nil) // dk = dscoresᵀ·q
-		return nil
-	}, failed
 }

@@ -111,7 +111,7 @@ func TestAttention(t *testing.T) {
 				}
 				Q, K, V, DY := operand(q, long), operand(k, short), operand(v, short), operand(dy, long)
 				forward := g.call(plan.Named{Name: "attention"}, []*plan.Value{tensor(long...)}, Q, K, V)
-				backward := g.call(plan.Named{Name: "attention_grad"}, []*plan.Value{tensor(long...), tensor(short...), tensor(short...)}, DY, Q, K, V)
+				backward := g.call(plan.Named{Name: "attention_grad"}, []*plan.Value{tensor(long...), tensor(short...), tensor(short...)}, DY, forward[0], Q, K, V)
 				out := g.run(t, table, append(forward, backward...)...)
 				for i, want := range [][]float64{y, dq, dk, dv} {
 					near(t, what+[]string{", y", ", dq", ", dk", ", dv"}[i], out[i].([]float32), want, 1e-5)

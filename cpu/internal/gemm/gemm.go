@@ -18,8 +18,10 @@ type Gemm struct {
 	private bool // every part packs its own B
 	pieces  int  // parts of packing the B of one product
 
+	half                           bool // B has 16 bits
 	ctx                            *kern.Context
-	c, a, b, bias, add             []float32
+	b                              kern.Numbers
+	c, a, bias, add                []float32
 	packed                         []float32 // B as panels, or the partial sums of an Outer product
 	pack, whole, part, turn, merge func(part, worker int)
 }
@@ -35,14 +37,30 @@ func Prepare(spec Spec) (*Gemm, error) {
 	return g, nil
 }
 
+// Shared returns the floats of scratch memory that a run takes for all workers, at most, with panels of nr columns.
+func (g *Gemm) Shared(nr int) int {
+	s := &g.spec
+	if s.TransA && (s.M > 1 || s.LDA > 1) {
+		return outerShared
+	}
+	return g.batches * Panels{K: s.K, N: s.N, NR: nr}.Len()
+}
+
 // Run computes C = op(A)·op(B) + bias + residual for every product of the batch. bias has N floats, one per column;
 // residual lies in memory like C, and may be C itself, which accumulates. Both may be nil.
 func (g *Gemm) Run(ctx *kern.Context, c, a, b, bias, residual []float32) {
+	g.RunWith(ctx, c, a, kern.Numbers{Single: b}, bias, residual)
+}
+
+// RunWith is Run with a B that may have 16 bits. The result is that of B widened, bit for bit; a transposed A does not go
+// with it.
+func (g *Gemm) RunWith(ctx *kern.Context, c, a []float32, b kern.Numbers, bias, residual []float32) {
 	s := &g.spec
 	if g.batches == 0 || s.M == 0 || s.N == 0 {
 		return
 	}
-	if g.kernel != &ctx.Gemm || g.workers < ctx.Pool.Workers() {
+	if half := b.Half != nil; g.kernel != &ctx.Gemm || g.workers < ctx.Pool.Workers() || g.half != half {
+		g.half = half
 		g.plan(ctx)
 	}
 	g.ctx, g.c, g.a, g.b, g.bias, g.add = ctx, c, a, b, bias, residual
@@ -70,20 +88,24 @@ func (g *Gemm) Run(ctx *kern.Context, c, a, b, bias, residual []float32) {
 		run(g.batches*g.pieces, g.pack)
 		run(g.batches*g.product.Parts(), g.part)
 	}
-	g.ctx, g.c, g.a, g.b, g.bias, g.add, g.packed = nil, nil, nil, nil, nil, nil, nil
+	g.ctx, g.c, g.a, g.b, g.bias, g.add, g.packed = nil, nil, nil, kern.Numbers{}, nil, nil, nil
 }
 
 func (g *Gemm) plan(ctx *kern.Context) {
 	s := &g.spec
 	g.kernel, g.workers = &ctx.Gemm, ctx.Pool.Workers()
+	g.outer, g.product, g.private = nil, nil, false
 	if s.TransA && (s.M > 1 || s.LDA > 1) {
+		if g.half {
+			panic("gemm: B of 16 bits with a transposed A: widen B first")
+		}
 		g.outer = &Outer{Terms: s.K, Taps: 1, M: s.M, N: s.N, TransY: s.TransB, LDX: s.LDA, LDY: s.LDB, LDC: s.LDC}
 		g.outer.Plan(g.kernel, g.workers, g.batches)
 		return
 	}
 	g.product = NewProduct(g.kernel, g.workers, s.M, 1, s.K, s.N, g.batches)
 	g.pieces = g.product.B.Pieces()
-	if s.M <= g.kernel.MR && s.N%g.kernel.NR == 0 && !s.TransB {
+	if s.M <= g.kernel.MR && s.N%g.kernel.NR == 0 && !s.TransB && !g.half {
 		g.product.LDB = s.LDB // to pack it would take longer than the product
 		return
 	}
@@ -93,26 +115,36 @@ func (g *Gemm) plan(ctx *kern.Context) {
 }
 
 // packPart packs a piece of one product's B.
-func (g *Gemm) packPart(part, _ int) {
+func (g *Gemm) packPart(part, worker int) {
 	_, b, _ := g.spec.origin(part / g.pieces)
-	g.packPiece(g.packed[part/g.pieces*g.product.B.Len():], g.b[b:], part%g.pieces)
+	g.packPiece(g.packed[part/g.pieces*g.product.B.Len():], g.b.From(b), part%g.pieces, g.ctx.Scratch(worker, g.widening()))
 }
 
-func (g *Gemm) packPiece(dst, b []float32, piece int) {
+func (g *Gemm) packPiece(dst []float32, b kern.Numbers, piece int, temp []float32) {
 	if g.spec.TransB {
-		g.product.B.PackColumns(g.kernel, dst, b, g.spec.LDB, piece)
+		g.product.B.PackColumnsOf(g.ctx.Table, dst, b, g.spec.LDB, piece, temp)
 	} else {
-		g.product.B.PackRows(g.kernel, dst, b, g.spec.LDB, piece)
+		g.product.B.PackRowsOf(g.ctx.Table, dst, b, g.spec.LDB, piece, temp)
 	}
+}
+
+// widening returns the floats that a worker needs to widen B.
+func (g *Gemm) widening() int {
+	if g.half {
+		return WidenFloats
+	}
+	return 0
 }
 
 // productPart computes a part of one product.
 func (g *Gemm) productPart(part, worker int) {
 	parts := g.product.Parts()
 	a, b, c := g.spec.origin(part / parts)
-	panels := g.b[b:]
-	if g.product.LDB == 0 {
-		panels = g.packed[part/parts*g.product.B.Len():]
+	panels := g.packed
+	if g.product.LDB > 0 {
+		panels = g.b.Single[b:]
+	} else {
+		panels = panels[part/parts*g.product.B.Len():]
 	}
 	g.product.Compute(part%parts, worker, g, g.c[c:], g.a[a:], panels, g.bias, after(g.add, c))
 }
@@ -120,9 +152,10 @@ func (g *Gemm) productPart(part, worker int) {
 // wholePart packs the B of one product and computes it.
 func (g *Gemm) wholePart(batch, worker int) {
 	a, b, c := g.spec.origin(batch)
-	packed := g.ctx.Scratch(worker, g.product.B.Len())
+	scratch := g.ctx.Scratch(worker, g.product.B.Len()+g.widening())
+	packed, temp := scratch[:g.product.B.Len()], scratch[g.product.B.Len():]
 	for piece := range g.pieces {
-		g.packPiece(packed, g.b[b:], piece)
+		g.packPiece(packed, g.b.From(b), piece, temp)
 	}
 	for part := range g.product.Parts() {
 		g.product.Compute(part, worker, g, g.c[c:], g.a[a:], packed, g.bias, after(g.add, c))
@@ -134,7 +167,7 @@ func (g *Gemm) outerPart(part, worker int) {
 	parts := g.outer.Parts()
 	a, b, c := g.spec.origin(part / parts)
 	partial := g.packed[part/parts*g.outer.Partial():]
-	g.outer.Compute(part%parts, worker, nil, g.ctx.Scratch(worker, g.outer.Scratch()), partial, g.c[c:], g.a[a:], g.b[b:], g.bias, after(g.add, c))
+	g.outer.Compute(part%parts, worker, nil, g.ctx.Scratch(worker, g.outer.Scratch()), partial, g.c[c:], g.a[a:], g.b.Single[b:], g.bias, after(g.add, c))
 }
 
 func (g *Gemm) mergePart(part, _ int) {

@@ -62,13 +62,20 @@ func (p Panels) PackColumns(k *kern.Gemm, dst, b []float32, stride, piece int) {
 
 // Copy packs rows first to first+rows of the given panels; b begins with the first of them.
 func (p Panels) Copy(k *kern.Gemm, dst, b []float32, stride, first, rows, panel, end int) {
+	if rows > 0 && panel < end {
+		p.copy(k, dst, b[panel*p.NR:], stride, first, rows, panel, end)
+	}
+}
+
+// copy is Copy of a b that begins with the first column of the first panel.
+func (p Panels) copy(k *kern.Gemm, dst, b []float32, stride, first, rows, panel, end int) {
 	whole := max(0, min(end, p.N/p.NR)-panel)
-	if whole > 0 && rows > 0 {
-		k.Pack(whole, rows, &b[panel*p.NR], stride, &dst[p.Start(panel)+first*p.NR], p.Start(1))
+	if whole > 0 {
+		k.Pack(whole, rows, &b[0], stride, &dst[p.Start(panel)+first*p.NR], p.Start(1))
 	}
 	if j := panel + whole; j < end {
 		width := p.Width(j)
-		packRows(dst[p.Start(j)+first*width:], width, b[j*p.NR:], stride, rows, p.Columns(j))
+		packRows(dst[p.Start(j)+first*width:], width, b[whole*p.NR:], stride, rows, p.Columns(j))
 	}
 }
 

@@ -23,12 +23,13 @@ type Table struct {
 	Gemm Gemm
 	Wino Wino
 	Vec  Vec
+	Half Half
 }
 
 // Tables returns the instruction sets that this machine can run, the fastest first and the portable one last.
 func Tables() []*Table { return append(native(), &generic) }
 
-var generic = Table{Name: "generic", Gemm: genericGemm, Wino: genericWino, Vec: genericVec}
+var generic = Table{Name: "generic", Gemm: genericGemm, Wino: genericWino, Vec: genericVec, Half: genericHalfs}
 
 // Named returns the instruction set of that name, or an error that lists what this machine can run.
 func Named(name string) (*Table, error) {

@@ -23,7 +23,7 @@ func TestTables(t *testing.T) {
 			t.Errorf("Named(%q) is %v, %v", table.Name, found, err)
 		}
 		// A kernel that was forgotten would be found out only when a program needs it.
-		for _, part := range []any{table.Gemm, table.Wino, table.Vec} {
+		for _, part := range []any{table.Gemm, table.Wino, table.Vec, table.Half} {
 			v := reflect.ValueOf(part)
 			for i := range v.NumField() {
 				if f := v.Field(i); f.Kind() == reflect.Func && f.IsNil() {

@@ -64,6 +64,14 @@ type Vec struct {
 	SiLU Unary
 	// SiLUGrad is dst = dy·σ(a)·(1 + a·σ(−a)), within 3 ulp of the larger of the two terms, or 1e-43·dy below −87.
 	SiLUGrad func(dst, dy, a *float32, n int)
+	// GELU is a·Φ(a), Φ(a) = (1 + erf(a/√2))/2, within 1.5 units of 2⁻²³·|a|: Φ is a difference for negative a; −0 at −Inf.
+	GELU Unary
+	// GELUGrad is dst = dy·(Φ(a) + a·φ(a)), φ the density of the normal law, within 2.5 units of 2⁻²³·dy.
+	GELUGrad func(dst, dy, a *float32, n int)
+	// QuickGELU is a·σ(1.702·a) within 3 ulp times 1 + |a|, for the argument of σ is rounded; −0 at −Inf.
+	QuickGELU Unary
+	// QuickGELUGrad is dst = dy·σ(z)·(1 + z·σ(−z)) for z = 1.702·a, within 4 units of 2⁻²³·dy.
+	QuickGELUGrad func(dst, dy, a *float32, n int)
 
 	// The sums run over a fixed number of lanes that are added at the end, so that a result depends on n and the
 	// instruction set only.

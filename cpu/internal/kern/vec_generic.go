@@ -43,7 +43,9 @@ var genericVec = Vec{
 
 	Exp: wide(math.Exp), Expm1: wide(math.Expm1), Log: wide(math.Log), Log1p: log1pGeneric, Tanh: wide(math.Tanh),
 	Sin: wide(math.Sin), Cos: wide(math.Cos), Erf: wide(math.Erf),
-	Logistic: wide(logistic), SiLU: wide(silu), SiLUGrad: siluGradGeneric,
+	Logistic: wide(logistic), SiLU: wide(silu), SiLUGrad: slope(siluGrad),
+	GELU: wide(gelu), GELUGrad: slope(geluGrad),
+	QuickGELU: wide(quickGELU), QuickGELUGrad: slope(func(a float64) float64 { return siluGrad(quick * a) }),
 
 	Sum: sumGeneric, SumSquares: sumSquaresGeneric, Dot: dotGeneric,
 	MaxReduce: maxReduceGeneric, MinReduce: minReduceGeneric,
@@ -92,6 +94,34 @@ func silu(a float64) float64 {
 func siluGrad(a float64) float64 {
 	a = max(-200, min(200, a))
 	return logistic(a) * (1 + a*logistic(-a))
+}
+
+func gelu(a float64) float64 {
+	if a < -40 { // Φ is 0 in float64
+		return math.Copysign(0, -1)
+	}
+	return a * math.Erfc(-a/math.Sqrt2) / 2
+}
+
+// geluGrad is the derivative of GELU. Beyond ±40 it is 0 or 1; the bounds keep Inf·0 out.
+func geluGrad(a float64) float64 {
+	a = max(-40, min(40, a))
+	return math.Erfc(-a/math.Sqrt2)/2 + a*math.Exp(-a*a/2)/math.Sqrt(2*math.Pi)
+}
+
+// quick is the factor of QuickGELU, which makes σ like the distribution function of the normal law.
+const quick = 1.702
+
+func quickGELU(a float64) float64 { return silu(quick*a) / quick }
+
+// slope makes dst = dy·f(a) of a derivative.
+func slope(f func(a float64) float64) func(dst, dy, a *float32, n int) {
+	return func(dst, dy, a *float32, n int) {
+		d, g, x := unsafe.Slice(dst, n), unsafe.Slice(dy, n), unsafe.Slice(a, n)
+		for i := range d {
+			d[i] = g[i] * float32(f(float64(x[i])))
+		}
+	}
 }
 
 // unary, binary and scalar make a loop of a function; wide makes one of a function in double precision.
@@ -211,13 +241,6 @@ func selectGeneric(dst, mask, a, b *float32, n int) {
 func fillGeneric(dst *float32, s float32, n int) {
 	for i := range unsafe.Slice(dst, n) {
 		unsafe.Slice(dst, n)[i] = s
-	}
-}
-
-func siluGradGeneric(dst, dy, a *float32, n int) {
-	d, g, x := unsafe.Slice(dst, n), unsafe.Slice(dy, n), unsafe.Slice(a, n)
-	for i := range d {
-		d[i] = g[i] * float32(siluGrad(float64(x[i])))
 	}
 }
 

@@ -98,6 +98,14 @@ func siluAVX512(dst *float32, a *float32, n int)
 
 func siluGradAVX512(dst *float32, dy *float32, a *float32, n int)
 
+func geluAVX512(dst *float32, a *float32, n int)
+
+func quickGELUAVX512(dst *float32, a *float32, n int)
+
+func geluGradAVX512(dst *float32, dy *float32, a *float32, n int)
+
+func quickGELUGradAVX512(dst *float32, dy *float32, a *float32, n int)
+
 func sinAVX512(dst *float32, a *float32, n int) int
 
 func cosAVX512(dst *float32, a *float32, n int) int
@@ -225,6 +233,14 @@ func logisticAVX2(dst *float32, a *float32, n int)
 func siluAVX2(dst *float32, a *float32, n int)
 
 func siluGradAVX2(dst *float32, dy *float32, a *float32, n int)
+
+func geluAVX2(dst *float32, a *float32, n int)
+
+func quickGELUAVX2(dst *float32, a *float32, n int)
+
+func geluGradAVX2(dst *float32, dy *float32, a *float32, n int)
+
+func quickGELUGradAVX2(dst *float32, dy *float32, a *float32, n int)
 
 func sinAVX2(dst *float32, a *float32, n int) int
 

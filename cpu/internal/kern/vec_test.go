@@ -163,6 +163,18 @@ var blended = []struct {
 			b = max(-200, min(200, b))
 			return math.Abs(a) * (logistic(b) + math.Abs(b)*logistic(b)*logistic(-b))
 		}},
+	{elementwise{"GELU", func(v *Vec, dst, a, _, _ *float32, _ float32, n int) { v.GELU(dst, a, n) },
+		func(a, _, _, _ float64) float64 { return gelu(a) }, 1.5, 0},
+		func(a, _, _, _ float64) float64 { return math.Abs(a) }},
+	{elementwise{"GELUGrad", func(v *Vec, dst, a, b, _ *float32, _ float32, n int) { v.GELUGrad(dst, a, b, n) },
+		func(a, b, _, _ float64) float64 { return a * geluGrad(b) }, 2.5, 0},
+		func(a, _, _, _ float64) float64 { return math.Abs(a) }},
+	{elementwise{"QuickGELU", func(v *Vec, dst, a, _, _ *float32, _ float32, n int) { v.QuickGELU(dst, a, n) },
+		func(a, _, _, _ float64) float64 { return quickGELU(a) }, 3, 1e-44},
+		func(a, _, _, _ float64) float64 { return math.Abs(quickGELU(a)) * (1 + min(math.Abs(a), 200)) }},
+	{elementwise{"QuickGELUGrad", func(v *Vec, dst, a, b, _ *float32, _ float32, n int) { v.QuickGELUGrad(dst, a, b, n) },
+		func(a, b, _, _ float64) float64 { return a * siluGrad(quick*b) }, 4, 0},
+		func(a, _, _, _ float64) float64 { return math.Abs(a) }},
 }
 
 // values are random numbers of many magnitudes, with the special ones among them.

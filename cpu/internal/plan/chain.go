@@ -28,9 +28,18 @@ type Ref int
 const (
 	SiLU compute.OpType = compute.OpTypeLast + iota
 	SiLUGrad
+	GELU
+	GELUGrad
+	QuickGELU
+	QuickGELUGrad
 	NotZero // 1 where the argument is not 0
 	Copied  // the argument
 )
+
+// activations are the named functions that are elementwise.
+var activations = map[string]compute.OpType{
+	"silu": SiLU, "silu_grad": SiLUGrad, "gelu": GELU, "gelu_grad": GELUGrad, "quick_gelu": QuickGELU, "quick_gelu_grad": QuickGELUGrad,
+}
 
 // kinds of elementwise operations by their element types.
 const (
@@ -76,7 +85,7 @@ func elementwise(n *Node) bool {
 		return (from == f || from == b) && (to == f || to == b)
 	}
 	if named, ok := n.Attr.(Named); ok && n.Op == compute.OpTypeCall {
-		return (named.Name == "silu" || named.Name == "silu_grad") && all(f, n.In...)
+		return activations[named.Name] != 0 && all(f, n.In...)
 	}
 	return false
 }
@@ -85,10 +94,8 @@ func elementwise(n *Node) bool {
 func (l *lowering) chain(n *Node) {
 	out, op := n.Out[0], n.Op
 	switch {
-	case op == compute.OpTypeCall && n.Attr.(Named).Name == "silu":
-		op = SiLU
 	case op == compute.OpTypeCall:
-		op = SiLUGrad
+		op = activations[n.Attr.(Named).Name]
 	case op == compute.OpTypeConvertDType && out.DType == dtypes.Bool && n.In[0].DType == dtypes.Float32:
 		op = NotZero
 	case op == compute.OpTypeConvertDType && out.DType == n.In[0].DType:

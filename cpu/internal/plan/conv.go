@@ -49,6 +49,9 @@ func (l *lowering) conv(n *Node) {
 		c.set(g.inDilation, g.dilation, (w.dims[0]-1)*g.dilation[0]-g.pad[0], (w.dims[1]-1)*g.dilation[1]-g.pad[1])
 		l.step(c, n.Out, x.view.Base, w.view.Base)
 	case g.inDilation == one && x.turned() && w.gradient() && y.kernel():
+		if half(kernel) {
+			w.view.Base = l.single(kernel).View.Base
+		}
 		c := &Convolution{Pass: KernelGrad, Batch: x.dims[3], H: x.dims[1], W: x.dims[2], Ci: x.dims[0],
 			Kh: y.dims[1], Kw: y.dims[2], Co: w.dims[3], outH: w.dims[0], outW: w.dims[1]}
 		c.set(g.dilation, g.stride, g.pad[0], g.pad[1])

@@ -69,7 +69,7 @@ func absorb(s, u *Step) bool {
 	var channels int
 	switch op := s.Op.(type) {
 	case *Product:
-		if c, ok := u.Op.(*Copy); ok && op.Bias == 0 && op.Residual == 0 && len(op.Batch) == 0 && c.transposes(op.M, op.N) {
+		if c, ok := u.Op.(*Copy); ok && op.Bias == 0 && op.Residual == 0 && len(op.Batch) == 0 && !is16(s.In[1].DType) && c.transposes(op.M, op.N) {
 			op.M, op.N = op.N, op.M
 			op.TransA, op.TransB = !op.TransB, !op.TransA
 			op.OffA, op.OffB = op.OffB, op.OffA

@@ -9,7 +9,7 @@ import (
 
 // Lower turns nodes, in an order in which every node follows its inputs, into a program.
 func Lower(nodes []*Node, params, outs []*Value) *Program {
-	l := &lowering{copies: map[*Value]*Value{}}
+	l := &lowering{copies: map[*Value]*Value{}, wide: map[*Value]*Value{}}
 	for i, p := range params {
 		p.Param = i + 1
 	}
@@ -50,6 +50,7 @@ func live(nodes []*Node, outs []*Value) []*Node {
 type lowering struct {
 	steps  []*Step
 	copies map[*Value]*Value // of views that some step needs dense
+	wide   map[*Value]*Value // of bases of 16 bits, in float32
 }
 
 func (l *lowering) step(op any, out []*Value, in ...*Value) *Step {
@@ -66,10 +67,15 @@ func view(out, in *Value, offset int, strides []int) {
 
 // dense returns a value that is not a view and holds v's elements in row-major order: v's base, or a copy.
 func (l *lowering) dense(v *Value) *Value {
-	if base, ok := alias(v); ok {
+	if base, ok := alias(v); ok && !half(v) {
 		return base
 	}
 	if c, ok := l.copies[v]; ok {
+		return c
+	}
+	if half(v) {
+		c := l.dense(l.single(v))
+		l.copies[v] = c
 		return c
 	}
 	c := &Value{DType: v.DType, Dims: v.Dims}
@@ -138,14 +144,24 @@ func (l *lowering) lower(n *Node) {
 		}
 		view(out, n.In[0], 0, strides)
 		return
-	case compute.OpTypeConcatenate:
-		l.concatenate(n)
-		return
-	case compute.OpTypePad:
-		l.pad(n)
-		return
+	case compute.OpTypeConvertDType:
+		if widens(n) {
+			view(out, n.In[0], 0, in.Strides)
+			return
+		}
+	case compute.OpTypeGather:
+		if _, rows := n.Attr.(Rows); rows {
+			table := n.In[0]
+			l.step(&Lookup{Rows: table.Dims[0], Width: size(table.Dims[1:])}, n.Out, l.dense(table), l.dense(n.In[1]))
+			return
+		}
 	}
+	n = l.singles(n, n.Op == compute.OpTypeDotGeneral || n.Op == compute.OpTypeConvGeneral)
 	switch {
+	case n.Op == compute.OpTypeConcatenate:
+		l.concatenate(n)
+	case n.Op == compute.OpTypePad:
+		l.pad(n)
 	case elementwise(n):
 		l.chain(n)
 	case len(n.In) == 0 || out.DType != dtypes.Float32 || n.In[0].DType != dtypes.Float32:
@@ -168,7 +184,7 @@ func (l *lowering) lower(n *Node) {
 		for _, v := range n.Out {
 			named.Out = append(named.Out, v.Dims)
 		}
-		l.step(named, n.Out, in...)
+		l.shareSums(l.step(named, n.Out, in...))
 	default:
 		l.external(n)
 	}

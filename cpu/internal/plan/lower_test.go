@@ -342,3 +342,53 @@ func TestBarriersAreViews(t *testing.T) {
 		t.Error("the results of a barrier are not its operands, in order")
 	}
 }
+
+// A Gather of rows is a step of its own; any other one is left to the stock backend.
+func TestLookup(t *testing.T) {
+	for _, c := range []struct {
+		attr any
+		want string
+	}{{Rows{}, "Lookup"}, {nil, "external"}} {
+		g := &graph{}
+		table, numbers := g.param(5, 2, 3), &Value{DType: dtypes.Int32, Dims: []int{4, 1}}
+		g.params = append(g.params, numbers)
+		p := g.lower(g.node(compute.OpTypeGather, c.attr, tensor(4, 2, 3), table, numbers))
+		if got := kinds(p); len(got) != 1 || got[0] != c.want {
+			t.Errorf("%T is lowered to %v, want one %s", c.attr, got, c.want)
+			continue
+		}
+		if c.attr != nil {
+			if got := *op[*Lookup](t, p, 0); got != (Lookup{Rows: 5, Width: 6}) {
+				t.Errorf("%+v of a table of 5 rows of 6", got)
+			}
+		}
+	}
+}
+
+// A gradient reads the log-sums of the attention whose result it gets, and of no other.
+func TestAttentionSharesSums(t *testing.T) {
+	long, short := []int{2, 5, 3, 4}, []int{2, 7, 3, 4}
+	for _, c := range []struct {
+		name, gradient string
+		other          bool // another k
+		want           bool
+	}{{"attention", "attention_grad", false, true}, {"attention", "attention_grad", true, false}, {"causal_attention", "attention_grad", false, false}} {
+		g := &graph{}
+		dy, q, k, v, other := g.param(long...), g.param(long...), g.param(short...), g.param(short...), g.param(short...)
+		y := g.node(compute.OpTypeCall, Named{Name: c.name}, tensor(long...), q, k, v)
+		if c.other {
+			k = other
+		}
+		dq, dk, dv := tensor(long...), tensor(short...), tensor(short...)
+		g.nodes = append(g.nodes, &Node{Op: compute.OpTypeCall, Attr: Named{Name: c.gradient}, In: []*Value{dy, y, q, k, v}, Out: []*Value{dq, dk, dv}})
+		p := g.lower(y, dq, dk, dv)
+		steps(t, p, c.name, c.gradient)
+		forward, backward := p.Steps[0], p.Steps[1]
+		if shared := len(forward.Out) == 2 && len(backward.In) == 6 && backward.In[5] == forward.Out[1]; shared != c.want || !shared && (len(forward.Out) != 1 || len(backward.In) != 5) {
+			t.Errorf("%+v: results %d, operands of the gradient %d", c, len(forward.Out), len(backward.In))
+		}
+		if c.want && !slices.Equal(forward.Out[1].Dims, []int{2, 3, 5}) {
+			t.Errorf("log-sums are %v", forward.Out[1].Dims)
+		}
+	}
+}

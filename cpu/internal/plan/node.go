@@ -34,6 +34,8 @@ type (
 		InputDilations, KernelDilations []int
 		ChannelGroups, BatchGroups      int
 	}
+	// Rows marks a Gather of whole rows of the first operand by numbers in the second, int32, one for each row of the result.
+	Rows struct{}
 	// Softmax is the axis of FusedSoftmax.
 	Softmax int
 	// Named is a call of a named function that has a kernel: its name and the numbers in it, by key.

@@ -49,6 +49,9 @@ func (l *lowering) dot(n *Node) {
 	a, b := sides[0], sides[1]
 	p.M, p.K, p.LDA, p.TransA = a.matrix(false)
 	p.N, _, p.LDB, p.TransB = b.matrix(true)
+	if p.TransA && is16(b.view.Base.DType) { // the kernel for that reads B as it lies
+		b.view.Base = l.single(n.In[1]).View.Base
+	}
 	p.OffA, p.OffB = a.view.Offset, b.view.Offset
 	batch, s := Collapse(a.batch.dims, a.batch.strides, b.batch.strides)
 	c := p.M * p.N

@@ -19,7 +19,7 @@ type Operand struct {
 }
 
 // Product is a batch of matrix products, Out[b] = A[b]·B[b] + bias + residual with A [M,K] and B [K,N], or their
-// transposes in memory. In holds A, B and what Bias and Residual name.
+// transposes in memory. In holds A, B and what Bias and Residual name. B may have 16 bits if TransA is not set.
 type Product struct {
 	M, N, K        int
 	TransA, TransB bool
@@ -42,7 +42,7 @@ const (
 	KernelGrad
 )
 
-// Convolution is one pass of a two-dimensional convolution of x [Batch,H,W,Ci] with w [Kh,Kw,Ci,Co].
+// Convolution is one pass of a two-dimensional convolution of x [Batch,H,W,Ci] with w [Kh,Kw,Ci,Co], which may have 16 bits.
 type Convolution struct {
 	Pass                 Pass
 	Batch, H, W, Ci      int
@@ -73,6 +73,10 @@ type Region struct {
 	ToOffset int
 	To       []int
 }
+
+// Lookup copies rows of In[0], [Rows, Width], to those of the result: the ones whose numbers are in In[1], the nearest that
+// there are.
+type Lookup struct{ Rows, Width int }
 
 // SoftmaxRows is the softmax of every row of [Rows, Width].
 type SoftmaxRows struct{ Rows, Width int }

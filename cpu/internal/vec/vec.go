@@ -1,4 +1,4 @@
-// Package vec runs the layers that are no matrix products: group normalisation, softmax, reductions, permutations,
+// Package vec runs the layers that are no matrix products: group and layer normalisation, GEGLU, softmax, reductions, permutations,
 // resampling and the optimiser, on float32 arrays in row-major order.
 //
 // Each is prepared once for a shape and then run with a [kern.Context]. A prepared value is used by one goroutine at a

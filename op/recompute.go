@@ -1,12 +1,12 @@
-package nn
+package op
 
 import "github.com/gomlx/gomlx/core/graph"
 
-// recomputed returns fn of the inputs, of which the backward pass finds only inputs and result in memory: what it needs
+// Recomputed returns fn of the inputs, of which the backward pass finds only inputs and result in memory: what it needs
 // of the values between, it computes again when it gets there (Chen et al. 2016, "Training deep nets with sublinear memory
 // cost"). What fn uses besides the inputs, such as parameters, is kept. A result that no gradient needs is not computed
 // again, such as that of a last convolution.
-func recomputed(fn func(in []*graph.Node) *graph.Node, inputs []*graph.Node) *graph.Node {
+func Recomputed(fn func(in []*graph.Node) *graph.Node, inputs []*graph.Node) *graph.Node {
 	in := make([]*graph.Node, len(inputs))
 	for i, x := range inputs {
 		// All that depends on a checkpoint is computed again when something is differentiated through it: so would be the
