@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -81,4 +82,26 @@ func writeValues[T any](w io.Writer, values []T, appendTo func([]byte, T) []byte
 		}
 	}
 	return nil
+}
+
+// Rounded returns a tensor of values in a dtype, F32, F16 or BF16, to which they are rounded to nearest.
+func Rounded(shape []int, values []float32, d DType) (Tensor, error) {
+	t := Tensor{Shape: shape}
+	switch d {
+	case F32:
+		t.F32 = values
+	case F16:
+		t.F16 = make([]Float16, len(values))
+		for i, v := range values {
+			t.F16[i] = ToFloat16(v)
+		}
+	case BF16:
+		t.BF16 = make([]BFloat16, len(values))
+		for i, v := range values {
+			t.BF16[i] = ToBFloat16(v)
+		}
+	default:
+		return t, fmt.Errorf("checkpoint: no rounding to %s: want F32, F16 or BF16", d)
+	}
+	return t, nil
 }

@@ -19,11 +19,11 @@ import (
 // the key and its name only.
 func Create(scope *model.Scope, shapes map[string][]int, key noise.Key) (Modules, error) {
 	for _, name := range slices.Sorted(maps.Keys(shapes)) {
-		value, err := parameter(checkpoint.Tensor{Shape: shapes[name], F32: initial(name, shapes[name], key.Sub(name))})
-		if err != nil {
-			return Modules{}, fmt.Errorf("tensor %s: %w", name, err)
-		}
-		if _, err := scope.CreateVariable(name, value); err != nil {
+		dims, out, kernel := arranged(shapes[name])
+		values := initial(name, shapes[name], key.Sub(name))
+		moved := make([]float32, len(values))
+		arrange(moved, values, out, kernel)
+		if _, err := scope.CreateVariable(name, tensors.FromFlatDataAndDimensions(moved, dims...)); err != nil {
 			return Modules{}, fmt.Errorf("tensor %s: %w", name, err)
 		}
 	}
@@ -73,7 +73,7 @@ func (m Modules) Save(path string, shapes map[string][]int, precision checkpoint
 		}
 		values, err := stored(v.MustValue(), shape)
 		if err == nil {
-			f.Tensors[name], err = rounded(values, shape, precision)
+			f.Tensors[name], err = checkpoint.Rounded(shape, values, precision)
 		}
 		if err != nil {
 			return fmt.Errorf("tensor %s: %w", name, err)
@@ -82,7 +82,7 @@ func (m Modules) Save(path string, shapes map[string][]int, precision checkpoint
 	return checkpoint.Save(path, f)
 }
 
-// stored undoes [parameter].
+// stored undoes [arrange].
 func stored(value *tensors.Tensor, shape []int) ([]float32, error) {
 	moved, err := tensors.CopyFlatData[float32](value)
 	if err != nil || len(shape) != 4 || shape[2]*shape[3] == 1 {
@@ -98,26 +98,4 @@ func stored(value *tensors.Tensor, shape []int) ([]float32, error) {
 		}
 	}
 	return values, nil
-}
-
-// rounded returns values in a precision.
-func rounded(values []float32, shape []int, precision checkpoint.DType) (checkpoint.Tensor, error) {
-	t := checkpoint.Tensor{Shape: shape}
-	switch precision {
-	case checkpoint.F32:
-		t.F32 = values
-	case checkpoint.F16:
-		t.F16 = make([]checkpoint.Float16, len(values))
-		for i, v := range values {
-			t.F16[i] = checkpoint.ToFloat16(v)
-		}
-	case checkpoint.BF16:
-		t.BF16 = make([]checkpoint.BFloat16, len(values))
-		for i, v := range values {
-			t.BF16[i] = checkpoint.ToBFloat16(v)
-		}
-	default:
-		return t, fmt.Errorf("sd: precision %s cannot be written, want F32, F16 or BF16", precision)
-	}
-	return t, nil
 }

@@ -59,25 +59,13 @@ func merged(t checkpoint.Tensor, pairs []lora.Pair) (checkpoint.Tensor, error) {
 			}
 		}
 	}
-	out := checkpoint.Tensor{Shape: t.Shape}
-	switch t.DType() {
-	case checkpoint.F16:
-		out.F16 = make([]checkpoint.Float16, len(sum))
-		for i, v := range sum {
-			out.F16[i] = checkpoint.ToFloat16(float32(v))
-		}
-	case checkpoint.BF16:
-		out.BF16 = make([]checkpoint.BFloat16, len(sum))
-		for i, v := range sum {
-			out.BF16[i] = checkpoint.ToBFloat16(float32(v))
-		}
-	case checkpoint.F32:
-		out.F32 = make([]float32, len(sum))
-		for i, v := range sum {
-			out.F32[i] = float32(v)
-		}
-	default:
-		return t, fmt.Errorf("%w: it is %s, expected F32, F16 or BF16", ErrWeights, t.DType())
+	narrow := make([]float32, len(sum))
+	for i, v := range sum {
+		narrow[i] = float32(v)
+	}
+	out, err := checkpoint.Rounded(t.Shape, narrow, t.DType())
+	if err != nil {
+		return t, fmt.Errorf("%w: %w", ErrWeights, err)
 	}
 	if i := notFinite(out); i >= 0 {
 		return t, fmt.Errorf("%w: number %d becomes %g, which %s cannot hold, or was not finite before", ErrWeights, i+1, sum[i], t.DType())

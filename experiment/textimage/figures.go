@@ -28,11 +28,11 @@ func (p *Problem) Title() string {
 func (*Problem) Reference() string { return "Pictures of the caption" }
 
 // Alike implements [experiment.Problem].
-func (*Problem) Alike() []string { return []string{"model", "guidance", "reward_scale"} }
+func (*Problem) Alike() []string { return []string{"model", "guidance_scale", "reward_scale"} }
 
 // Describe implements [experiment.Problem].
 func (p *Problem) Describe(*experiment.Lab) map[string]any {
-	return map[string]any{"model": p.parts.model, "guidance": p.Guidance, "reward_scale": p.Scale, "prompts": p.Prompts}
+	return map[string]any{"model": p.parts.model, "guidance_scale": p.Guidance, "reward_scale": p.Scale, "prompts": p.Prompts}
 }
 
 // Notes implements [experiment.Problem].

@@ -43,7 +43,7 @@ type Problem struct {
 	World             string                  `yaml:"world,omitempty"`    // folder of a small world that was trained anew
 	Prompts           []string                `yaml:"prompts"`
 	Negative          string                  `yaml:"negative,omitempty"` // what to guide away from
-	Guidance          float64                 `yaml:"guidance"`           // up to 1 there is none
+	Guidance          float64                 `yaml:"guidance_scale"`           // up to 1 there is none
 	Scale             float64                 `yaml:"scale"`              // of the reward, 1/λ
 	LoRA              htransform.LoRASettings `yaml:"lora,flow"`
 
@@ -76,8 +76,8 @@ func (p *Problem) small() bool { return p.Model == "" }
 func (p *Problem) Check(c *config.Check) {
 	c.Some("prompts", p.Prompts)
 	c.That(p.Scale > 0 && !math.IsInf(p.Scale, 1), "scale is %g, want a positive number", p.Scale)
-	c.That(p.Guidance >= 0 && !math.IsInf(p.Guidance, 1), "guidance is %g, want a number of at least 0; up to 1 there is none", p.Guidance)
-	c.That(p.Negative == "" || p.Guidance > 1, "negative is %q, but guidance is %g: up to 1 it has no effect", p.Negative, p.Guidance)
+	c.That(p.Guidance >= 0 && !math.IsInf(p.Guidance, 1), "guidance_scale is %g, want a number of at least 0; up to 1 there is none", p.Guidance)
+	c.That(p.Negative == "" || p.Guidance > 1, "negative is %q, but guidance_scale is %g: up to 1 it has no effect", p.Negative, p.Guidance)
 	c.Positive("lora.rank", p.LoRA.Rank)
 	c.That(p.small() || p.World == "", "world is %s, but model is %s: want one of them", p.World, p.Model)
 	c.That(p.small() || p.Rewards != "", "reward is not set: want a folder with ImageReward, for the pictures of %s", p.Model)

@@ -85,11 +85,9 @@ func (t Training) checker(ctx context.Context) error {
 	}
 	f := checkpoint.File{Tensors: map[string]checkpoint.Tensor{}}
 	for name, v := range values {
-		half := checkpoint.Tensor{Shape: v.Shape, F16: make([]checkpoint.Float16, len(v.F32))}
-		for i, x := range v.F32 {
-			half.F16[i] = checkpoint.ToFloat16(x)
+		if f.Tensors[strings.TrimPrefix("/"+name, path+"/")], err = checkpoint.Rounded(v.Shape, v.F32, checkpoint.F16); err != nil {
+			return err
 		}
-		f.Tensors[strings.TrimPrefix("/"+name, path+"/")] = half
 	}
 	return checkpoint.Save(t.file("checker/checker.safetensors"), f)
 }
