@@ -1,0 +1,138 @@
+package textimage
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/internal/golden"
+	"github.com/doob-diffusion/doob/internal/oracle"
+	"github.com/doob-diffusion/doob/lora"
+	"github.com/doob-diffusion/doob/sd"
+)
+
+// The store has what is written of the small world.
+func TestMain(m *testing.M) { os.Exit(oracle.Store(m)) }
+
+var tiny = []string{"prompts=[Two dogs in the park., A green colored rabbit.]", "process={kernel: ddim, eta: 1, steps: 4, free: 1}", "samples=6", "pool=12", "batch=8", "resampled.paths=12",
+	"loop={iterations: 2, paths: 8, updates: 2, batch: 4, buffer: 16}", "vargrad={iterations: 1, paths: 8, buffer: 8, updates: 1, batch: 4, steps: 2}", "lora.rank=2", "importance.acceptance=[0.5]", "reward_only.acceptance=[0.5]"}
+
+func problem(t *testing.T, sets ...string) *Problem {
+	t.Helper()
+	p, err := experiment.New("textimage", "quick", "", slices.Concat(tiny, sets))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.(*Problem)
+}
+
+func run(t *testing.T, p *Problem) (folder string, rep *experiment.Report) {
+	t.Helper()
+	folder = filepath.Join(t.TempDir(), "run")
+	rep, err := experiment.Run(t.Context(), p, folder, engine.Default, func(experiment.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder, rep
+}
+
+// All methods that need no gradient run, with all that is measured, and what is learned is a file that means the same to us.
+func TestRun(t *testing.T) {
+	p := problem(t, "methods=[base, best_of_k, vargrad, importance, importance_rejection]", "guidance_scale=3", "prompts=[A green colored rabbit.]")
+	folder, rep := run(t, p)
+	for _, task := range p.Tasks() {
+		for _, name := range p.Methods {
+			r := rep.Tasks[task][name]
+			for _, m := range []string{"reward", "held_out", "success", "diversity"} {
+				if _, ok := r[m]; !ok {
+					t.Errorf("%s of %s has no %s", name, task, m)
+				}
+			}
+			if d, s := r["diversity"].Value, r["success"].Value; !(d >= 0 && d < 2 && s >= 0 && s <= 1) {
+				t.Errorf("%s of %s: diversity %g, success %g", name, task, d, s)
+			}
+			if r["reward"].Value == r["held_out"].Value {
+				t.Errorf("%s of %s: the held-out model is the reward, %g", name, task, r["reward"].Value)
+			}
+			oracle.Picture(t, filepath.Join(folder, "samples", name+"_"+task+".png"), 6*32, 32)
+		}
+		// Guidance takes two calls where it would be one: 6 samples, 4 steps.
+		if calls := rep.Tasks[task]["base"]["network_calls"].Value; calls != 6*4*2 {
+			t.Errorf("%s: the base model takes %g calls, want 48", task, calls)
+		}
+		oracle.Picture(t, filepath.Join(folder, "figures", task+".png"), 10*32, 5*32)
+		f, err := sd.Open(p.parts.model)
+		if err != nil {
+			t.Fatal(err)
+		}
+		adapter, spelling, err := lora.Load(filepath.Join(folder, "lora", task+"_importance.safetensors"), lora.Model{UNet: f.UNet.Tensors(), Text: f.Text.Tensors()})
+		if err != nil || spelling != lora.Diffusers || len(adapter.UNet) == 0 || !slices.Equal(adapter.Ranks(), []int{2}) {
+			t.Errorf("%s: %d pairs of ranks %v as %s; %v", task, len(adapter.UNet), adapter.Ranks(), spelling, err)
+		}
+	}
+}
+
+// Two runs give the same bytes.
+func TestRunAgain(t *testing.T) {
+	var before []byte
+	for range 2 {
+		folder, _ := run(t, problem(t, "methods=[base, importance]", "prompts=[Two dogs in the park.]"))
+		got, err := os.ReadFile(filepath.Join(folder, "lora", "two_dogs_in_the_park_importance.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before != nil && !bytes.Equal(got, before) {
+			t.Error("another adapter was learned")
+		}
+		before = got
+	}
+}
+
+// What a configuration may not say.
+func TestCheck(t *testing.T) {
+	for want, sets := range map[string][]string{
+		"prompts has \"two dogs in the park\"": {"prompts=[Two dogs in the park., two dogs in the park]"},
+		"guidance_scale is -1":                 {"guidance_scale=-1"},
+		"up to 1 it has no effect":             {"negative=blurred"},
+		"lora.rank is 0":                       {"lora.rank=0"},
+		"scale is 0":                           {"scale=0"},
+		"reward is not set":                    {"model=somewhere"},
+		"want one of them":                     {"model=somewhere", "world=here", "reward=there"},
+		"has no path weights":                  {"process.eta=0"},
+		"unknown spacing":                      {"process.spacing=even"},
+	} {
+		_, err := experiment.New("textimage", "quick", "", slices.Concat(tiny, sets))
+		oracle.WantError(t, err, want)
+	}
+	p := problem(t, "model="+golden.Path("nowhere"), "reward=x")
+	_, err := p.Load()
+	oracle.WantError(t, err, "nowhere")
+}
+
+// All presets can be read.
+func TestPresets(t *testing.T) {
+	for _, e := range experiment.Entries() {
+		if e.Name != "textimage" {
+			continue
+		}
+		for _, preset := range e.PresetNames() {
+			if _, err := experiment.New("textimage", preset, "", nil); err != nil {
+				t.Errorf("preset %s: %v", preset, err)
+			}
+		}
+	}
+}
+
+// A prompt that the model would not see the end of is refused.
+func TestLongPrompt(t *testing.T) {
+	long := ""
+	for range 80 {
+		long += "dogs "
+	}
+	_, err := experiment.Run(t.Context(), problem(t, "prompts=["+long+"]", "methods=[base]"), filepath.Join(t.TempDir(), "run"), engine.Default, func(experiment.Event) {})
+	oracle.WantError(t, err, "it would not see the end")
+}
