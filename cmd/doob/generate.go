@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/doob-diffusion/doob/experiment/textimage"
+	"github.com/doob-diffusion/doob/lora"
 	"github.com/doob-diffusion/doob/progress"
 )
 
@@ -35,11 +36,11 @@ func (c *generateCommand) Run(ctx context.Context, t *terminal) error {
 		}
 	}
 	for _, text := range c.LoRA {
-		a, err := textimage.ParseAdapter(text)
+		path, scale, err := lora.ParseScaled(text)
 		if err != nil {
 			return fmt.Errorf("generate: %w", err)
 		}
-		g.Adapters = append(g.Adapters, a)
+		g.Adapters = append(g.Adapters, textimage.Adapter{Path: path, Scale: scale})
 	}
 	if c.DryRun {
 		plan, err := textimage.NewPlan(g)

@@ -34,12 +34,12 @@ func Generate(ctx context.Context, g Generation) (*Generated, error) {
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
-	if available, ok := machine.Memory(); ok && d.plan().Memory > available {
-		return nil, fmt.Errorf("generate: %w: %s; smaller pictures take less, --dry-run tells how much", ErrTooLarge, d.plan().memory(available))
-	}
 	e, err := engine.Open(g.Backend)
 	if err != nil {
 		return nil, err
+	}
+	if err := d.fits(e); err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
 	}
 	latents, err := d.draw(ctx, e)
 	if err != nil {
@@ -57,6 +57,25 @@ func (d *drawing) tell(ev Event) {
 	if d.Observe != nil {
 		d.Observe(ev)
 	}
+}
+
+// fits returns an error if there is not the memory that drawing takes.
+func (d *drawing) fits(e *engine.Engine) error {
+	available, known := machine.Memory()
+	too := func(bytes float64) error {
+		if !known || bytes <= available {
+			return nil
+		}
+		return fmt.Errorf("%w: it takes about %s, and %s are available; smaller pictures take less, --dry-run tells how much", ErrTooLarge, gigabytes(bytes), gigabytes(available))
+	}
+	if err := too(2 * 4 * 3 * float64(d.Height) * float64(d.Width)); err != nil { // of a picture and its like, which no plan could be made for
+		return err
+	}
+	plan, err := d.plan(e)
+	if err != nil {
+		return err
+	}
+	return too(plan.Memory)
 }
 
 // draw returns the latents [N, …]. The U-Net is dropped.

@@ -288,16 +288,7 @@ func TestNotFinite(t *testing.T) {
 	oracle.WantError(t, err, "picture 1 is not of finite numbers")
 }
 
-func TestParse(t *testing.T) {
-	for text, want := range map[string]Adapter{"a.safetensors": {"a.safetensors", 1}, "b:0.5": {"b", 0.5}, `C:\b`: {`C:\b`, 1}, "c:-1e-1": {"c", -0.1}, "d:e:2": {"d:e", 2}} {
-		if got, err := ParseAdapter(text); got != want || err != nil {
-			t.Errorf("%q is %v, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"", ":1", "a:NaN", "a:inf"} {
-		_, err := ParseAdapter(text)
-		oracle.WantError(t, err, "FILE:SCALE")
-	}
+func TestParseSize(t *testing.T) {
 	if h, w, err := ParseSize("640x512"); h != 512 || w != 640 || err != nil {
 		t.Error(h, w, err)
 	}

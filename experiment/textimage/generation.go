@@ -37,26 +37,10 @@ type Event struct {
 	Warning     string
 }
 
-// Adapter is a low-rank adapter and how much of it is added.
+// Adapter is a low-rank adapter and how much of it is added, see [lora.ParseScaled].
 type Adapter struct {
 	Path  string
 	Scale float64
-}
-
-// ParseAdapter reads FILE or FILE:SCALE.
-func ParseAdapter(s string) (Adapter, error) {
-	if i := strings.LastIndexByte(s, ':'); i >= 0 {
-		if scale, err := strconv.ParseFloat(s[i+1:], 64); err == nil {
-			if math.IsNaN(scale) || math.IsInf(scale, 0) || i == 0 {
-				return Adapter{}, fmt.Errorf("adapter %q: want FILE or FILE:SCALE with a finite number", s)
-			}
-			return Adapter{s[:i], scale}, nil
-		}
-	}
-	if s == "" {
-		return Adapter{}, fmt.Errorf("adapter %q: want FILE or FILE:SCALE", s)
-	}
-	return Adapter{s, 1}, nil
 }
 
 // ParseSize reads WIDTHxHEIGHT, in pixels.
@@ -118,7 +102,7 @@ func (g Generation) open() (*drawing, error) {
 		if err != nil {
 			return nil, err
 		}
-		d.adapters = append(d.adapters, scaled(loaded, a.Scale))
+		d.adapters = append(d.adapters, loaded.Scaled(a.Scale))
 	}
 	return d, nil
 }
@@ -138,15 +122,4 @@ func (d *drawing) size() error {
 	}
 	d.latent = []int{d.Height / factor, d.Width / factor, d.folder.UNet.Channels}
 	return nil
-}
-
-// scaled returns the adapter with all of its pairs times a number.
-func scaled(a lora.Adapter, by float64) lora.Adapter {
-	for _, part := range []map[string]lora.Pair{a.UNet, a.Text} {
-		for module, p := range part {
-			p.Scale *= by
-			part[module] = p
-		}
-	}
-	return a
 }

@@ -1,10 +1,13 @@
 package textimage
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/engine"
@@ -38,10 +41,13 @@ func NewPlan(g Generation) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
-	p := d.plan()
 	e, err := engine.Open(g.Backend)
 	if err != nil {
 		return nil, err
+	}
+	p, err := d.plan(e)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
 	}
 	speed, err := productsPerSecond(e)
 	if err != nil {
@@ -54,50 +60,70 @@ func NewPlan(g Generation) (*Plan, error) {
 	return p, nil
 }
 
-// plan counts.
-func (d *drawing) plan() *Plan {
-	const bytes = 4 // of a number
-	row := func(name string, network map[string][]int, calls float64, rows int, c sd.Cost, want func(string) bool) PlanRow {
-		r := PlanRow{Name: name, Calls: calls, Products: calls * c.Products}
-		for tensor, shape := range network {
-			if want == nil || want(tensor) {
-				r.Parameters += float64(engine.Size(shape))
-			}
-		}
-		r.Memory = bytes * (r.Parameters + float64(rows)*c.Activation)
-		return r
-	}
-	f, text, rows := d.folder, sd.Cost{}, 1
-	for tensor, shape := range f.Text.Tensors() {
-		if len(shape) == 2 && !strings.HasPrefix(tensor, "embeddings.") {
-			text.Products += float64(engine.Size(shape) * f.Text.Positions)
-		}
-	}
-	text.Activation = float64(f.Text.Positions * (4*f.Text.Width + f.Text.Intermediate))
+// plan counts, and compiles the networks for what memory they take: their weights are declared and not read.
+func (d *drawing) plan(e *engine.Engine) (*Plan, error) {
+	f, rows := d.folder, 1
 	if d.Guidance > 1 {
 		rows = 2
 	}
+	var text float64
+	for tensor, shape := range f.Text.Tensors() {
+		if len(shape) == 2 && !strings.HasPrefix(tensor, "embeddings.") {
+			text += float64(engine.Size(shape) * f.Text.Positions)
+		}
+	}
+	floats := func(dims ...int) shapes.Shape { return shapes.Make(dtypes.Float32, dims...) }
+	latent := d.latent
 	p := &Plan{Title: fmt.Sprintf("doob generate: %d × %dx%d, %d steps, guidance %g", d.N, d.Width, d.Height, d.Steps, d.Guidance)}
-	p.Rows = []PlanRow{
-		row("text encoder", f.Text.Tensors(), 2, 1, text, nil),
-		row("U-Net", f.UNet.Tensors(), float64(d.N*d.Steps*rows), rows, f.UNet.Cost(d.latent[0], d.latent[1], f.Text.Positions), nil),
-		row("decoder", f.VAE.Tensors(), float64(d.N), 1, f.VAE.Cost(d.latent[0], d.latent[1]), f.VAE.Drawing),
+	for _, part := range []struct {
+		name     string
+		open     func() (*sd.Weights, error)
+		want     func(string) bool
+		calls    float64
+		products float64
+		apply    func(m sd.Modules, in []*graph.Node) *graph.Node
+		inputs   []shapes.Shape
+	}{
+		{"text encoder", f.TextWeights, nil, 2, text, func(m sd.Modules, in []*graph.Node) *graph.Node { return f.Text.Apply(m, in[0], 0) },
+			[]shapes.Shape{shapes.Make(dtypes.Int32, 1, f.Text.Positions)}},
+		{"U-Net", f.UNetWeights, nil, float64(d.N * d.Steps * rows), f.UNet.Products(latent[0], latent[1], f.Text.Positions),
+			func(m sd.Modules, in []*graph.Node) *graph.Node { return f.UNet.Apply(m, in[0], in[1], in[2]) },
+			[]shapes.Shape{floats(append([]int{rows}, latent...)...), shapes.Make(dtypes.Int32, 1), floats(rows, f.Text.Positions, f.Text.Width)}},
+		{"decoder", f.VAEWeights, f.VAE.Drawing, float64(d.N), f.VAE.Products(latent[0], latent[1]),
+			func(m sd.Modules, in []*graph.Node) *graph.Node { return f.VAE.Decode(m, in[0]) }, []shapes.Shape{floats(append([]int{1}, latent...)...)}},
+	} {
+		row := PlanRow{Name: part.name, Calls: part.calls, Products: part.calls * part.products}
+		w, err := part.open()
+		if err != nil {
+			return nil, err
+		}
+		for _, tensor := range w.Names() {
+			if part.want == nil || part.want(tensor) {
+				row.Parameters += float64(engine.Size(w.Shape(tensor)))
+			}
+		}
+		own := e.Fork()
+		m, err := w.Declare(own.Scope("/planned"), part.want)
+		if err = errors.Join(err, w.Close()); err != nil {
+			return nil, fmt.Errorf("%s: %w", part.name, err)
+		}
+		memory, err := own.Memory(func(in []*graph.Node) []*graph.Node { return []*graph.Node{part.apply(m, in)} }, part.inputs...)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", part.name, err)
+		}
+		row.Memory = float64(memory.Total())
+		p.Rows = append(p.Rows, row)
 	}
 	for _, a := range d.adapters {
 		a.Text = nil
 		p.Rows[1].Parameters += float64(a.Parameters())
-		p.Rows[1].Memory += bytes * float64(a.Parameters())
+		p.Rows[1].Memory += 4 * float64(a.Parameters())
 	}
 	for _, r := range p.Rows {
 		p.Memory = max(p.Memory, r.Memory)
 	}
 	p.Memory += float64(3 * d.N * d.Height * d.Width)
-	return p
-}
-
-// memory says what is planned and what there is.
-func (p *Plan) memory(available float64) string {
-	return fmt.Sprintf("it takes about %s, and %s are available", gigabytes(p.Memory), gigabytes(available))
+	return p, nil
 }
 
 // productsPerSecond measures products of large matrices.

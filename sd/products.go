@@ -5,15 +5,9 @@ import (
 	"strings"
 )
 
-// Cost is what one evaluation of a network for one sample takes.
-type Cost struct {
-	Products   float64 // multiplications that are added to a sum
-	Activation float64 // numbers in the largest tensor on the way, with those that must be kept beside it
-}
-
-// Cost returns that of one row of the U-Net, for latents of some height and width and so many tokens of text. It counts convolutions, linear maps and
-// attention, and all else for nothing.
-func (u UNet) Cost(height, width, tokens int) (c Cost) {
+// Products returns how many multiplications that are added to a sum one row of the U-Net takes, for latents of some height and width and so many tokens of
+// text. It counts convolutions, linear maps and attention, and all else for nothing.
+func (u UNet) Products(height, width, tokens int) (n float64) {
 	last := len(u.Widths) - 1
 	positions := func(level int) float64 {
 		return float64(((height-1)>>level)+1) * float64(((width-1)>>level)+1)
@@ -52,25 +46,19 @@ func (u UNet) Cost(height, width, tokens int) (c Cost) {
 		for _, d := range shape {
 			size *= float64(d)
 		}
-		c.Products += size * times
+		n += size * times
 		switch { // scores and what they weigh
 		case strings.HasSuffix(name, ".attn1.to_q.weight"):
-			c.Products += 2 * positions(level) * positions(level) * float64(shape[0])
+			n += 2 * positions(level) * positions(level) * float64(shape[0])
 		case strings.HasSuffix(name, ".attn2.to_q.weight"):
-			c.Products += 2 * positions(level) * float64(tokens) * float64(shape[0])
+			n += 2 * positions(level) * float64(tokens) * float64(shape[0])
 		}
 	}
-	// What the way up finds is kept, and beside it one block, of which the widest is the perceptron of a transformer, value and gate, or two levels joined.
-	for i, w := range u.Widths {
-		kept := float64(u.Layers + 1)
-		c.Activation += kept * float64(w) * positions(i)
-	}
-	c.Activation += 14 * float64(u.Widths[0]) * positions(0)
-	return c
+	return n
 }
 
-// Cost returns that of decoding one latent of some height and width.
-func (v VAE) Cost(height, width int) (c Cost) {
+// Products returns those of decoding one latent of some height and width.
+func (v VAE) Products(height, width int) (n float64) {
 	last := len(v.Widths) - 1
 	positions := func(ups int) float64 { return float64(height<<ups) * float64(width<<ups) }
 	for name, shape := range v.Tensors() {
@@ -90,10 +78,8 @@ func (v VAE) Cost(height, width int) (c Cost) {
 		for _, d := range shape {
 			size *= float64(d)
 		}
-		c.Products += size * positions(ups)
+		n += size * positions(ups)
 	}
-	c.Products += 2 * positions(0) * positions(0) * float64(v.Widths[last])
-	// At full size the first block has the width of the level before, and three tensors of it at once.
-	c.Activation = 3 * float64(v.Widths[min(1, last)]) * positions(last)
-	return c
+	n += 2 * positions(0) * positions(0) * float64(v.Widths[last])
+	return n
 }
