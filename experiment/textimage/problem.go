@@ -36,11 +36,11 @@ func init() {
 // Problem is a text-to-image model and a reward of pictures for a text. Its tasks are texts.
 type Problem struct {
 	experiment.Common `yaml:",inline"`
-	Model             string                  `yaml:"model,omitempty"`    // folder of Stable Diffusion; none is the small world
+	Model             string                  `yaml:"model,omitempty"`    // folder of Stable Diffusion
 	Rewards           string                  `yaml:"reward,omitempty"`   // folder of ImageReward; of the small world its own
 	HeldOut           string                  `yaml:"held_out,omitempty"` // another one, that is never trained on
 	CLIP              string                  `yaml:"clip,omitempty"`     // folder of CLIP, which diversity is measured in
-	World             string                  `yaml:"world,omitempty"`    // folder of a small world that was trained anew
+	World             string                  `yaml:"world,omitempty"`    // or folder of a small world, see package smallworld
 	Prompts           []string                `yaml:"prompts"`
 	Negative          string                  `yaml:"negative,omitempty"` // what to guide away from
 	Guidance          float64                 `yaml:"guidance_scale"`     // up to 1 there is none
@@ -79,7 +79,7 @@ func (p *Problem) Check(c *config.Check) {
 	c.That(p.Guidance >= 0 && !math.IsInf(p.Guidance, 1), "guidance_scale is %g, want a number of at least 0; up to 1 there is none", p.Guidance)
 	c.That(p.Negative == "" || p.Guidance > 1, "negative is %q, but guidance_scale is %g: up to 1 it has no effect", p.Negative, p.Guidance)
 	c.Positive("lora.rank", p.LoRA.Rank)
-	c.That(p.small() || p.World == "", "world is %s, but model is %s: want one of them", p.World, p.Model)
+	c.That(p.small() != (p.World == ""), "model is %q and world is %q, want one of them: a folder of Stable Diffusion, or one of the small world, which go run ./experiment/textimage/smallworld/train makes", p.Model, p.World)
 	c.That(p.small() || p.Rewards != "", "reward is not set: want a folder with ImageReward, for the pictures of %s", p.Model)
 	seen := map[string]string{}
 	for _, prompt := range p.Prompts {
@@ -129,28 +129,18 @@ func (p *Problem) GroupOf(task string) (name, title string) { return task, p.pro
 type parts struct{ model, reward, heldOut, clip, checker string }
 
 // place settles where the networks are.
-func (p *Problem) place() error {
+func (p *Problem) place() {
 	p.parts = parts{model: p.Model}
 	if p.small() {
-		world := p.World
-		if world == "" {
-			var err error
-			if world, err = smallworld.Extract(); err != nil {
-				return err
-			}
-		}
-		in := func(name string) string { return filepath.Join(world, name) }
+		in := func(name string) string { return filepath.Join(p.World, name) }
 		p.parts = parts{in("model"), in("reward"), in("held-out"), in("clip"), filepath.Join(in("checker"), "checker.safetensors")}
 	}
 	p.parts.reward, p.parts.heldOut, p.parts.clip = cmp.Or(p.Rewards, p.parts.reward), cmp.Or(p.HeldOut, p.parts.heldOut), cmp.Or(p.CLIP, p.parts.clip)
-	return nil
 }
 
 // Load implements [experiment.Problem]: it reads the configuration of the model.
 func (p *Problem) Load() (data.Source, error) {
-	if err := p.place(); err != nil {
-		return data.Source{}, err
-	}
+	p.place()
 	var err error
 	if p.folder, err = sd.Open(p.parts.model); err != nil {
 		return data.Source{}, err

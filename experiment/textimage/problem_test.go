@@ -2,27 +2,57 @@ package textimage
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/textimage/smallworld"
 	"github.com/doob-diffusion/doob/internal/golden"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/lora"
 	"github.com/doob-diffusion/doob/sd"
 )
 
-// The store has what is written of the small world.
-func TestMain(m *testing.M) { os.Exit(oracle.Store(m)) }
+var made string // "" while there is none
+
+// smallWorld is the folder of a small world that has hardly been trained.
+var smallWorld = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "smallworld")
+	if err != nil {
+		return "", err
+	}
+	made = dir
+	e, err := engine.Open(engine.Default)
+	if err != nil {
+		return "", err
+	}
+	return dir, smallworld.Train(context.Background(), e, smallworld.Training{Dir: dir, Seed: 1, Share: 0.0003})
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(made)
+	os.Exit(code)
+}
 
 var tiny = []string{"prompts=[Two dogs in the park., A green colored rabbit.]", "process={kernel: ddim, eta: 1, steps: 4, free: 1}", "samples=6", "pool=12", "batch=8", "resampled.paths=12",
 	"loop={iterations: 2, paths: 8, updates: 2, batch: 4, buffer: 16}", "vargrad={iterations: 1, paths: 8, buffer: 8, updates: 1, batch: 4, steps: 2}", "lora.rank=2", "importance.acceptance=[0.5]", "reward_only.acceptance=[0.5]"}
 
 func problem(t *testing.T, sets ...string) *Problem {
 	t.Helper()
+	dir, err := smallWorld()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(sets, func(s string) bool { return strings.HasPrefix(s, "model=") }) {
+		sets = append(sets, "world="+dir)
+	}
 	p, err := experiment.New("textimage", "quick", "", slices.Concat(tiny, sets))
 	if err != nil {
 		t.Fatal(err)
@@ -95,15 +125,16 @@ func TestRunAgain(t *testing.T) {
 // What a configuration may not say.
 func TestCheck(t *testing.T) {
 	for want, sets := range map[string][]string{
-		"prompts has \"two dogs in the park\"": {"prompts=[Two dogs in the park., two dogs in the park]"},
-		"guidance_scale is -1":                 {"guidance_scale=-1"},
-		"up to 1 it has no effect":             {"negative=blurred"},
-		"lora.rank is 0":                       {"lora.rank=0"},
-		"scale is 0":                           {"scale=0"},
-		"reward is not set":                    {"model=somewhere"},
-		"want one of them":                     {"model=somewhere", "world=here", "reward=there"},
-		"has no path weights":                  {"process.eta=0"},
-		"unknown spacing":                      {"process.spacing=even"},
+		"prompts has \"two dogs in the park\"":  {"prompts=[Two dogs in the park., two dogs in the park]"},
+		"guidance_scale is -1":                  {"guidance_scale=-1"},
+		"up to 1 it has no effect":              {"negative=blurred"},
+		"lora.rank is 0":                        {"lora.rank=0"},
+		"scale is 0":                            {"scale=0"},
+		"reward is not set":                     {"model=somewhere"},
+		"want one of them":                      {"model=somewhere", "world=here", "reward=there"},
+		`model is "" and world is "", want one`: nil,
+		"has no path weights":                   {"process.eta=0"},
+		"unknown spacing":                       {"process.spacing=even"},
 	} {
 		_, err := experiment.New("textimage", "quick", "", slices.Concat(tiny, sets))
 		oracle.WantError(t, err, want)
@@ -120,7 +151,7 @@ func TestPresets(t *testing.T) {
 			continue
 		}
 		for _, preset := range e.PresetNames() {
-			if _, err := experiment.New("textimage", preset, "", nil); err != nil {
+			if _, err := experiment.New("textimage", preset, "", []string{"world=somewhere"}); err != nil {
 				t.Errorf("preset %s: %v", preset, err)
 			}
 		}

@@ -7,5 +7,5 @@
 //	clip/        what the diversity of pictures is measured in
 //	checker/     which things, which colour and which place a picture shows
 //
-// [Train] makes all of it from nothing but code: pictures, captions and preferences are drawn. What it made is in the repository, see [Extract].
+// [Train] makes all of it from nothing but code: pictures, captions and preferences are drawn.
 package smallworld

@@ -136,27 +136,3 @@ func TestChoices(t *testing.T) {
 		t.Error("three things are a scene")
 	}
 }
-
-// What is part of the program is written once, and mended where it is damaged.
-func TestExtract(t *testing.T) {
-	t.Setenv("DOOB_DATA", t.TempDir())
-	dir, err := Extract()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := dir + "/model/vae/config.json"
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, want[:10], 0o666); err != nil {
-		t.Fatal(err)
-	}
-	again, err := Extract()
-	if err != nil || again != dir {
-		t.Fatalf("%s, then %s: %v", dir, again, err)
-	}
-	if got, _ := os.ReadFile(path); string(got) != string(want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}

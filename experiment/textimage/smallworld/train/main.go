@@ -1,8 +1,8 @@
-// Command train trains the networks of the small captioned world that package smallworld holds:
+// Command train trains the networks of the small captioned world, which package smallworld describes, and says how good they are:
 //
-//	go run ./experiment/textimage/smallworld/train -o experiment/textimage/smallworld
+//	go run ./experiment/textimage/smallworld/train -o DIR
 //
-// What is in the folder already stays as it is; remove a file to have it trained again. It takes about an hour on two cores.
+// What is in the folder already stays as it is; remove a file to have it trained again.
 package main
 
 import (
