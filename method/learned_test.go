@@ -25,6 +25,9 @@ func thorough(m Method) Method {
 	case *VarGrad:
 		m.Loop, m.Steps = loop, 8
 		m.Iterations, m.Paths = 120, 100
+	case *AdjointMatching:
+		m.Loop, m.Steps = loop, 8
+		m.Paths, m.Updates = 200, 40
 	case *Online:
 		m.Loop, m.Steps = loop, 12
 		m.Iterations, m.Paths, m.Updates = 10, 50, 12
@@ -36,7 +39,7 @@ func thorough(m Method) Method {
 // tilt what they have tilted already, their mean rises towards the goal of the reward and their variety falls.
 // Tolerances are those of a small network; the standard errors of 2000 samples are 0.01.
 func TestLearned(t *testing.T) {
-	for _, name := range []string{"importance", "vargrad", "online"} {
+	for _, name := range []string{"importance", "vargrad", "online", "adjoint_matching"} {
 		t.Run(name, func(t *testing.T) {
 			s := draw(t, thorough(New(name)), newTarget(t, 1, 2000))
 			mean, sd := moments(s.X)
