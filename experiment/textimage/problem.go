@@ -43,7 +43,7 @@ type Problem struct {
 	World             string                  `yaml:"world,omitempty"`    // folder of a small world that was trained anew
 	Prompts           []string                `yaml:"prompts"`
 	Negative          string                  `yaml:"negative,omitempty"` // what to guide away from
-	Guidance          float64                 `yaml:"guidance_scale"`           // up to 1 there is none
+	Guidance          float64                 `yaml:"guidance_scale"`     // up to 1 there is none
 	Scale             float64                 `yaml:"scale"`              // of the reward, 1/λ
 	LoRA              htransform.LoRASettings `yaml:"lora,flow"`
 
@@ -109,9 +109,6 @@ func (p *Problem) prompt(task string) string {
 	}
 	return task
 }
-
-// Offers implements [experiment.Problem]: rewards are black boxes here.
-func (*Problem) Offers() method.Needs { return method.Unconditional | method.Learning }
 
 // Tasks implements [experiment.Problem].
 func (p *Problem) Tasks() []string {
