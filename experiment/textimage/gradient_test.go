@@ -84,8 +84,8 @@ func TestGradientOfLatents(t *testing.T) {
 // Methods that need the gradient run on pictures from texts, at the calls that the plan says: of a model without guidance, as a guided one counts two.
 func TestGradientMethods(t *testing.T) {
 	loop := "={iterations: 2, paths: 4, updates: 2, batch: 2, buffer: 4, learning_rate: 0.01}"
-	sets := []string{"guidance_scale=1", "process.free=0", "methods=[guidance, smc_twisted, online, adjoint_matching]", "guidance={scales: [0.1], paths: 4}",
-		"online" + loop, "online.steps=2", "adjoint_matching" + loop, "adjoint_matching={steps: 2, memoryless: true}"}
+	sets := []string{"guidance_scale=1", "process.free=0", "methods=[guidance, smc_twisted, online, adjoint_matching, adjoint_matching_memoryless]", "guidance={scales: [0.1], paths: 4}",
+		"online" + loop, "online.steps=2", "adjoint_matching" + loop, "adjoint_matching.steps=2"}
 	results := map[string]experiment.Result{}
 	if _, err := experiment.Run(t.Context(), tinyProblem(t, sets...), t.TempDir(), "cpu", func(ev experiment.Event) {
 		if ev.Result != nil {
@@ -107,7 +107,7 @@ func TestGradientMethods(t *testing.T) {
 			}
 		}
 	}
-	if planned != 4 {
-		t.Errorf("%d methods have run of what is planned, want 4", planned)
+	if planned != 5 {
+		t.Errorf("%d methods have run of what is planned, want 5", planned)
 	}
 }
