@@ -18,6 +18,12 @@ type Control interface {
 	Noise(s State) *graph.Node
 }
 
+// Guided is implemented by models under guidance, such as classifier-free guidance, which are another model without it.
+type Guided interface {
+	Model
+	Unguided() Model
+}
+
 // State is what a model or a control may look at: a batch of diffused samples and, for controls, what the base model says of
 // them. X and T are required.
 type State struct {

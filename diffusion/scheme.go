@@ -74,6 +74,19 @@ func (s Scheme) Numbered(n int) Numbered {
 	return Numbered{Kernel: s.Kernel, Eta: s.Eta, Spacing: s.Spacing, Offset: 1, Steps: n, ToData: s.ToData, Free: s.Free}
 }
 
+// Memoryless returns a scheme of as many steps with all the noise that the process has, so that where a path ends does not depend on where it
+// began: what adjoint matching trains on (Domingo-Enrich et al. 2024). Of numbered levels these are the memoryless steps of [Numbered], from
+// the last level on, else those of ddpm in place of ddim; euler-maruyama and ddpm have all noise already.
+func (s Scheme) Memoryless() Scheme {
+	switch {
+	case s.Levels != nil:
+		s.Kernel, s.Eta, s.Spacing, s.ToData = "memoryless", 1, "trailing", false
+	case s.Kernel == "ddim":
+		s.Kernel, s.Eta = "ddpm", 0
+	}
+	return s
+}
+
 func (s Scheme) variance(fitted *Analytic) (Variance, error) {
 	switch {
 	case s.Variance == "":

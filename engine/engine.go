@@ -99,7 +99,7 @@ func newEngine(name string, backend compute.Backend) *Engine {
 func (e *Engine) Scope(path string) *model.Scope { return e.Params.Scope(path) }
 
 // NetworkCalls returns how many times a network was evaluated on one sample so far: forward evaluations of the base
-// model and of controls, in sampling and in training. Backward passes are not counted.
+// model and of controls, in sampling and in training. Backward passes are not counted, but for those of [CountBackward].
 func (e *Engine) NetworkCalls() int64 { return e.calls.Load() }
 
 // CountPaths records that n paths were simulated.
@@ -213,6 +213,15 @@ type callsKey struct{}
 func CountCall(x *graph.Node) {
 	n, _ := x.Graph().State(callsKey{}).(int64)
 	x.Graph().AttachState(callsKey{}, n+int64(x.Shape().Dimensions[0]))
+}
+
+// CountBackward calls evaluate, which builds a part of g, and counts every call of a network in it twice more: for a backward pass
+// through it, that takes about as long as two calls. What training takes to differentiate its loss is not counted so.
+func CountBackward(g *graph.Graph, evaluate func()) {
+	before, _ := g.State(callsKey{}).(int64)
+	evaluate()
+	after, _ := g.State(callsKey{}).(int64)
+	g.AttachState(callsKey{}, after+2*(after-before))
 }
 
 // Rows wraps row-major data as a tensor [len(data)/width, shape...], width being the product of shape.

@@ -80,6 +80,22 @@ func TestCallsAreCountedPerRowAndExecution(t *testing.T) {
 	}
 }
 
+// What is differentiated counts three times, and what was counted before or is counted after it once.
+func TestBackwardPassesCountTwice(t *testing.T) {
+	e := oracle.Open(t)
+	program, err := e.Compile(func(in []*graph.Node) (out []*graph.Node) {
+		in = double(in)
+		engine.CountBackward(in[0].Graph(), func() { out = double(double(in)) })
+		return double(out)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := program.RunPadded(2, 5, engine.Rows(make([]float32, 10), 2)); err != nil || e.NetworkCalls() != 2*(1+3*2+1) {
+		t.Errorf("%d calls of two rows, %v; want 16", e.NetworkCalls(), err)
+	}
+}
+
 // Concurrent runs, the first of which compile, neither miscount nor mix their data.
 func TestConcurrentRuns(t *testing.T) {
 	e := oracle.Open(t)

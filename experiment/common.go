@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -19,10 +20,11 @@ type Common struct {
 	Seed       uint64   `yaml:"seed"`
 	Seeds      int      `yaml:"seeds"` // repetitions, with seeds Seed, Seed+1, …
 	Methods    []string `yaml:"methods,flow"`
-	// Variants are importance fine-tuning with other settings, each a method of its own.
+	// Variants are importance fine-tuning, or another method, with other settings, each a method of its own.
 	Variants []struct {
 		Name string   `yaml:"name"`
-		Set  []string `yaml:"set,flow"` // key=value, keys below importance and h, or self.paths=0
+		Of   string   `yaml:"of,omitempty"` // the method; none means importance
+		Set  []string `yaml:"set,flow"`     // key=value, keys below the method and h, or self.paths=0
 	} `yaml:"variants,omitempty"`
 	Process   diffusion.Scheme    `yaml:"process,flow"`
 	Denoising diffusion.Denoising `yaml:"denoising,flow"`      // of base model and h alike
@@ -110,8 +112,9 @@ func validate(p Problem) error {
 		}
 		check.That(!twice && c.settings[v.Name] == nil, "variants has the name %q twice, or it is that of a method", v.Name)
 		for _, s := range v.Set {
-			known := strings.HasPrefix(s, "importance.") || strings.HasPrefix(s, "h.") || s == withoutSelf
-			check.That(known, "variant %q sets %s, want keys below importance or h, or %s", v.Name, s, withoutSelf)
+			of := cmp.Or(v.Of, importance)
+			known := strings.HasPrefix(s, of+".") || strings.HasPrefix(s, "h.") || s == withoutSelf
+			check.That(known, "variant %q sets %s, want keys below %s or h, or %s", v.Name, s, of, withoutSelf)
 			own := !c.Self.on() || slices.Contains(v.Set, withoutSelf) || !strings.HasPrefix(s, "h.") || slices.ContainsFunc(shapeless, func(key string) bool { return strings.HasPrefix(s, key) })
 			check.That(own, "variant %q sets %s, but the base model's own fit is of the h of the run: set %s with it", v.Name, s, withoutSelf)
 		}
@@ -164,14 +167,17 @@ func (c *Common) known() []string {
 	return append(names, "or a learned one with "+strings.Join(endings, ", "))
 }
 
-// variant returns a problem as a method sees it, and the method: for a variant, importance with its settings.
+// importance is the method that a variant is of where it does not say another.
+const importance = "importance"
+
+// variant returns a problem as a method sees it, and the method: for a variant, that which it is of with its settings.
 func variant(p Problem, name string) (Problem, method.Method, error) {
 	for _, v := range p.common().Variants {
 		if v.Name != name {
 			continue
 		}
-		changed := clone(p)
-		changed.common().Variants, changed.common().Methods = nil, []string{"importance"}
+		changed, of := clone(p), cmp.Or(v.Of, importance)
+		changed.common().Variants, changed.common().Methods = nil, []string{of}
 		set, err := settingsOf(v.Set)
 		if err != nil {
 			return nil, nil, err
@@ -182,7 +188,7 @@ func variant(p Problem, name string) (Problem, method.Method, error) {
 				return nil, nil, err
 			}
 		}
-		return changed, changed.common().Method("importance"), validate(changed)
+		return changed, changed.common().Method(of), validate(changed)
 	}
 	return p, p.common().Method(name), nil
 }

@@ -45,6 +45,7 @@ func (l *Lab) target(ctx context.Context, task, name string) (Problem, *method.T
 	c := p.common()
 	t.Keys = p.Keys(l.seed, task, name)
 	t.Process, t.Steps, t.Training = c.Process.Process(), c.Process.Table(l.fitted), finetune.Training{Denoising: c.Denoising}
+	t.Memoryless = c.Process.Memoryless().Table(l.fitted)
 	t.Samples, t.PoolSize, t.Pool = c.Samples, c.Pool, l.pool
 	t.Engine, t.Of, t.Self = l.Engine.Fork(), p, c.Self.on()
 	t.Seeds = func(path string) ([]float32, error) { return readSeeds(path, t.Shape) }

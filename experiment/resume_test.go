@@ -16,7 +16,8 @@ import (
 )
 
 // several are settings of a toy with a method of every kind: tuned, learned in all ways, after another one.
-var several = append([]string{"methods=[guidance, importance, vargrad, cem, importance_rejection, importance_smc]", "seeds=2", "samples=60"}, plain...)
+var several = append([]string{"methods=[guidance, importance, vargrad, cem, adjoint_matching, importance_rejection, importance_smc]", "seeds=2", "samples=60",
+	"adjoint_matching={iterations: 10, paths: 20, updates: 2, batch: 10, buffer: 10, quantile: 0.5}"}, plain...)
 
 // small are settings of digits that take little time.
 var small = []string{"drawn=50", "pool=0", "samples=6", "previews=0", "process.steps=3", "classifier={steps: 4, batch: 8}", "pretrain={steps: 4, batch: 8}",

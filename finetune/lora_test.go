@@ -1,9 +1,11 @@
 package finetune
 
 import (
+	"context"
 	"math"
 	"testing"
 
+	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/doob-diffusion/doob/diffusion"
@@ -13,13 +15,40 @@ import (
 	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
-	"github.com/doob-diffusion/doob/reward"
 	"github.com/doob-diffusion/doob/sd"
 )
 
 // Algorithm 1 learns an adapter of a guided U-Net: the reward rises, and weighted by their path weights the paths of h say of log Z what paths of the
 // base model say. The tiny U-Net is of random numbers; taken for a velocity that is nearly 0, it is a denoiser of nearly normal data, as (15) wants it.
 func TestLoRALearns(t *testing.T) {
+	for name, objective := range map[string]func(*diffusion.Sampler, htransform.Learned) (Objective, error){
+		"supervised": func(s *diffusion.Sampler, h htransform.Learned) (Objective, error) {
+			return NewSupervised(s, h, Training{Updates: 30, Batch: 24, Optimizer: nn.Optimizer{LearningRate: 1.5e-2}}, 0)
+		},
+		"adjoint matching": func(s *diffusion.Sampler, h htransform.Learned) (Objective, error) {
+			return NewAdjointMatching(s, h, Training{Updates: 20, Batch: 24, Optimizer: nn.Optimizer{LearningRate: 1.5e-2}}, Matching{Steps: 2, Quantile: 0.9}, brightness{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) { learnsAdapter(t, objective) })
+	}
+}
+
+// brightness is 14 times the mean of a picture's numbers.
+type brightness struct{}
+
+func (brightness) Rewards(_ context.Context, x []float32, n int) ([]float64, error) {
+	out := make([]float64, n)
+	for i, v := range x {
+		out[i*n/len(x)] += 14 * float64(v) * float64(n) / float64(len(x))
+	}
+	return out, nil
+}
+
+func (brightness) Graph(x *graph.Node) *graph.Node {
+	return graph.MulScalar(graph.ReduceMean(graph.Reshape(x, x.Shape().Dimensions[0], -1), 1), 14)
+}
+
+func learnsAdapter(t *testing.T, objective func(*diffusion.Sampler, htransform.Learned) (Objective, error)) {
 	e := oracle.Open(t)
 	f, err := sd.Open(golden.Path("pipeline"))
 	if err != nil {
@@ -63,12 +92,7 @@ func TestLoRALearns(t *testing.T) {
 		t.Fatal(err)
 	}
 	const side, dim, paths = 4, 4 * 4 * 4, 128
-	bright := reward.Func(func(x []float32) (sum float64) {
-		for _, v := range x {
-			sum += float64(v)
-		}
-		return 14 * sum / dim
-	})
+	bright := brightness{}
 	sampler := func() *diffusion.Sampler {
 		return &diffusion.Sampler{Engine: e, Process: process, Steps: steps, Shape: []int{side, side, 4}, Base: base, Batch: paths}
 	}
@@ -84,12 +108,16 @@ func TestLoRALearns(t *testing.T) {
 		return w
 	}
 	s, before := sampler(), run(sampler())
-	o, err := NewSupervised(s, h, Training{Updates: 30, Batch: 24, Optimizer: nn.Optimizer{LearningRate: 1.5e-2}}, 0)
+	o, err := objective(s, h)
 	if err != nil {
 		t.Fatal(err)
 	}
+	start := &before.Paths
+	if _, ok := o.(*AdjointMatching); ok { // which must see its paths
+		start = nil
+	}
 	tuning := &FineTuning{Sampler: s, Reward: bright, Selector: Relaxed{Rate{0.25}}, Objective: o, Buffer: &Buffer{Capacity: 128, Dim: dim},
-		Iterations: 2, Paths: paths, Key: noise.New(2), First: &before.Paths}
+		Iterations: 2, Paths: paths, Key: noise.New(2), First: start}
 	if err := tuning.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -61,6 +61,7 @@ var (
 	_ Objective = (*Supervised)(nil)
 	_ Objective = (*VarGrad)(nil)
 	_ Objective = (*Online)(nil)
+	_ Objective = (*AdjointMatching)(nil)
 )
 
 // Supervised is the loss (15) on batches drawn uniformly from the buffer, plus KL times the regulariser (17). Of an h that is relative to

@@ -29,6 +29,9 @@ var objectives = map[string]func(s *diffusion.Sampler, h htransform.Learned, p p
 	"online": func(s *diffusion.Sampler, h htransform.Learned, p problem) (Objective, error) {
 		return NewOnline(s, h, Training{Updates: 2, Batch: 32, Optimizer: averaging}, s.Steps, p.reward())
 	},
+	"adjoint matching": func(s *diffusion.Sampler, h htransform.Learned, p problem) (Objective, error) {
+		return NewAdjointMatching(s, h, Training{Updates: 3, Batch: 32, Optimizer: averaging}, Matching{Steps: 4, Quantile: 0.8}, p.reward())
+	},
 }
 
 var averaging = nn.Optimizer{LearningRate: 5e-3, WeightDecay: 0.01, EMA: 0.8}

@@ -25,6 +25,13 @@ type Learned interface {
 	Within(place func(*model.Scope) *model.Scope) Learned
 }
 
+// Guided is implemented by an h that changes a model under guidance. Unguided is what it changes of [diffusion.Guided.Unguided], with the same
+// parameters.
+type Guided interface {
+	Learned
+	Unguided() Learned
+}
+
 var (
 	_ Learned = RewardInformed{}
 	_ Learned = RewardFree{}

@@ -26,7 +26,7 @@ type LoRA struct {
 	Low  sd.LowRank // what is learned
 }
 
-var _ Learned = LoRA{}
+var _ Guided = LoRA{}
 
 // LoRASettings say what an adapter changes. The zero value but for Rank changes all attention layers.
 type LoRASettings struct {
@@ -66,6 +66,12 @@ func (h LoRA) Noise(s diffusion.State) *graph.Node {
 	tuned := h.Base
 	tuned.Modules = tuned.Modules.Adding(h.Low.Addition)
 	return graph.Sub(tuned.Noise(s), s.Eps)
+}
+
+// Unguided implements [Guided]: h_c, the change of the prediction for the text alone.
+func (h LoRA) Unguided() Learned {
+	h.Base.Scale = 0
+	return h
 }
 
 // Parameters implements [Learned].

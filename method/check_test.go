@@ -90,6 +90,10 @@ func TestCheck(t *testing.T) {
 		case *Online:
 			loop(&m.Loop)
 			whole("steps", &m.Steps, -1)
+		case *AdjointMatching:
+			loop(&m.Loop)
+			whole("steps", &m.Steps, -1)
+			number("quantile", &m.Quantile, -0.1, 0, 1.1, nan)
 		case *Guidance:
 			scales(&m.Scales)
 		case *DPS:

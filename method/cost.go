@@ -33,19 +33,20 @@ type Cost struct {
 	Batch    float64 // samples in each, with base model and control
 	Networks float64 // in a control, for a step of its paths: 0 of guidance, which is a gradient
 	Further  float64 // further networks on a sample in a gradient step
+	Adjoint  float64 // evaluations of the base model on a sample with a backward pass through it, beside Paths and Updates
 	Own      float64 // paths that gradient steps simulate themselves
 	Rows     float64 // samples simulated at the same time
 	Kept     float64 // samples that are kept meanwhile, such as in a replay buffer
 }
 
 // Calls returns the network evaluations on one sample. A step takes that of the base model and those of its control: one of a learned h, as does a
-// sample in a gradient step, two where h is relative to the base model's own fit.
+// sample in a gradient step, two where h is relative to the base model's own fit. A backward pass counts as two calls for adjoints, and else is none.
 func (c Cost) Calls(w Work) float64 {
 	steps := w.Steps
 	if c.Steps > 0 {
 		steps = c.Steps
 	}
-	return (c.Base+(1+c.Networks)*c.Paths)*steps + (2+c.Further)*c.Updates*c.Batch
+	return (c.Base+(1+c.Networks)*c.Paths)*steps + (2+c.Further)*c.Updates*c.Batch + 3*c.Adjoint
 }
 
 // Seconds returns the time at so many seconds for a network call in sampling, and for a sample in a gradient step. A backward pass takes
@@ -55,7 +56,7 @@ func (c Cost) Seconds(w Work, perCall, perUpdate float64) float64 {
 	if c.Steps > 0 {
 		steps = c.Steps
 	}
-	return ((c.Base-c.Shared)+(1+c.Networks+2*c.Through)*c.Paths)*steps*perCall + c.Updates*c.Batch*perUpdate
+	return (((c.Base-c.Shared)+(1+c.Networks+2*c.Through)*c.Paths)*steps+3*c.Adjoint)*perCall + c.Updates*c.Batch*perUpdate
 }
 
 // Memory returns the bytes of all samples in memory. A path that is simulated has its state, ε_θ, ε_h and as much again while it is

@@ -1,8 +1,13 @@
 package method
 
 import (
+	"context"
+	"slices"
 	"testing"
 
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/nn"
 )
@@ -25,6 +30,9 @@ func thorough(m Method) Method {
 	case *VarGrad:
 		m.Loop, m.Steps = loop, 8
 		m.Iterations, m.Paths = 120, 100
+	case *AdjointMatching:
+		m.Loop, m.Steps = loop, 8
+		m.Paths, m.Updates = 200, 40
 	case *Online:
 		m.Loop, m.Steps = loop, 12
 		m.Iterations, m.Paths, m.Updates = 10, 50, 12
@@ -32,11 +40,39 @@ func thorough(m Method) Method {
 	return m
 }
 
+// Memoryless training is on steps with all the noise, as many as are sampled with, whose own are others; what training knows of log Z is then of another
+// chain, and is not told.
+func TestMemoryless(t *testing.T) {
+	for _, memoryless := range []bool{false, true} {
+		target := newTarget(t, 1, 20)
+		scheme := diffusion.Scheme{Kernel: "ddim", Eta: 0.3, Steps: 6, Power: 2}
+		target.Steps, target.Memoryless = scheme.Table(nil), scheme.Memoryless().Table(nil)
+		var trained []diffusion.Step
+		target.Run = func(ctx context.Context, f *finetune.FineTuning, _ htransform.Learned) error {
+			trained = f.Sampler.Steps
+			return f.Run(ctx)
+		}
+		m := small(New("adjoint_matching")).(*AdjointMatching)
+		m.Memoryless = memoryless
+		draw(t, m, target)
+		want := target.Steps(0)
+		if memoryless {
+			want = diffusion.Scheme{Kernel: "ddpm", Steps: 6, Power: 2}.Table(nil)(0)
+		}
+		if !slices.Equal(trained, want) {
+			t.Errorf("memoryless %t: trained on %v, want %v", memoryless, trained, want)
+		}
+		if none := slices.Equal(target.Evidence.State(), (finetune.Pool{}).State()); none != memoryless {
+			t.Errorf("memoryless %t: the evidence is %v", memoryless, target.Evidence.State())
+		}
+	}
+}
+
 // What is learned for one law. Methods with path weights find it; those that select by the reward alone overshoot: round after round they
 // tilt what they have tilted already, their mean rises towards the goal of the reward and their variety falls.
 // Tolerances are those of a small network; the standard errors of 2000 samples are 0.01.
 func TestLearned(t *testing.T) {
-	for _, name := range []string{"importance", "vargrad", "online"} {
+	for _, name := range []string{"importance", "vargrad", "online", "adjoint_matching"} {
 		t.Run(name, func(t *testing.T) {
 			s := draw(t, thorough(New(name)), newTarget(t, 1, 2000))
 			mean, sd := moments(s.X)

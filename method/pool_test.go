@@ -86,8 +86,8 @@ func TestPoolIsLearnedFrom(t *testing.T) {
 	if none, some := sample(0), sample(300); slices.Equal(none.X, some.X) {
 		t.Error("a pool changes nothing")
 	}
-	// Online and VarGrad know nothing of it.
-	for _, name := range []string{"vargrad", "online"} {
+	// Those that learn from the paths themselves know nothing of it.
+	for _, name := range []string{"vargrad", "online", "adjoint_matching"} {
 		target := newTarget(t, 1, 20)
 		target.PoolSize = 300
 		if draw(t, small(New(name)), target); target.Pool.paths.N != 0 {

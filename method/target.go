@@ -41,16 +41,18 @@ type Target struct {
 	Trial func(ctx context.Context, paths int) (Trial, error)
 
 	// What the frame says of the work:
-	Samples  int // wanted of each condition
-	Keys     Keys
-	Process  diffusion.Process
-	Steps    func(n int) []diffusion.Step // n of them; as many as configured for 0
-	Batch    int                          // rows in one network evaluation
-	Training finetune.Training            // the law of times and the weighting, for methods that do not say
-	PoolSize int                          // base paths in place of iteration 1; 0 for none
-	Self     bool                         // a learned h is relative to the base model's own fit, see [htransform.Neutral]
-	Engine   *engine.Engine               // of this method alone: what it counts is what the method has cost
-	Pool     *Pool
+	Samples int // wanted of each condition
+	Keys    Keys
+	Process diffusion.Process
+	Steps   func(n int) []diffusion.Step // n of them; as many as configured for 0
+	// Memoryless are as many steps with all the noise of the process, see [diffusion.Scheme.Memoryless].
+	Memoryless func(n int) []diffusion.Step
+	Batch      int               // rows in one network evaluation
+	Training   finetune.Training // the law of times and the weighting, for methods that do not say
+	PoolSize   int               // base paths in place of iteration 1; 0 for none
+	Self       bool              // a learned h is relative to the base model's own fit, see [htransform.Neutral]
+	Engine     *engine.Engine    // of this method alone: what it counts is what the method has cost
+	Pool       *Pool
 	// Run runs Algorithm 1, and keeps what it takes to go on after an interruption.
 	Run func(ctx context.Context, f *finetune.FineTuning, h htransform.Learned) error
 	// Evidence is what the paths of the method's training know of log Z; empty for none.

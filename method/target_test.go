@@ -75,7 +75,7 @@ func newTarget(t *testing.T, seed uint64, samples int, conditions ...float64) *T
 	key := noise.New(seed)
 	out := &Target{Base: diffusion.Mixture{Density: gaussian(t, oracle.Prior)}, Shape: []int{1}, Reward: misfit{}, Anneal: reward.Anneal(oracle.Reward.Width, 1),
 		Conditions: 1, Samples: samples, Keys: Keys{Root: key, Start: key.Sub("h"), Loop: key.Sub("loop"), Particles: key.Sub("particles")},
-		Process: diffusion.VP{}, Steps: scheme.Table(nil), Batch: 250, Engine: oracle.Open(t), Pool: &Pool{}}
+		Process: diffusion.VP{}, Steps: scheme.Table(nil), Memoryless: scheme.Memoryless().Table(nil), Batch: 250, Engine: oracle.Open(t), Pool: &Pool{}}
 	out.Training.Velocity = true
 	parts := htransform.Parts{Reward: misfit{}, NN1: func(s *model.Scope, inputs int) nn.Network {
 		return nn.MLP{Scope: s, In: inputs, Out: 1, Width: 16, Depth: 2, Timed: true}
@@ -127,6 +127,8 @@ func small(m Method) Method {
 		m.Loop, m.Steps = loop, 5
 	case *Online:
 		m.Loop, m.Steps = loop, 4
+	case *AdjointMatching:
+		m.Loop = loop
 	case *Guidance:
 		m.Scales = Scales{Scales: []float64{0.1, 0.4}, Paths: 30}
 	case *DPS:

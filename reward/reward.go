@@ -78,6 +78,12 @@ type Differentiable interface {
 	Graph(x *graph.Node) *graph.Node
 }
 
+// Bulky is implemented by rewards whose graphs take much memory: one should not be of more than Rows samples.
+type Bulky interface {
+	Differentiable
+	Rows() int
+}
+
 // Func is a black-box reward: a function of one sample.
 type Func func(x []float32) float64
 

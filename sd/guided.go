@@ -30,10 +30,16 @@ type Guided struct {
 	Text  int // 0 means 1
 }
 
-var _ diffusion.Model = Guided{}
+var _ diffusion.Guided = Guided{}
 
 // Guides reports whether there is guidance, and so two rows for every sample.
 func (m Guided) Guides() bool { return m.Scale > 1 }
+
+// Unguided implements [diffusion.Guided]: the prediction for the text alone.
+func (m Guided) Unguided() diffusion.Model {
+	m.Scale = 0
+	return m
+}
 
 // Noise implements [diffusion.Model].
 func (m Guided) Noise(s diffusion.State) *graph.Node {

@@ -46,9 +46,9 @@ func run(t *testing.T, p *Problem) (folder string, rep *experiment.Report) {
 // Images take every method whose needs the problem meets, those that came from elsewhere too: ReST, Feynman–Kac steering, backpropagation.
 // Paths and calls of one task by hand: 20 samples, 4 steps, and two networks wherever h is learned; what has a control is certified with 3 base paths.
 func TestEveryMethod(t *testing.T) {
-	p := tiny(t, "tasks=[single_3]", "methods=[base, guidance, vargrad, reward_only, raft, cem, rest, online, best_of_k, resampled, smc_twisted, smc_fk, importance, importance_amplified, importance_fast, importance_rejection, importance_smc, rest_smc]",
+	p := tiny(t, "tasks=[single_3]", "methods=[base, guidance, vargrad, reward_only, raft, cem, rest, online, adjoint_matching, best_of_k, resampled, smc_twisted, smc_fk, importance, importance_amplified, importance_fast, importance_rejection, importance_smc, rest_smc]",
 		"loop={iterations: 2, paths: 16, updates: 2, batch: 8, buffer: 20}", "importance.iterations=3", "importance_fast.steps=3",
-		"online={iterations: 1, paths: 16, updates: 1, batch: 4, buffer: 20, steps: 2}")
+		"adjoint_matching={iterations: 1, paths: 16, updates: 2, batch: 8, buffer: 8}", "online={iterations: 1, paths: 16, updates: 1, batch: 4, buffer: 20, steps: 2}")
 	folder, rep := run(t, p)
 	want := map[string][2]int{
 		"base":                 {20, 20 * 4},
@@ -59,6 +59,7 @@ func TestEveryMethod(t *testing.T) {
 		"smc_fk":               {20, 20 * 4},
 		"vargrad":              {2*16 + 20 + 3, 2*55*4 + 2*2*(2*16)},
 		"online":               {16 + 20 + 3 + 4, 2*39*4 + 2*2*4},
+		"adjoint_matching":     {16 + 20 + 3, 2*39*4 + 3*16*4 + 2*2*8}, // backwards once with each path, which counts as two calls
 		"reward_only":          {40 + 16 + 20 + 3, 40*4 + 2*39*4 + 2*2*2*8},
 		"raft":                 {40 + 16 + 20 + 3, 40*4 + 2*39*4 + 2*2*2*8},
 		"cem":                  {40 + 16 + 20 + 3, 40*4 + 2*39*4 + 2*2*2*8},

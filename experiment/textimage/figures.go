@@ -47,6 +47,10 @@ func (p *Problem) Notes(rep *experiment.Report) []string {
 	if rep != nil && rep.Methods["resampled"] != nil {
 		notes = append(notes, "Base model, resampled: base samples drawn again in proportion to exp(r), the tilted law itself if there are many.")
 	}
+	if rep != nil && rep.Methods["adjoint_matching"] != nil {
+		notes = append(notes, "Adjoint matching learns the same adapter as the others, by the same optimiser and from the steps that are sampled with; its authors train the whole U-Net,"+
+			" with β of their own, and one batch in five for the empty text. A backward pass for an adjoint counts as two calls.")
+	}
 	return notes
 }
 

@@ -3,6 +3,8 @@ package textimage
 import (
 	"context"
 
+	"github.com/gomlx/gomlx/core/graph"
+
 	"github.com/doob-diffusion/doob/report"
 	"github.com/doob-diffusion/doob/reward"
 )
@@ -15,17 +17,33 @@ func (p *Problem) size() (height, width int) {
 
 // draw decodes n latents to pictures [n, height, width, 3]. Large ones are decoded one by one.
 func (p *Problem) draw(ctx context.Context, x []float32, n int) ([]float32, error) {
-	const numbers = 1 << 18 // in one batch of pictures: a decoder takes some kilobytes for each
-	height, width := p.size()
-	return p.decoder.Map(ctx, x, n, max(1, min(64, numbers/(3*height*width))), p.latent...)
+	return p.decoder.Map(ctx, x, n, p.together(), p.latent...)
 }
 
-// decoded is the reward of latents: that of the pictures which the autoencoder makes of them, scaled.
+// together is how many pictures are decoded at a time.
+func (p *Problem) together() int {
+	const numbers = 1 << 18 // in one batch of pictures: a decoder takes some kilobytes for each
+	height, width := p.size()
+	return max(1, min(64, numbers/(3*height*width)))
+}
+
+// decoded is the reward of latents: that of the pictures which the autoencoder makes of them, scaled. Its graph shows the reward colours without the rounding
+// to 8 bits.
 type decoded struct {
 	*Problem
-	of    reward.Reward
+	of    *reward.Pictured
 	scale float64
 }
+
+var _ reward.Bulky = decoded{}
+
+// Graph implements [reward.Differentiable], for latents [batch, height, width, channels].
+func (r decoded) Graph(x *graph.Node) *graph.Node {
+	return graph.MulScalar(r.of.Graph(r.folder.VAE.Decode(r.vae, x)), r.scale)
+}
+
+// Rows implements [reward.Bulky]: large pictures are decoded one at a time.
+func (r decoded) Rows() int { return r.together() }
 
 // Rewards implements [reward.Reward].
 func (r decoded) Rewards(ctx context.Context, x []float32, n int) ([]float64, error) {

@@ -110,9 +110,6 @@ func (p *Problem) prompt(task string) string {
 	return task
 }
 
-// Offers implements [experiment.Problem]: rewards are black boxes here.
-func (*Problem) Offers() method.Needs { return method.Unconditional | method.Learning }
-
 // Tasks implements [experiment.Problem].
 func (p *Problem) Tasks() []string {
 	var all []string

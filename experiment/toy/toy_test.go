@@ -88,8 +88,8 @@ func TestExactBase(t *testing.T) {
 // Every method that the toy offers what it needs runs in one configuration, and every ending.
 func TestAllMethods(t *testing.T) {
 	p := tiny(t, "base=exact", "prior.means=[[0, 0, 0], [1, 0, 0], [0, 1, 1]]", "reward={weights: [1], means: [[1, 0, 0]]}", "samples=50",
-		"methods=[base, best_of_k, resampled, guidance, importance, rest, reward_only, raft, cem, vargrad, online, smc_fk, smc_twisted, importance_amplified, importance_fast, importance_rejection, importance_smc, rest_smc, cem_fast]",
-		"loop={iterations: 2, paths: 50, updates: 2, batch: 10, buffer: 60}", "importance_amplified.paths=20", "pool=60", "cem.prefill=0")
+		"methods=[base, best_of_k, resampled, guidance, importance, rest, reward_only, raft, cem, vargrad, online, smc_fk, smc_twisted, importance_amplified, importance_fast, importance_rejection, importance_smc, rest_smc, cem_fast, adjoint_matching, adjoint_matching_smc]",
+		"loop={iterations: 2, paths: 50, updates: 2, batch: 10, buffer: 60}", "adjoint_matching={iterations: 2, paths: 50, updates: 2, batch: 10, buffer: 10}", "importance_amplified.paths=20", "pool=60", "cem.prefill=0")
 	_, rep := run(t, p)
 	if !slices.Equal(rep.Order, p.Methods) || len(rep.Methods) != len(p.Methods) {
 		t.Errorf("%d methods of %d", len(rep.Methods), len(p.Methods))

@@ -288,6 +288,56 @@ def denoising():
     keep(path, tensors)
 
 
+def adjoint_matching():
+    """Adjoint matching on the recorded memoryless paths, without guidance: lean adjoints for the gradient of the reward that stands in the file, losses of
+    three steps, and the gradients of their mean to the adapter."""
+    import diffusers
+    import torch
+    from diffusers import UNet2DConditionModel
+    from peft import PeftModel
+
+    path = HERE / "objectives" / "adjoint-matching.safetensors"
+    tensors = inputs(path, "reward_grad", "reward_multiplier", "index")
+    latents = inputs(HERE / "trajectories" / "memoryless.safetensors", "latents")["latents"]
+    texts = inputs(HERE / "text" / "encoder.safetensors", "last_hidden_state")["last_hidden_state"][:2]
+    config = diffusers.DDIMScheduler.from_pretrained(HERE / "pipeline" / "scheduler").config
+    scheduler = diffusers.DDIMScheduler.from_config(config, beta_start=0.002, beta_end=0.009, timestep_spacing="trailing")
+    n = len(latents) - 1
+    scheduler.set_timesteps(n)
+    bars = scheduler.alphas_cumprod.double()
+
+    def step(i):
+        """Coefficients of x and eps in the mean of step i with all its noise, and the standard deviation of that."""
+        t = int(scheduler.timesteps[i])
+        now = bars[t]
+        then = bars[t - 1000 // n] if t >= 1000 // n else ((1 + now) / 2).float().double()
+        std = ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
+        scale = (then / now).sqrt()
+        return tuple(v.float() for v in (scale, (1 - then - std**2).clamp(min=0).sqrt() - scale * (1 - now).sqrt(), std))
+
+    base = UNet2DConditionModel.from_pretrained(HERE / "pipeline" / "unet").eval().requires_grad_(False)
+    adjoints, eps = [-tensors["reward_multiplier"] * tensors["reward_grad"]], []
+    for i in reversed(range(n)):
+        scale, slope, _ = step(i)
+        x = latents[i].clone().requires_grad_(True)
+        out = base(x, scheduler.timesteps[i], texts).sample
+        (through,) = torch.autograd.grad(((scale * x + slope * out) * adjoints[0]).sum(), x)
+        adjoints.insert(0, through)
+        eps.insert(0, out.detach())
+    tensors["adjoint"] = torch.stack(adjoints)
+    model = PeftModel.from_pretrained(base, HERE / "lora" / "peft", is_trainable=True)
+    losses = []
+    for i in tensors["index"].tolist():
+        _, slope, std = step(i)
+        change = model(latents[i], scheduler.timesteps[i], texts).sample - eps[i]
+        losses.append((slope / std * change + std * adjoints[i]).square().sum((1, 2, 3)))
+    tensors["losses"] = torch.stack(losses)
+    tensors["loss"] = tensors["losses"].mean()
+    for key, g in gradients(tensors["loss"], model).items():
+        tensors["grad." + key.removeprefix("base_model.model.").replace(".default", "")] = g
+    keep(path, tensors)
+
+
 def images():
     """Text to picture by diffusers' own pipeline from the start that stands in the file, without and with the adapter of kohya."""
     import torch
@@ -432,6 +482,7 @@ if __name__ == "__main__":
     unet()
     adapter()
     denoising()
+    adjoint_matching()
     images()
     vae()
     clip()
