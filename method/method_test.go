@@ -9,7 +9,7 @@ import (
 // The names stand in configurations and reports: a change of them breaks what others have written.
 func TestNames(t *testing.T) {
 	names, endings := Names()
-	if want := []string{"base", "best_of_k", "cem", "dps", "guidance", "importance", "neutral", "online", "raft", "resampled", "rest", "reward_only", "smc_fk", "smc_twisted",
+	if want := []string{"base", "best_of_k", "cem", "ddpo", "dpok", "dps", "guidance", "importance", "neutral", "online", "raft", "resampled", "rest", "reward_only", "smc_fk", "smc_twisted",
 		"vargrad"}; !slices.Equal(names, want) {
 		t.Errorf("names are %v, want %v", names, want)
 	}
@@ -84,7 +84,7 @@ func TestNeeds(t *testing.T) {
 	for _, name := range everyName() {
 		m := New(name)
 		needs, of := m.About().Needs, m.About().Of
-		want := map[string]Needs{"best_of_k": 0, "base": 0, "dps": Gradient | Likelihood, "guidance": Gradient, "neutral": Learning | Unconditional, "online": Learning | Gradient | Unconditional, "resampled": Unconditional,
+		want := map[string]Needs{"best_of_k": 0, "base": 0, "ddpo": Learning | Unconditional, "dpok": Learning | Unconditional, "dps": Gradient | Likelihood, "guidance": Gradient, "neutral": Learning | Unconditional, "online": Learning | Gradient | Unconditional, "resampled": Unconditional,
 			"smc_fk": Gradient, "smc_twisted": Gradient}
 		need, ok := want[name]
 		if !ok && of == "" {
