@@ -34,7 +34,7 @@ type DPOK struct {
 type DPOKSettings struct {
 	RewardWeight float64       `yaml:"reward_weight"` // w_r
 	KL           float64       `yaml:"kl"`            // w_kl
-	GaussianKL   bool          `yaml:"gaussian_kl"`
+	GaussianKL   bool          `yaml:"-"`
 	Clip         float64       `yaml:"clip"`        // how far ρ may be from 1
 	Transitions  int           `yaml:"transitions"` // capacity of their buffer
 	Value        ValueSettings `yaml:"value,flow"`

@@ -10,20 +10,29 @@ import (
 	"github.com/doob-diffusion/doob/internal/config"
 )
 
-// DPOK is KL-regularised policy gradient with a value network, see [finetune.DPOK]. Its defaults are what its authors use.
+// DPOK is KL-regularised policy gradient with a value network, see [finetune.DPOK]. It is two methods: dpok as its authors run it, whose defaults are theirs,
+// and dpok_gaussian with the KL of the steps' normal laws, whose default weights are those of (10).
 type DPOK struct {
 	Loop                  `yaml:",inline"`
 	finetune.DPOKSettings `yaml:",inline"`
 	draws                 `yaml:"-"`
 }
 
-var _ = register(func() Method {
-	return &DPOK{DPOKSettings: finetune.DPOKSettings{RewardWeight: 10, KL: 0.01, Clip: 1e-4, Transitions: 1000,
+var (
+	_ = register(func() Method { return newDPOK(10, 0.01, false) })
+	_ = register(func() Method { return newDPOK(1, 1, true) })
+)
+
+func newDPOK(reward, kl float64, gaussian bool) *DPOK {
+	return &DPOK{DPOKSettings: finetune.DPOKSettings{RewardWeight: reward, KL: kl, GaussianKL: gaussian, Clip: 1e-4, Transitions: 1000,
 		Value: finetune.ValueSettings{Width: 256, Updates: 1, Batch: 1280, LearningRate: 1e-4}}}
-})
+}
 
 // About implements [Method].
-func (*DPOK) About() About {
+func (m *DPOK) About() About {
+	if m.GaussianKL {
+		return About{Name: "dpok_gaussian", Title: "DPOK, Gaussian KL", Needs: Learning | Unconditional}
+	}
 	return About{Name: "dpok", Title: "DPOK", Needs: Learning | Unconditional}
 }
 
