@@ -47,6 +47,12 @@ func (p *Problem) Notes(rep *experiment.Report) []string {
 	if rep != nil && rep.Methods["resampled"] != nil {
 		notes = append(notes, "Base model, resampled: base samples drawn again in proportion to exp(r), the tilted law itself if there are many.")
 	}
+	if rep != nil && rep.Methods["dpok"] != nil {
+		notes = append(notes, "DPOK as its authors run it: a ratio that is clamped and no more, and the mean square of ε_h as KL. Its value network sees no text, since every prompt is a task of its own; the rate falls, as that of all methods.")
+	}
+	if rep != nil && rep.Methods["dpok_gaussian"] != nil {
+		notes = append(notes, "DPOK, Gaussian KL: with the KL of the steps' normal laws, which weighs as in the loss of online fine-tuning.")
+	}
 	return notes
 }
 
