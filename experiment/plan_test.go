@@ -18,11 +18,11 @@ import (
 // What a plan promises is what the run takes, for every method. Results count what a method owes another one; a plan counts it once.
 func TestPlanMatchesRun(t *testing.T) {
 	for kind, sets := range map[string][]string{
-		"toy": append([]string{"seeds=2", "samples=130", "methods=[base, guidance, importance, reward_only, online, vargrad, raft, cem, rest, smc_twisted, smc_fk, best_of_k, " +
-			"resampled, importance_smc, importance_amplified, importance_rejection, adjoint_matching, other]", "variants=[{name: other, of: adjoint_matching, set: [adjoint_matching.paths=60, adjoint_matching.memoryless=false]}]", "adjoint_matching={iterations: 2, paths: 50, updates: 2, batch: 10, buffer: 10, memoryless: true}", "rest={iterations: 2, paths: 30, updates: 1, batch: 10}", "vargrad.steps=9"}, plain...),
-		"mnist": append([]string{"methods=[base, guidance, vargrad, raft, best_of_k, resampled, smc_twisted, importance, importance_amplified, importance_rejection, importance_smc, adjoint_matching]",
+		"toy": append([]string{"seeds=2", "samples=130", "methods=[base, guidance, importance, reward_only, online, vargrad, dpok, ddpo, raft, cem, rest, smc_twisted, smc_fk, best_of_k, " +
+			"resampled, importance_smc, importance_amplified, importance_rejection, adjoint_matching, other]", "variants=[{name: other, of: adjoint_matching, set: [adjoint_matching.paths=60, adjoint_matching.memoryless=false]}]", "adjoint_matching={iterations: 2, paths: 50, updates: 2, batch: 10, buffer: 10, memoryless: true}", "rest={iterations: 2, paths: 30, updates: 1, batch: 10}", "vargrad.steps=9"}, append(policies, plain...)...),
+		"mnist": append([]string{"methods=[base, guidance, vargrad, dpok, ddpo, raft, best_of_k, resampled, smc_twisted, importance, importance_amplified, importance_rejection, importance_smc, adjoint_matching]",
 			"adjoint_matching={iterations: 2, paths: 8, updates: 1, batch: 4, buffer: 4}",
-			"raft={iterations: 2, paths: 8, updates: 1, batch: 4}", "vargrad={paths: 8, batch: 4}", "guidance.paths=6", "importance_amplified.paths=6"}, append(small, "pool=10")...),
+			"raft={iterations: 2, paths: 8, updates: 1, batch: 4}", "vargrad={paths: 8, batch: 4}", "guidance.paths=6", "importance_amplified.paths=6"}, append(append(policies, small...), "pool=10")...),
 		"superres": {"methods=[bicubic, dps, smc_twisted, vargrad, importance, importance_fast, importance_single]", "drawn=50", "process.steps=3", "process.variance=analytic", "dps.paths=4"},
 	} {
 		plan, err := experiment.NewPlan(t.Context(), tiny(t, kind, sets...), "cpu")

@@ -16,8 +16,8 @@ import (
 )
 
 // several are settings of a toy with a method of every kind: tuned, learned in all ways, after another one.
-var several = append([]string{"methods=[guidance, importance, vargrad, cem, adjoint_matching, importance_rejection, importance_smc]", "seeds=2", "samples=60",
-	"adjoint_matching={iterations: 10, paths: 20, updates: 2, batch: 10, buffer: 10, quantile: 0.5}"}, plain...)
+var several = append([]string{"methods=[guidance, importance, vargrad, dpok, ddpo, cem, adjoint_matching, importance_rejection, importance_smc]", "seeds=2", "samples=60",
+	"adjoint_matching={iterations: 10, paths: 20, updates: 2, batch: 10, buffer: 10, quantile: 0.5}"}, append(policies, plain...)...)
 
 // small are settings of digits that take little time.
 var small = []string{"drawn=50", "pool=0", "samples=6", "previews=0", "process.steps=3", "classifier={steps: 4, batch: 8}", "pretrain={steps: 4, batch: 8}",
@@ -37,11 +37,12 @@ func TestResume(t *testing.T) {
 	} {
 		t.Run(c.kind, func(t *testing.T) {
 			t.Setenv("DOOB_DATA", t.TempDir())
-			var killed []string // copies of the folder, as a process leaves it that is killed at an event
+			killed := map[int]string{} // copies of the folder, as a process leaves it that is killed at an event
 			folder, n := filepath.Join(t.TempDir(), "run"), 0
-			_, err := experiment.Run(t.Context(), tiny(t, c.kind, c.sets...), folder, "cpu", func(experiment.Event) {
-				if n++; n%c.every == 2 {
-					killed = append(killed, copied(t, folder))
+			_, err := experiment.Run(t.Context(), tiny(t, c.kind, c.sets...), folder, "cpu", func(ev experiment.Event) {
+				lasting := ev.Iteration != nil && ev.Done == 2 && (ev.Stage == "dpok" || ev.Stage == "ddpo") // whose snapshots have more than h
+				if n++; n%c.every == 2 || lasting {
+					killed[n] = copied(t, folder)
 				}
 			})
 			if err != nil {
@@ -55,11 +56,11 @@ func TestResume(t *testing.T) {
 					t.Errorf("%s: results (-want +got)\n%s", what, d)
 				}
 			}
-			for i, folder := range killed {
+			for at, folder := range killed {
 				t.Setenv("DOOB_DATA", t.TempDir())
 				events := filepath.Join(folder, "events.jsonl")
 				write(t, events, oracle.Read(t, events)+`{"seed":1,"sta`) // while it wrote the next
-				check(fmt.Sprintf("killed at event %d of %d", i*c.every+2, n), folder)
+				check(fmt.Sprintf("killed at event %d of %d", at, n), folder)
 			}
 			for _, after := range []int{2, n * 3 / 5} {
 				t.Setenv("DOOB_DATA", t.TempDir())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/finetune"
@@ -11,6 +12,9 @@ import (
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/nn"
 )
+
+// objectivePrefix is before the names of what an objective keeps.
+const objectivePrefix = "objective/"
 
 // state holds all that a stage needs to go on after an iteration.
 func (w *work) state(f *finetune.FineTuning) (map[string]checkpoint.Tensor, error) {
@@ -24,6 +28,15 @@ func (w *work) state(f *finetune.FineTuning) (map[string]checkpoint.Tensor, erro
 	tensors["counts"] = checkpoint.Tensor{Shape: []int{3}, I64: []int64{int64(next), e.Paths(), e.NetworkCalls()}}
 	tensors["pool"] = checkpoint.Tensor{Shape: []int{6}, F64: f.Pool.State()}
 	tensors["seconds"] = checkpoint.Tensor{Shape: []int{1}, F64: []float64{w.spent().Seconds}}
+	if o, ok := f.Objective.(finetune.Lasting); ok {
+		own, err := o.State()
+		if err != nil {
+			return nil, err
+		}
+		for name, t := range own {
+			tensors[objectivePrefix+name] = t
+		}
+	}
 	return tensors, nil
 }
 
@@ -55,6 +68,17 @@ func (w *work) recall(f *finetune.FineTuning) error {
 	}
 	if err := nn.Restore(w.target.Engine, tensors, nn.TrainingState(htransform.Path)...); err != nil {
 		return err
+	}
+	if o, ok := f.Objective.(finetune.Lasting); ok {
+		own := map[string]checkpoint.Tensor{}
+		for name, t := range tensors {
+			if name, ok := strings.CutPrefix(name, objectivePrefix); ok {
+				own[name] = t
+			}
+		}
+		if err := o.Restore(own); err != nil {
+			return err
+		}
 	}
 	w.target.Recall(method.Spent{Paths: counts[1], Calls: counts[2], Seconds: seconds[0]})
 	f.Start = done

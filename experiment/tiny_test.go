@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 // plain is a toy in three dimensions: without pictures of samples, which take longer than all else.
 var plain = []string{"prior.means=[[0, 0, 0], [1, 0, 0], [0, 1, 1]]", "reward={weights: [1], means: [[1, 0, 0]]}"}
 
+// policies are settings of the policy-gradient methods that take little time.
+var policies = []string{"dpok={iterations: 2, paths: 8, updates: 3, batch: 10, buffer: 8, transitions: 30, value: {width: 8, batch: 16}}",
+	"ddpo={iterations: 2, paths: 8, updates: 2, batch: 10, buffer: 8, window: 12}"}
+
 func files(kind string) string {
 	if kind == "toy" {
 		return "testdata/tiny.yaml"

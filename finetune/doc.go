@@ -4,6 +4,7 @@
 // [Selector] says which simulated endpoints to keep, from their path weights and rewards: relaxed rejection (14) is the
 // paper's method; reward-only, elite (cross-entropy method), threshold (ReST) and best-of-K (RAFT) are the others. An
 // [Objective] turns an iteration into gradient steps on h: the supervised loss (15) on what was kept, or VarGrad (57),
-// adjoint matching, and online fine-tuning by backpropagation through the chain (10) on the paths themselves. [Weighted.Accepted] rejects once more among samples of
+// adjoint matching, and online fine-tuning by backpropagation through the chain (10) on the paths themselves, or policy gradients, [DPOK] and [DDPO], on
+// steps of them that were recorded. [Weighted.Accepted] rejects once more among samples of
 // the h that was learned. [Certify] says how far the paths are from the target, in what they reach, and whether that may be believed.
 package finetune

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gomlx/gomlx/core/graph"
 
+	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/htransform"
@@ -22,6 +23,16 @@ type Objective interface {
 	// Schedule makes the next Fit the one after so many iterations, done, of which the learning rate falls from its whole to
 	// zero over the iterations [from, to).
 	Schedule(done, from, to int)
+}
+
+// Lasting is an objective that hands more to its next iteration than the parameters of h with their moments and averages. To resume a run exactly, this
+// must be kept too.
+type Lasting interface {
+	Objective
+	// State returns all of that, by names of its own. What it returns is shared with the objective.
+	State() (map[string]checkpoint.Tensor, error)
+	// Restore makes the objective what it was when State returned these values.
+	Restore(state map[string]checkpoint.Tensor) error
 }
 
 // schedule is [Objective.Schedule] for iterations of so many updates.
@@ -62,6 +73,8 @@ var (
 	_ Objective = (*VarGrad)(nil)
 	_ Objective = (*Online)(nil)
 	_ Objective = (*AdjointMatching)(nil)
+	_ Lasting   = (*DPOK)(nil)
+	_ Lasting   = (*DDPO)(nil)
 )
 
 // Supervised is the loss (15) on batches drawn uniformly from the buffer, plus KL times the regulariser (17). Of an h that is relative to

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/internal/oracle"
@@ -32,12 +34,20 @@ var objectives = map[string]func(s *diffusion.Sampler, h htransform.Learned, p p
 	"adjoint matching": func(s *diffusion.Sampler, h htransform.Learned, p problem) (Objective, error) {
 		return NewAdjointMatching(s, h, Training{Updates: 3, Batch: 32, Optimizer: averaging}, Matching{Steps: 4, Quantile: 0.8}, p.reward())
 	},
+	"DPOK": func(s *diffusion.Sampler, h htransform.Learned, _ problem) (Objective, error) {
+		return NewDPOK(s, h, Training{Updates: 3, Batch: 32, Optimizer: averaging}, DPOKSettings{RewardWeight: 1, KL: 0.1, Clip: 0.1, Transitions: 700,
+			Value: ValueSettings{Width: 8, Updates: 2, Batch: 40, LearningRate: 1e-2}}, noise.New(5))
+	},
+	"DDPO": func(s *diffusion.Sampler, h htransform.Learned, _ problem) (Objective, error) {
+		return NewDDPO(s, h, Training{Updates: 3, Batch: 32, Optimizer: averaging}, DDPOSettings{Clip: 0.1, Window: 100})
+	},
 }
 
 var averaging = nn.Optimizer{LearningRate: 5e-3, WeightDecay: 0.01, EMA: 0.8}
 
-// state is all that an iteration hands to the next one: every variable of the engine, and the buffer.
+// state is all that an iteration hands to the next one: every variable of the engine, the buffer, and what the objective keeps itself.
 type state struct {
+	Own       map[string]checkpoint.Tensor
 	Variables map[string][]float32
 	Rows      []float32
 	Next      int
@@ -51,6 +61,17 @@ func (f *FineTuning) state() state {
 	}
 	rows, next := f.Buffer.State()
 	s.Rows, s.Next, s.Pool = slices.Clone(rows), next, f.Pool.State()
+	if o, ok := f.Objective.(Lasting); ok {
+		own, err := o.State()
+		if err != nil {
+			panic(err) // variables that are not there
+		}
+		for name, v := range own {
+			v.F32, v.F64 = slices.Clone(v.F32), slices.Clone(v.F64)
+			own[name] = v
+		}
+		s.Own = own
+	}
 	return s
 }
 
@@ -79,6 +100,11 @@ func (f *FineTuning) resume(t *testing.T, from state, done int) {
 	}
 	if err := f.Buffer.Restore(from.Rows, from.Next); err != nil {
 		t.Fatal(err)
+	}
+	if o, ok := f.Objective.(Lasting); ok {
+		if err := o.Restore(from.Own); err != nil {
+			t.Fatal(err)
+		}
 	}
 	f.Start, f.Pool = done, PoolOf(from.Pool)
 }
@@ -203,6 +229,18 @@ func TestKeepFails(t *testing.T) {
 	}
 	if err := f.Run(context.Background()); !errors.Is(err, full) || !slices.Equal(kept, []int{1, 2}) {
 		t.Errorf("kept %v, error %v; want 1, 2 and %v", kept, err, full)
+	}
+}
+
+// What is not the state of the objective is refused.
+func TestLastingRefuses(t *testing.T) {
+	for name, state := range map[string]map[string]checkpoint.Tensor{
+		"DPOK": {"transitions/rows": {Shape: []int{0, 5}}}, "DDPO": {}, "DPOK ": {"transitions/next": {Shape: []int{1}, I64: []int64{0}}},
+	} {
+		o := fiveIterations(t, strings.TrimSpace(name), 1).Objective.(Lasting)
+		if err := o.Restore(state); err == nil || !strings.Contains(err.Error(), "another") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -94,6 +94,21 @@ func TestCheck(t *testing.T) {
 			loop(&m.Loop)
 			whole("steps", &m.Steps, -1)
 			number("quantile", &m.Quantile, -0.1, 0, 1.1, nan)
+		case *DPOK:
+			loop(&m.Loop)
+			number("reward_weight", &m.RewardWeight, 0, -1, nan, inf)
+			number("kl", &m.DPOKSettings.KL, -1, nan, inf)
+			number("clip", &m.Clip, 0, 1, nan)
+			whole("transitions", &m.Transitions, 0, -1)
+			whole("value.width", &m.Value.Width, 0)
+			whole("value.updates", &m.Value.Updates, 0)
+			whole("value.batch", &m.Value.Batch, -1)
+			number("value.learning_rate", &m.Value.LearningRate, 0, nan, inf)
+		case *DDPO:
+			loop(&m.Loop)
+			whole("paths", &m.Paths, 1)
+			number("clip", &m.Clip, 0, 1, nan)
+			whole("window", &m.Window, -1, 1)
 		case *Guidance:
 			scales(&m.Scales)
 		case *DPS:

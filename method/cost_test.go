@@ -132,6 +132,8 @@ func TestCostByHand(t *testing.T) {
 		{small(New("importance")), w, 2*40 + 30, 2*(2*40+30)*24 + 2*3*20*2},
 		{small(New("importance")), pooled, 70 + 40 + 30, 70*24 + 2*(40+30)*24 + 2*3*20*2},
 		{small(New("vargrad")), w, 2*40 + 30, 2*(2*40+30)*24 + 2*40*5*2},
+		{small(New("dpok")), w, 2*40 + 30, 2*(2*40+30)*24 + 2*3*20*2},
+		{small(New("ddpo")), self, 2*40 + 30, 3*(2*40+30)*24 + 2*3*20*3},
 		{small(New("online")), w, 2*40 + 30 + 2*3*20, 2*(2*40+30)*24 + 2*3*20*4*2},
 		{small(New("adjoint_matching")), w, 2*40 + 30, 2*(2*40+30)*24 + 3*2*40*24 + 2*3*20*2}, // backwards once, which counts as two calls
 		{small(New("guidance")), w, 2*30 + 30, (2*30 + 30) * 24},

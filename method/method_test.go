@@ -9,7 +9,7 @@ import (
 // The names stand in configurations and reports: a change of them breaks what others have written.
 func TestNames(t *testing.T) {
 	names, endings := Names()
-	if want := []string{"adjoint_matching", "base", "best_of_k", "cem", "dps", "guidance", "importance", "neutral", "online", "raft", "resampled", "rest", "reward_only", "smc_fk", "smc_twisted",
+	if want := []string{"adjoint_matching", "base", "best_of_k", "cem", "ddpo", "dpok", "dpok_gaussian", "dps", "guidance", "importance", "neutral", "online", "raft", "resampled", "rest", "reward_only", "smc_fk", "smc_twisted",
 		"vargrad"}; !slices.Equal(names, want) {
 		t.Errorf("names are %v, want %v", names, want)
 	}
@@ -31,7 +31,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for name, title := range map[string]string{"importance": "Importance (this method)", "importance_smc": "Importance + SMC", "raft_rejection": "RAFT + rejection",
-		"cem_fast": "CEM, 6 steps", "rest_amplified": "ReST, amplified", "neutral": "Neutral (r = 0)", "neutral_polished": "Neutral, polished", "of my own_smc": "of my own + SMC"} {
+		"dpok_gaussian_smc": "DPOK, Gaussian KL + SMC", "cem_fast": "CEM, 6 steps", "rest_amplified": "ReST, amplified", "neutral": "Neutral (r = 0)", "neutral_polished": "Neutral, polished", "of my own_smc": "of my own + SMC"} {
 		if got := New(name).About().Title; got != title {
 			t.Errorf("%s is called %q, want %q", name, got, title)
 		}
@@ -84,7 +84,7 @@ func TestNeeds(t *testing.T) {
 	for _, name := range everyName() {
 		m := New(name)
 		needs, of := m.About().Needs, m.About().Of
-		want := map[string]Needs{"adjoint_matching": Learning | Gradient | Unconditional, "best_of_k": 0, "base": 0, "dps": Gradient | Likelihood, "guidance": Gradient, "neutral": Learning | Unconditional, "online": Learning | Gradient | Unconditional, "resampled": Unconditional,
+		want := map[string]Needs{"adjoint_matching": Learning | Gradient | Unconditional, "best_of_k": 0, "base": 0, "ddpo": Learning | Unconditional, "dpok": Learning | Unconditional, "dpok_gaussian": Learning | Unconditional, "dps": Gradient | Likelihood, "guidance": Gradient, "neutral": Learning | Unconditional, "online": Learning | Gradient | Unconditional, "resampled": Unconditional,
 			"smc_fk": Gradient, "smc_twisted": Gradient}
 		need, ok := want[name]
 		if !ok && of == "" {

@@ -127,6 +127,10 @@ func small(m Method) Method {
 		m.Loop, m.Steps = loop, 5
 	case *Online:
 		m.Loop, m.Steps = loop, 4
+	case *DPOK:
+		m.Loop, m.Transitions, m.Value.Width, m.Value.Batch = loop, 500, 8, 30
+	case *DDPO:
+		m.Loop = loop
 	case *AdjointMatching:
 		m.Loop = loop
 	case *Guidance:

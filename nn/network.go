@@ -31,6 +31,7 @@ var (
 	_ Network = UNet{}
 	_ Network = CNN{}
 	_ Network = Perceptron{}
+	_ Network = Stepwise{}
 )
 
 // Averages returns the place of the moving averages that a [Trainer] of the engine makes of parameters.

@@ -51,6 +51,12 @@ func (p *Problem) Notes(rep *experiment.Report) []string {
 		notes = append(notes, "Adjoint matching learns the same adapter as the others, by the same optimiser and from the steps that are sampled with; its authors train the whole U-Net,"+
 			" with β of their own, and one batch in five for the empty text. A backward pass for an adjoint counts as two calls.")
 	}
+	if rep != nil && rep.Methods["dpok"] != nil {
+		notes = append(notes, "DPOK as its authors run it: a ratio that is clamped and no more, and the mean square of ε_h as KL. Its value network sees no text, since every prompt is a task of its own; the rate falls, as that of all methods.")
+	}
+	if rep != nil && rep.Methods["dpok_gaussian"] != nil {
+		notes = append(notes, "DPOK, Gaussian KL: with the KL of the steps' normal laws, which weighs as in the loss of online fine-tuning.")
+	}
 	return notes
 }
 

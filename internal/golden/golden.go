@@ -12,7 +12,8 @@
 //	statedict            what torch.save writes of views and of all element types; what is refused
 //	pictures             N.png, and N-WIDTHxHEIGHT.png as Pillow resizes it; what CLIP and ImageReward take of them
 //	schedulers           levels, ᾱ and single steps of diffusers' DDIM and DDPM
-//	objectives           the loss (15) of the tuned model, guided or not, and its gradients to the adapter; the same of adjoint matching, with its adjoints
+//	objectives           the loss (15) of the tuned model, guided or not, the losses of DPOK and DDPO on steps of a path, and adjoint matching's with its adjoints;
+//	                     and gradients to the adapter
 //	images               pictures of two prompts by diffusers' pipeline, without and with the adapter
 //	trajectories         paths of a tuned and guided model by five samplers, with noise, predictions and log ratios
 package golden

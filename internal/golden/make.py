@@ -288,6 +288,53 @@ def denoising():
     keep(path, tensors)
 
 
+def policies():
+    """The losses of DPOK and DDPO, and gradients to the adapter with its B times 1.125, on four transitions of a path that the adapter itself has driven.
+    In float64: a gradient that is small because its parts cancel, as those to queries are, is off by 5e-5 of itself in float32."""
+    import diffusers
+    import torch
+    from diffusers import UNet2DConditionModel
+    from peft import PeftModel
+
+    path = HERE / "objectives" / "policies.safetensors"
+    tensors = inputs(path, "index", "path", "advantage")
+    index, who, advantage = tensors.values()
+    wide = lambda tensors: {name: v.double() if v.is_floating_point() else v for name, v in tensors.items()}
+    run = wide(inputs(HERE / "trajectories" / "ddim-eta1.safetensors", "latents", "noise", "eps_tuned", "std", "timestep"))
+    x, z, before, t = run["latents"][index, who], run["noise"][index, who], run["eps_tuned"][index, who], run["timestep"][index]
+    states = inputs(HERE / "text" / "encoder.safetensors", "last_hidden_state")["last_hidden_state"].double()
+    text = torch.cat([states[3:4].expand(4, -1, -1), states[:2][who]])
+
+    base = UNet2DConditionModel.from_pretrained(HERE / "pipeline" / "unet").eval().double()
+    model = PeftModel.from_pretrained(base, HERE / "lora" / "peft", is_trainable=True).double()
+    adapter = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    guided = lambda: (lambda without, given: without + 7.5 * (given - without))(*model(torch.cat([x, x]), torch.cat([t, t]), text).sample.chunk(2))
+    with torch.no_grad(), model.disable_adapter():
+        of_base = guided()
+    with torch.no_grad():
+        for name, p in adapter.items():
+            if "lora_B" in name:
+                p.mul_(1.125)
+    eps = guided()
+
+    # Densities of where the noise has led and not of the rounded latents: at the last step rounding is 2e-5 of the noise.
+    alphas = diffusers.DDIMScheduler.from_pretrained(HERE / "pipeline" / "scheduler").alphas_cumprod.double()
+    a, b, std = (v.view(4, 1, 1, 1) for v in (alphas[t], alphas[(t - 200).clamp(min=0)], run["std"][index]))
+    mean = lambda e: b.sqrt() * (x - (1 - a).sqrt() * e) / a.sqrt() + (1 - b - std**2).clamp(min=0).sqrt() * e
+    log_p = lambda e: torch.distributions.Normal(mean(e), std).log_prob(mean(before) + std * z).mean((1, 2, 3))
+    tensors["ratio"] = ratio = torch.exp(log_p(eps) - log_p(before))
+    square, kl = ((eps - of_base) ** 2).mean(), (((mean(eps) - mean(of_base)) / std) ** 2).mean() / 2
+    clamped = lambda clip: ratio.clamp(1 - clip, 1 + clip)
+    dpok = lambda clip, kl: (-10 * advantage * clamped(clip)).mean() + 0.01 * kl
+    ddpo = lambda clip: torch.maximum(-advantage * ratio, -advantage * clamped(clip)).mean()
+    losses = {"dpok.0.001": dpok(0.001, square), "dpok.0.5": dpok(0.5, square), "gaussian.0.5": dpok(0.5, kl), "ddpo.0.001": ddpo(0.001), "ddpo.0.5": ddpo(0.5)}
+    for name, loss in losses.items():
+        tensors[f"{name}.loss"] = loss
+        for key, g in zip(adapter, torch.autograd.grad(loss, list(adapter.values()), retain_graph=True)):
+            tensors[f"{name}.grad." + key.removeprefix("base_model.model.").replace(".default", "")] = g
+    keep(path, {name: v.float() if v.is_floating_point() else v for name, v in tensors.items()})
+
+
 def adjoint_matching():
     """Adjoint matching on the recorded memoryless paths, without guidance: lean adjoints for the gradient of the reward that stands in the file, losses of
     three steps, and the gradients of their mean to the adapter."""
@@ -482,6 +529,7 @@ if __name__ == "__main__":
     unet()
     adapter()
     denoising()
+    policies()
     adjoint_matching()
     images()
     vae()
