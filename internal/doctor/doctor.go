@@ -3,6 +3,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/doob-diffusion/doob/gmm"
 	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/internal/atomicfile"
+	"github.com/doob-diffusion/doob/internal/config"
 	"github.com/doob-diffusion/doob/internal/machine"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
@@ -117,6 +119,9 @@ func examineMethod(ctx context.Context, backend string) (string, error) {
 func examineSpeed(ctx context.Context, backend string) (string, error) {
 	for _, e := range experiment.Entries() {
 		p, err := experiment.New(e.Name, "", "", nil)
+		if errors.Is(err, config.ErrConfig) { // it needs settings, such as a model
+			continue
+		}
 		if err != nil {
 			return "", err
 		}
