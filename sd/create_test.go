@@ -43,6 +43,7 @@ func TestCreateAndSave(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		w.Precision = engine.F32
 		again, err := w.Load(e.Scope("/"+string(precision)), nil)
 		if err != nil {
 			t.Fatal(err)

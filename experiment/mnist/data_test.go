@@ -44,7 +44,7 @@ func TestWrongData(t *testing.T) {
 		{"no IDX", map[string][]byte{names[0]: []byte("<html>404</html>"), names[1]: nil, names[2]: nil, names[3]: nil}, []string{names[0], "magic number", "not an IDX file"}, nil},
 		{"too few", map[string][]byte{names[0]: idx(3, 28, 28), names[1]: nil, names[2]: nil, names[3]: nil}, []string{"[3 28 28]", "[60000 28 28]"}, nil},
 		{"swapped", map[string][]byte{names[0]: idx(60000), names[1]: nil, names[2]: nil, names[3]: nil}, []string{"swapped"}, nil},
-		{"altered", map[string][]byte{names[0] + ".gz": packed.Bytes(), names[1]: nil, names[2]: nil, names[3]: nil}, []string{names[0] + ".gz", "SHA-256"}, data.ErrChecksum},
+		{"altered", map[string][]byte{names[0] + ".gz": packed.Bytes(), names[1]: nil, names[2]: nil, names[3]: nil}, []string{names[0] + ".gz", "checksum mismatch"}, data.ErrChecksum},
 		{"cut", map[string][]byte{names[0] + ".gz": packed.Bytes()[:packed.Len()/2], names[1]: nil, names[2]: nil, names[3]: nil}, []string{names[0] + ".gz", "truncated"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
