@@ -44,6 +44,7 @@ func (m *AdjointMatching) Cost(w Work) Cost {
 	paths := float64(m.Paths)
 	c := m.cost(w, float64(m.Iterations*m.Updates), float64(m.Batch))
 	c.Adjoint = float64(m.Iterations) * paths * w.Steps
+	c.Unguided = !m.Guided
 	c.Kept += paths * (w.Steps + fitted)
 	return c
 }

@@ -2,13 +2,14 @@ package method
 
 // Work is what one target asks for, to predict costs by.
 type Work struct {
-	Samples    float64 // of all conditions
-	Conditions float64
-	Steps      float64 // of a path
-	Pool       float64 // base paths in place of iteration 1
-	Dim        float64 // numbers in a sample
-	Self       float64 // networks in a learned h besides that which learns: 1 where h is relative to the base model's own fit, or 0
-	Defended   bool    // base paths are simulated with the control, to certify it: see [Target.Draw]
+	Samples     float64 // of all conditions
+	Conditions  float64
+	Steps       float64 // of a path
+	Pool        float64 // base paths in place of iteration 1
+	Dim         float64 // numbers in a sample
+	Self        float64 // networks in a learned h besides that which learns: 1 where h is relative to the base model's own fit, or 0
+	Evaluations float64 // of a network that one of the base model and one of h are: 2 under classifier-free guidance; 0 means 1
+	Defended    bool    // base paths are simulated with the control, to certify it: see [Target.Draw]
 }
 
 // learned is the number of networks in a learned h.
@@ -34,6 +35,7 @@ type Cost struct {
 	Networks float64 // in a control, for a step of its paths: 0 of guidance, which is a gradient
 	Further  float64 // further networks on a sample in a gradient step
 	Adjoint  float64 // evaluations of the base model on a sample with a backward pass through it, beside Paths and Updates
+	Unguided bool    // gradient steps are without the guidance that paths have
 	Own      float64 // paths that gradient steps simulate themselves
 	Rows     float64 // samples simulated at the same time
 	Kept     float64 // samples that are kept meanwhile, such as in a replay buffer
@@ -46,7 +48,11 @@ func (c Cost) Calls(w Work) float64 {
 	if c.Steps > 0 {
 		steps = c.Steps
 	}
-	return (c.Base+(1+c.Networks)*c.Paths)*steps + (2+c.Further)*c.Updates*c.Batch + 3*c.Adjoint
+	paths, training := (c.Base+(1+c.Networks)*c.Paths)*steps, (2+c.Further)*c.Updates*c.Batch+3*c.Adjoint
+	if c.Unguided {
+		return max(1, w.Evaluations)*paths + training
+	}
+	return max(1, w.Evaluations) * (paths + training)
 }
 
 // Seconds returns the time at so many seconds for a network call in sampling, and for a sample in a gradient step. A backward pass takes

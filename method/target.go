@@ -19,9 +19,10 @@ import (
 // simulate and to learn. Problems describe it; the frame adds where the work is kept.
 type Target struct {
 	// What a problem says of the law:
-	Of    any // the problem, for methods of its own
-	Base  diffusion.Model
-	Shape []int // of one sample
+	Of          any // the problem, for methods of its own
+	Base        diffusion.Model
+	Shape       []int // of one sample
+	Evaluations int   // of a network that one of Base and one of h are: 2 under classifier-free guidance; 0 means 1
 	// Data returns what fills in n samples of p_data for every step, for a kernel whose variance is estimated on them; nil if there are none.
 	Data   func(key noise.Key, n int) func(rows []float32, step int)
 	Reward reward.Reward
@@ -91,7 +92,7 @@ type Trial struct {
 // Work says what the target asks for.
 func (t *Target) Work() Work {
 	w := Work{Samples: float64(t.Conditions) * float64(t.Samples), Conditions: float64(t.Conditions), Steps: float64(len(t.Steps(0))),
-		Pool: float64(t.PoolSize), Dim: float64(engine.Size(t.Shape)), Defended: t.Given == nil}
+		Pool: float64(t.PoolSize), Dim: float64(engine.Size(t.Shape)), Evaluations: float64(t.Evaluations), Defended: t.Given == nil}
 	if t.Self {
 		w.Self = 1
 	}

@@ -204,7 +204,11 @@ func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*me
 	if err != nil {
 		return nil, err
 	}
-	return &method.Target{Base: base, Shape: p.latent, Reward: decoded{p, p.rewards[task], p.Scale}, Conditions: 1,
+	evaluations := 1
+	if base.Guides() {
+		evaluations = 2
+	}
+	return &method.Target{Base: base, Evaluations: evaluations, Shape: p.latent, Reward: decoded{p, p.rewards[task], p.Scale}, Conditions: 1,
 		H: func(e *engine.Engine, key noise.Key, _ reward.Reward) (htransform.Learned, error) {
 			return p.LoRA.New(e, base, key)
 		}}, nil

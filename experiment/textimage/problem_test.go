@@ -106,6 +106,28 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// What is planned is what a run takes, with guidance that makes two calls of one: but not in the gradient steps of adjoint matching, which are without it.
+func TestPlanMatchesRun(t *testing.T) {
+	sets := []string{"methods=[base, vargrad, adjoint_matching, importance]", "guidance_scale=3", "prompts=[A green colored rabbit.]", "process.free=0", "seed=2",
+		"adjoint_matching={iterations: 1, paths: 4, updates: 2, batch: 4, buffer: 4, steps: 2}"}
+	plan, err := experiment.NewPlan(t.Context(), problem(t, sets...), engine.Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rep := run(t, problem(t, sets...))
+	for _, row := range plan.Rows {
+		if row.Name == "base paths" { // which are charged to importance
+			continue
+		}
+		if got := rep.Methods[row.Name]["network_calls"].Value; got != row.Calls {
+			t.Errorf("%s: %g calls are planned, the run took %g", row.Name, row.Calls, got)
+		}
+	}
+	if len(plan.Rows) != 5 {
+		t.Errorf("%d rows are planned, want 5", len(plan.Rows))
+	}
+}
+
 // Two runs give the same bytes.
 func TestRunAgain(t *testing.T) {
 	var before []byte
