@@ -10,7 +10,6 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/htransform"
@@ -33,16 +32,6 @@ func (r linear) Graph(x *graph.Node) *graph.Node {
 	return graph.ReduceSum(graph.Reshape(graph.Mul(x, gradient), x.Shape().Dimensions[0], -1), 1)
 }
 
-// channelsLast moves the channels of pictures [n, 4, 8, 8].
-func channelsLast(x []float32) []float32 {
-	out := make([]float32, len(x))
-	for i := range x {
-		picture, channel, pixel := i/256, i%256/64, i%64
-		out[picture*256+pixel*4+channel] = x[i]
-	}
-	return out
-}
-
 // On two recorded paths of a tuned and guided Stable Diffusion, of a text each, lean adjoints, losses and the gradients to the adapter are those of the
 // reference libraries. There the model without guidance is fitted, to adjoints without guidance.
 func TestAdjointMatchingOfStableDiffusion(t *testing.T) {
@@ -52,12 +41,7 @@ func TestAdjointMatchingOfStableDiffusion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	read := func(name string) map[string]checkpoint.Tensor {
-		f, err := checkpoint.Load(golden.Path(name))
-		must(err)
-		return f.Tensors
-	}
-	want, latents := read("objectives/adjoint-matching.safetensors"), channelsLast(read("trajectories/memoryless.safetensors")["latents"].F32)
+	want, latents := goldenPictures(t, "objectives/adjoint-matching.safetensors"), goldenPictures(t, "trajectories/memoryless.safetensors")["latents"].F32
 	process, err := diffusion.NewDiscrete(diffusion.Betas{First: 0.002, Last: 0.009, Steps: 1000})
 	must(err)
 	steps := diffusion.Scheme{Levels: process, Kernel: "ddim", Steps: 5}.Memoryless().Table(nil)(0)
@@ -80,7 +64,7 @@ func TestAdjointMatchingOfStableDiffusion(t *testing.T) {
 		must(err)
 		h, err := htransform.NewLoRA(e, base, adapter)
 		must(err)
-		reward := linear{channelsLast(want["reward_grad"].F32)[path*dim : (path+1)*dim]}
+		reward := linear{want["reward_grad"].F32[path*dim : (path+1)*dim]}
 		for i := range reward.gradient {
 			reward.gradient[i] *= want["reward_multiplier"].F32[0]
 		}
@@ -96,7 +80,7 @@ func TestAdjointMatchingOfStableDiffusion(t *testing.T) {
 		pairs, err := o.adjoints(t.Context(), ends, o.choose(noise.New(1), 1))
 		must(err)
 		slices.SortFunc(pairs, func(a, b pair) int { return a.step - b.step })
-		adjoints := channelsLast(want["adjoint"].F32)
+		adjoints := want["adjoint"].F32
 		for k, p := range pairs {
 			worst = max(worst, oracle.Alike(t, fmt.Sprintf("adjoint of path %d at step %d", path, k), p.adjoint, adjoints[(k*paths+path)*dim:(k*paths+path+1)*dim], 1e-4))
 		}

@@ -24,9 +24,6 @@ func (p *Problem) Title() string {
 	return "Text to image"
 }
 
-// Reference implements [experiment.Problem].
-func (*Problem) Reference() string { return "Pictures of the caption" }
-
 // Alike implements [experiment.Problem].
 func (*Problem) Alike() []string { return []string{"model", "guidance_scale", "reward_scale"} }
 
@@ -38,6 +35,9 @@ func (p *Problem) Describe(*experiment.Lab) map[string]any {
 // Notes implements [experiment.Problem].
 func (p *Problem) Notes(rep *experiment.Report) []string {
 	notes := []string{fmt.Sprintf("Diversity is 1 less the mean cosine of CLIP's embeddings, over all pairs of %d pictures; of right ones over those that show what the prompt says.", p.Samples)}
+	for _, w := range p.warnings {
+		notes = append(notes, "Of the judges: "+w+".")
+	}
 	if p.parts.heldOut != "" || p.small() {
 		notes = append(notes, "Held-out is a preference model of other comparisons, that nothing is trained on: where it falls and the reward rises, the reward is over-optimised.")
 	}

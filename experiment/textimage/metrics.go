@@ -2,6 +2,7 @@ package textimage
 
 import (
 	"context"
+	"slices"
 
 	"github.com/doob-diffusion/doob/data/world"
 	"github.com/doob-diffusion/doob/experiment"
@@ -39,8 +40,12 @@ func (p *Problem) judges(l *experiment.Lab) error {
 		}
 		out := map[string]*reward.Pictured{}
 		for _, task := range p.Tasks() {
-			if out[task], _, err = model.For(p.prompt(task), height, width); err != nil {
+			var warning string
+			if out[task], warning, err = model.For(p.prompt(task), height, width); err != nil {
 				return nil, err
+			}
+			if warning != "" && !slices.Contains(p.warnings, warning) {
+				p.warnings = append(p.warnings, warning)
 			}
 		}
 		return out, nil
@@ -91,12 +96,14 @@ func (p *Problem) measure(ctx context.Context, task string, pictures []float32, 
 	if err != nil {
 		return nil, err
 	}
-	for _, ok := range right {
-		if ok {
-			out["success"] += 1 / float64(n)
-		} else {
-			out["success"] += 0 // which is known, too
+	if right != nil {
+		count := 0
+		for _, ok := range right {
+			if ok {
+				count++
+			}
 		}
+		out["success"] = float64(count) / float64(n)
 	}
 	if p.clip == nil {
 		return experiment.Numbers(out), nil

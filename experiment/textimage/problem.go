@@ -47,16 +47,17 @@ type Problem struct {
 	Scale             float64                 `yaml:"scale"`              // of the reward, 1/λ
 	LoRA              htransform.LoRASettings `yaml:"lora,flow"`
 
-	parts   parts
-	folder  *sd.Folder
-	latent  []int // shape of one
-	base    sd.Guided
-	vae     sd.Modules
-	rewards map[string]*reward.Pictured // by task
-	heldOut map[string]*reward.Pictured
-	clip    *reward.CLIP
-	checker *smallworld.Checker
-	decoder *engine.Program
+	parts    parts
+	folder   *sd.Folder
+	latent   []int // shape of one
+	base     sd.Guided
+	vae      sd.Modules
+	rewards  map[string]*reward.Pictured // by task
+	heldOut  map[string]*reward.Pictured
+	clip     *reward.CLIP
+	checker  *smallworld.Checker
+	warnings []string // of what the judges do not see of prompts
+	decoder  *engine.Program
 }
 
 func newProblem() experiment.Problem {

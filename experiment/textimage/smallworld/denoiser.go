@@ -8,7 +8,6 @@ import (
 
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/data/world"
-	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/sd"
@@ -37,7 +36,7 @@ func (t Training) denoiser(ctx context.Context, f *sd.Folder) error {
 	if err != nil {
 		return err
 	}
-	process, err := diffusion.NewDiscrete(diffusion.Betas{First: f.Schedule.Beta0, Last: f.Schedule.Beta1, Linear: f.Schedule.Linear, Steps: f.Schedule.Steps})
+	process, err := f.Schedule.Process()
 	if err != nil {
 		return err
 	}

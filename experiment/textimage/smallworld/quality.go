@@ -158,7 +158,7 @@ func (q *Quality) preferences(ctx context.Context, e *engine.Engine, dir string,
 	return nil
 }
 
-// product is the scalar product. Differences of scores have mean 0: which view is the first is as the pair is drawn.
+// product is the scalar product. Nothing is taken from differences of scores: a pair and the same pair in the other order are one.
 func product(a, b []float64) (sum float64) {
 	for i := range a {
 		sum += a[i] * b[i]
