@@ -3,10 +3,15 @@ package textimage
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -152,8 +157,42 @@ func (p *Problem) Load() (data.Source, error) {
 		side = 64
 	}
 	p.latent = []int{side, side, p.folder.UNet.Channels}
-	sum, err := p.folder.SHA256()
+	sum, err := p.fingerprint()
 	return data.Source{Name: filepath.Base(p.parts.model), SHA256: sum}, err
+}
+
+// fingerprint returns a hash of all files that results depend on: those of the model and of all that judges pictures.
+func (p *Problem) fingerprint() (string, error) {
+	of, err := p.folder.SHA256()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	fmt.Fprintln(sum, of)
+	for i, dir := range []string{p.parts.reward, p.parts.heldOut, p.parts.clip, filepath.Dir(p.parts.checker)} {
+		if dir == "" || dir == "." {
+			continue
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return "", err
+		}
+		for _, e := range entries {
+			if !e.Type().IsRegular() && e.Type()&fs.ModeSymlink == 0 {
+				continue
+			}
+			f, err := os.Open(filepath.Join(dir, e.Name()))
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintln(sum, i, e.Name())
+			_, err = io.Copy(sum, f)
+			if err = errors.Join(err, f.Close()); err != nil {
+				return "", err
+			}
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // Prepare implements [experiment.Problem]: it reads the networks, and encodes the prompts.
@@ -191,12 +230,6 @@ func load(open func() (*sd.Weights, error), e *engine.Engine, scope string, want
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	return w.Load(e.Scope(scope), want)
-}
-
-// Keys implements [experiment.Problem]: within a seed, all prompts and methods share the noise of their samples.
-func (p *Problem) Keys(seed uint64, task, name string) method.Keys {
-	key := noise.New(seed).Sub("repetition")
-	return method.Keys{Root: key, Start: key.Sub("h"), Loop: key.Sub(task).Sub(name), Particles: key.Sub("particles")}
 }
 
 // Target implements [experiment.Problem].

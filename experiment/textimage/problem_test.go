@@ -166,6 +166,35 @@ func TestCheck(t *testing.T) {
 	oracle.WantError(t, err, "nowhere")
 }
 
+// What judges pictures is part of what a run was made under.
+func TestFingerprint(t *testing.T) {
+	dir, err := smallWorld()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reward := t.TempDir()
+	if err := os.CopyFS(reward, os.DirFS(filepath.Join(dir, "reward"))); err != nil {
+		t.Fatal(err)
+	}
+	sum := func(sets ...string) string {
+		source, err := problem(t, sets...).Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return source.SHA256
+	}
+	before := sum("reward=" + reward)
+	if again := sum(); again != before {
+		t.Errorf("%s, and %s for a copy of the same files", again, before)
+	}
+	if err := os.WriteFile(filepath.Join(reward, "vocab.txt"), []byte("[PAD]\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if after := sum("reward=" + reward); after == before {
+		t.Error("another reward has the same fingerprint")
+	}
+}
+
 // All presets can be read.
 func TestPresets(t *testing.T) {
 	for _, e := range experiment.Entries() {
