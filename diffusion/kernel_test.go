@@ -58,6 +58,13 @@ func TestReweightedPathsHaveTheBaseLaw(t *testing.T) {
 			base.law(t, "reweighted", paths.X, ratio)
 			mean(n, nil, func(i int) float64 { return math.Exp(ratio(i)) }).near(t, "E[dP/dP^h]", 1, 0.01)
 			mean(n, nil, func(i int) float64 { return paths.Energy[i] + ratio(i) }).near(t, "KL(P^h‖P) two ways, the difference", 0, 0.01)
+			var sum float64
+			for i, e := range paths.StepEnergy {
+				if sum += e; (e == 0) != steps[i].Uncontrolled || e < 0 {
+					t.Errorf("step %d, uncontrolled %v, takes an energy of %g", i, steps[i].Uncontrolled, e)
+				}
+			}
+			oracle.Near(t, "energy of all steps", sum, mean(n, nil, func(i int) float64 { return paths.Energy[i] }).value, 1e-9)
 
 			logW := make([]float64, n)
 			for i := range logW {

@@ -78,7 +78,9 @@ type Paths struct {
 	LogRatio []float64 // [N]: log dP/dP^h
 	// Energy is ½Σ‖D‖²/s² [N], the discrete ½∫σ²‖h‖²dt of (10) and (17).
 	Energy []float64
-	Given  []float32 // [N, …]: what each path is conditioned on; nil without Sampler.Given
+	// StepEnergy [steps] is the mean over the paths of each step's part of Energy: where control is spent, and so where log weights get their variance.
+	StepEnergy []float64
+	Given      []float32 // [N, …]: what each path is conditioned on; nil without Sampler.Given
 }
 
 // Population is all paths of a simulation at one time, before they move.
@@ -133,7 +135,8 @@ func (s *Sampler) Run(ctx context.Context, key noise.Key, from, n int, visit Vis
 	}
 	s.Engine.CountPaths(n)
 	dim := s.dim()
-	p := &Population{Paths: Paths{N: n, Dim: dim, X: make([]float32, n*dim), LogRatio: make([]float64, n), Energy: make([]float64, n)},
+	p := &Population{Paths: Paths{N: n, Dim: dim, X: make([]float32, n*dim), LogRatio: make([]float64, n), Energy: make([]float64, n),
+		StepEnergy: make([]float64, len(s.Steps))},
 		From: from, Eps: make([]float32, n*dim), EpsH: make([]float32, n*dim), key: key}
 	if s.Drive != nil {
 		p.drive = make([]float32, n*dim)
@@ -181,6 +184,7 @@ func move(p *Population) {
 		controlled = 0
 	}
 	workers := chunks(p.N)
+	spent := make([]float64, p.N)
 	parallel(len(workers), func(w int) {
 		z := make([]float32, dim)
 		for i := workers[w][0]; i < workers[w][1]; i++ {
@@ -197,10 +201,14 @@ func move(p *Population) {
 			if energy > 0 {
 				s2 := st.S * st.S
 				p.LogRatio[i] += energy/(2*s2) - inner/s2
-				p.Energy[i] += energy / (2 * s2)
+				spent[i] = energy / (2 * s2)
+				p.Energy[i] += spent[i]
 			}
 		}
 	})
+	for _, v := range spent { // in the order of paths: the same sum for any number of workers
+		p.StepEnergy[p.Index] += v / float64(p.N)
+	}
 }
 
 // predict evaluates the networks on the whole population, in batches of one shape.

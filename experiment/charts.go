@@ -156,7 +156,47 @@ func (r *run) trainingSection(rep *Report) ([]report.Section, error) {
 	if len(r.book.held) > 0 {
 		caption = fmt.Sprintf("L_SC, KL, log Ẑ and reward on held-out conditions, with the same noise after every iteration; mean over %s, band ± one standard error.", counted(rep.Seeds, "seed"))
 	}
-	return []report.Section{{Heading: "Training", Images: []report.Image{{Path: path, Caption: caption}}}}, report.Charts(path, 3, charts)
+	section := report.Section{Heading: "Training", Images: []report.Image{{Path: path, Caption: caption}}}
+	if err := report.Charts(path, 3, charts); err != nil {
+		return nil, err
+	}
+	if chart := r.book.steps(rep); len(chart.Series) > 0 {
+		path := r.folder.File("figures", "steps.png")
+		section.Images = append(section.Images, report.Image{Path: path,
+			Caption: "Where control is spent, and so where log weights get their variance: the part of KL(P^h ‖ P) of every step, from noise to data. With h = 0 on the last steps (process.free) theirs is 0."})
+		if err := report.Charts(path, 1, []report.Chart{chart}); err != nil {
+			return nil, err
+		}
+	}
+	return []report.Section{section}, nil
+}
+
+// steps shows of every method how much control each step of its paths takes, means over the tasks of the first seed.
+func (b *book) steps(rep *Report) report.Chart {
+	out := report.Chart{Title: "KL(P^h ‖ P) by step", XLabel: "step"}
+	for _, name := range rep.Order {
+		line := report.Series{Name: rep.Titles[name]}
+		var n float64
+		for _, task := range b.problem.Tasks() {
+			energies := b.certificates[stage{rep.Seed, task, name}].StepEnergy
+			if len(energies) == 0 || len(line.Y) > 0 && len(energies) != len(line.Y) || !slices.ContainsFunc(energies, func(e finetune.Number) bool { return e > 0 }) {
+				continue
+			}
+			if n++; line.Y == nil {
+				line.Y = make([]float64, len(energies))
+			}
+			for k, e := range energies {
+				line.Y[k] += (float64(e) - line.Y[k]) / n
+			}
+		}
+		for k := range line.Y {
+			line.X = append(line.X, float64(k+1))
+		}
+		if n > 0 {
+			out.Series = append(out.Series, line)
+		}
+	}
+	return out
 }
 
 // courses adds to a report what importance fine-tuning has done on held-out conditions, from before the first iteration to after the last.

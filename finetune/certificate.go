@@ -25,6 +25,8 @@ type Certificate struct {
 	KLSE      Number `json:"kl_se"`
 	KLBase    Number `json:"kl_base"` // KL(P^h‖P) (17), mean of ½Σ‖D‖²/s²
 	KHat      Number `json:"k_hat"`   // of the weights behind log Ẑ, see [metric.ParetoShape]
+	// StepEnergy [steps] says of which steps KLBase is the sum.
+	StepEnergy []Number `json:"step_energy,omitempty"`
 	Verdict
 }
 
@@ -78,7 +80,7 @@ func Certify(own Weighted, base *Weighted, pool Pool) (Certificate, Pool) {
 			*f.to = Number(math.Hypot(float64(*f.to), float64(*f.from/n)))
 		}
 	}
-	c.KHat = Number(metric.ParetoShape(logW))
+	c.KHat, c.StepEnergy = Number(metric.ParetoShape(logW)), own.steps()
 	c.judge(own.Group, len(groups))
 	return c, pool
 }
@@ -121,7 +123,7 @@ func (w Weighted) certify(base *Weighted, pool Pool, beta float64) (Certificate,
 		ESS: Number(ess), LogZ: Number(logZ), LogZSE: Number(math.Sqrt(variance)),
 		LSC: Number(lsc), LSCSE: Number(math.Sqrt(stat.Variance(cost, nil) / n)),
 		KL: Number(lsc + logZ + math.Log(float64(w.N)/n)), KLSE: Number(math.Sqrt(stat.Variance(moved, nil)/n + others)),
-		KHat: Number(metric.ParetoShape(slices.Concat(strata...)))}
+		KHat: Number(metric.ParetoShape(slices.Concat(strata...))), StepEnergy: w.steps()}
 	c.judge(z.paths, 1)
 	if pool.Batches > 1 && logZ+3*math.Sqrt(variance) < pool.Bound {
 		c.Doubt(below(pool.Bound, "earlier paths of its own"))
@@ -172,6 +174,14 @@ func (w Weighted) part(g [2]int) Weighted {
 	p := w.Paths
 	p.N, p.LogRatio, p.Energy = g[1]-g[0], w.LogRatio[g[0]:g[1]], w.Energy[g[0]:g[1]]
 	return Weighted{Paths: p, Reward: w.Reward[g[0]:g[1]], LogW: w.LogW[g[0]:g[1]]}
+}
+
+// steps returns the energies of steps as they are told.
+func (w Weighted) steps() (out []Number) {
+	for _, v := range w.StepEnergy {
+		out = append(out, Number(v))
+	}
+	return out
 }
 
 // survivors returns the number of paths of positive weight.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -74,7 +75,7 @@ func TestFineTuningRepeats(t *testing.T) {
 		}
 		return events
 	}
-	if a, b := run(noise.New(5)), run(noise.New(5)); !slices.Equal(a, b) {
+	if a, b := run(noise.New(5)), run(noise.New(5)); !slices.EqualFunc(a, b, func(a, b Event) bool { return reflect.DeepEqual(a, b) }) {
 		t.Errorf("two runs of one key:\n%+v\n%+v", a, b)
 	}
 	if a, b := run(noise.New(5)), run(noise.New(6)); a[0].Reward == b[0].Reward {

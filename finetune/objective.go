@@ -62,8 +62,9 @@ func Averaged(e *engine.Engine, h htransform.Learned) htransform.Learned {
 
 // Training are the settings that all objectives share.
 type Training struct {
-	Updates             int          `yaml:"updates"` // gradient steps per iteration, M
-	Batch               int          `yaml:"batch"`   // samples per gradient step
+	Updates             int          `yaml:"updates"`              // gradient steps per iteration, M
+	Batch               int          `yaml:"batch"`                // samples per gradient step
+	Accumulate          int          `yaml:"accumulate,omitempty"` // parts that [Supervised] computes a batch in, see [nn.Trainer.Accumulate]; 0 means 1
 	Optimizer           nn.Optimizer `yaml:",inline"`
 	diffusion.Denoising `yaml:",inline"`
 }
@@ -107,6 +108,9 @@ func NewSupervised(s *diffusion.Sampler, h htransform.Learned, training Training
 		return loss
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := trainer.Accumulate(training.Accumulate); err != nil {
 		return nil, err
 	}
 	return &Supervised{training: training, sampler: s, trainer: trainer}, s.Guide(Averaged(s.Engine, h))

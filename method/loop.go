@@ -23,9 +23,12 @@ type Loop struct {
 	Prefill int `yaml:"prefill,omitempty"`
 	// Seeds is a file or folder of samples from elsewhere, that the buffer starts with too: of another model, or a user's own. So mass is found
 	// that base paths do not reach; the weights of the next iterations judge it.
-	Seeds        string `yaml:"seeds,omitempty"`
-	Updates      int    `yaml:"updates"` // gradient steps per iteration
-	Batch        int    `yaml:"batch"`   // samples per gradient step
+	Seeds   string `yaml:"seeds,omitempty"`
+	Updates int    `yaml:"updates"` // gradient steps per iteration
+	Batch   int    `yaml:"batch"`   // samples per gradient step
+	// Accumulate is the number of parts that a batch is computed in, one after the other, where memory is short; 0 means 1. Of the supervised loss: other
+	// objectives compute their batches whole.
+	Accumulate   int `yaml:"accumulate,omitempty"`
 	nn.Optimizer `yaml:",inline"`
 }
 
@@ -40,6 +43,7 @@ func (l *Loop) Check(c *config.Check, key string) {
 	c.Positive(key+".paths", l.Paths)
 	c.Positive(key+".batch", l.Batch)
 	c.Positive(key+".updates", l.Updates)
+	c.That(l.Accumulate >= 0 && (l.Accumulate == 0 || l.Batch%l.Accumulate == 0), "%s.accumulate is %d, want a number that divides the batch, %d", key, l.Accumulate, l.Batch)
 	c.Positive(key+".buffer", l.Buffer)
 	c.That(l.Prefill >= 0, "%s.prefill is %d, want at least 0", key, l.Prefill)
 	c.Optimizer(key, l.Optimizer)
@@ -54,7 +58,7 @@ func (l *Loop) cost(w Work, updates, batch float64) Cost {
 // training are the settings of gradient steps, with the law of times and the weighting of the target.
 func (l *Loop) training(t *Target) finetune.Training {
 	out := t.Training
-	out.Updates, out.Batch, out.Optimizer = l.Updates, l.Batch, l.Optimizer
+	out.Updates, out.Batch, out.Accumulate, out.Optimizer = l.Updates, l.Batch, l.Accumulate, l.Optimizer
 	return out
 }
 

@@ -39,7 +39,9 @@ type Trainer struct {
 	engine     *engine.Engine
 	parameters []*model.Variable
 	loss       func(inputs []*graph.Node) *graph.Node
-	program    *engine.Program
+	program    *engine.Program // of a step; of the last part of one, if batches are computed in parts
+	first      *engine.Program // of the parts before the last; nil without parts
+	parts      int
 	steps      int
 	from, over int // the rate falls from the first on, over so many steps
 }
@@ -72,31 +74,36 @@ func NewTrainer(e *engine.Engine, parameters []*model.Variable, options Optimize
 	}
 	var err error
 	t.program, err = e.Compile(func(inputs []*graph.Node) []*graph.Node {
-		g := inputs[0].Graph()
-		scalar := func(i int) *graph.Node {
-			return graph.Reshape(graph.Slice(inputs[0], graph.AxisElem(i)))
-		}
 		value, nodes, grads := t.gradient(inputs[1:])
-		scale, finite := graph.ScalarOne(g, value.DType()), graph.IsFinite(value)
-		if options.ClipNorm > 0 {
-			norm := op.GlobalNorm(grads)
-			scale = graph.MinScalar(graph.Div(graph.Scalar(g, norm.DType(), options.ClipNorm), graph.AddScalar(norm, 1e-12)), 1)
-			finite = graph.LogicalAnd(finite, graph.IsFinite(norm))
-		}
-		scale = graph.Where(finite, scale, graph.ScalarZero(g, scale.DType())) // 0 voids the step
-		for i, p := range parameters {
-			m, v := e.Params.GetVariable("/optimizer"+p.Path()+"/m"), e.Params.GetVariable("/optimizer"+p.Path()+"/v")
-			p1, m1, v1 := op.AdamW(nodes[i], grads[i], engine.Parameter(m, value), engine.Parameter(v, value), scalar(0), scalar(1), scalar(2), scale,
-				beta1, beta2, epsilon, options.WeightDecay)
-			p.SetNodeValue(p1)
-			m.SetNodeValue(m1)
-			v.SetNodeValue(v1)
-			a := e.Params.GetVariable(Averaged(p.Path()))
-			a.SetNodeValue(op.EMA(engine.Parameter(a, value), p1, scalar(3)))
-		}
-		return []*graph.Node{value, scale}
+		return []*graph.Node{value, t.update(inputs[0], value, nodes, grads)}
 	})
 	return t, err
+}
+
+// update returns what the gradient is multiplied by, 0 if it is void, and makes the parameters, moments and averages those after the step.
+func (t *Trainer) update(schedule, value *graph.Node, nodes, grads []*graph.Node) *graph.Node {
+	e, g := t.engine, schedule.Graph()
+	scalar := func(i int) *graph.Node {
+		return graph.Reshape(graph.Slice(schedule, graph.AxisElem(i)))
+	}
+	scale, finite := graph.ScalarOne(g, value.DType()), graph.IsFinite(value)
+	if t.options.ClipNorm > 0 {
+		norm := op.GlobalNorm(grads)
+		scale = graph.MinScalar(graph.Div(graph.Scalar(g, norm.DType(), t.options.ClipNorm), graph.AddScalar(norm, 1e-12)), 1)
+		finite = graph.LogicalAnd(finite, graph.IsFinite(norm))
+	}
+	scale = graph.Where(finite, scale, graph.ScalarZero(g, scale.DType())) // 0 voids the step
+	for i, p := range t.parameters {
+		m, v := e.Params.GetVariable("/optimizer"+p.Path()+"/m"), e.Params.GetVariable("/optimizer"+p.Path()+"/v")
+		p1, m1, v1 := op.AdamW(nodes[i], grads[i], engine.Parameter(m, value), engine.Parameter(v, value), scalar(0), scalar(1), scalar(2), scale,
+			beta1, beta2, epsilon, t.options.WeightDecay)
+		p.SetNodeValue(p1)
+		m.SetNodeValue(m1)
+		v.SetNodeValue(v1)
+		a := e.Params.GetVariable(Averaged(p.Path()))
+		a.SetNodeValue(op.EMA(engine.Parameter(a, value), p1, scalar(3)))
+	}
+	return scale
 }
 
 // gradient returns the loss, and the parameters with its gradients.
@@ -148,7 +155,7 @@ func (t *Trainer) Step(inputs ...any) (float64, error) {
 	// Early averages would otherwise remember the initial parameters: start the decay low (Karras et al. 2022).
 	ema := min(t.options.EMA, (1+k)/(10+k))
 	schedule := []float32{float32(rate), float32(1 / (1 - math.Pow(beta1, k))), float32(1 / (1 - math.Pow(beta2, k))), float32(ema)}
-	out, err := t.program.Run(append([]any{schedule}, inputs...)...)
+	out, err := t.run(schedule, inputs)
 	if err != nil {
 		return 0, err
 	}

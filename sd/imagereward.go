@@ -14,7 +14,7 @@ const rewardMean, rewardSD = 0.16717362830052426, 1.0333394966054072
 // Score returns the rewards [batch] of pictures [batch, Side, Side, 3], as package vision prepares them, for texts: token ids [batch, tokens] by
 // WordPiece, and used [batch, tokens], which is 1 for tokens and 0 for padding.
 func (c ImageReward) Score(m Modules, x, ids, used *graph.Node) *graph.Node {
-	states := c.states(m.below(rewardPicture), x)
+	states := c.States(m, x)
 	h := c.Text.match(m.below(rewardText), ids, used, states)
 	h = m.result("text", graph.Squeeze(graph.SliceAxis(h, 1, graph.AxisElem(0)), 1))
 	for _, place := range rewardHead { // purely linear, as published
@@ -23,9 +23,10 @@ func (c ImageReward) Score(m Modules, x, ids, used *graph.Node) *graph.Node {
 	return graph.Squeeze(graph.DivScalar(graph.AddScalar(h, -rewardMean), rewardSD), 1)
 }
 
-// states returns those of the whole picture and of its patches, [batch, Tokens, Width], by the transformer of Dosovitskiy et al. (2021).
-func (c ImageReward) states(m Modules, x *graph.Node) *graph.Node {
-	p := c.Picture
+// States returns what the text is compared with: states of the whole picture and of its patches, [batch, Tokens, Width], by the transformer of Dosovitskiy
+// et al. (2021).
+func (c ImageReward) States(m Modules, x *graph.Node) *graph.Node {
+	m, p := m.below(rewardPicture), c.Picture
 	if d := x.Shape().Dimensions; len(d) != 4 || d[1] != p.Side || d[2] != p.Side || d[3] != 3 {
 		panic(fmt.Errorf("sd: ImageReward of pictures %s: want [batch, %d, %d, 3]", x.Shape(), p.Side, p.Side))
 	}

@@ -45,7 +45,7 @@ type Problem struct {
 	Rewards           string                  `yaml:"reward,omitempty"`   // folder of ImageReward; of the small world its own
 	HeldOut           string                  `yaml:"held_out,omitempty"` // another one, that is never trained on
 	CLIP              string                  `yaml:"clip,omitempty"`     // folder of CLIP, which diversity is measured in
-	World             string                  `yaml:"world,omitempty"`    // or folder of a small world, see package smallworld
+	World             string                  `yaml:"world,omitempty"`    // or folder of a small world; without either that of the program, see package smallworld
 	Prompts           []string                `yaml:"prompts"`
 	Negative          string                  `yaml:"negative,omitempty"` // what to guide away from
 	Guidance          float64                 `yaml:"guidance_scale"`     // up to 1 there is none
@@ -85,7 +85,7 @@ func (p *Problem) Check(c *config.Check) {
 	c.That(p.Guidance >= 0 && !math.IsInf(p.Guidance, 1), "guidance_scale is %g, want a number of at least 0; up to 1 there is none", p.Guidance)
 	c.That(p.Negative == "" || p.Guidance > 1, "negative is %q, but guidance_scale is %g: up to 1 it has no effect", p.Negative, p.Guidance)
 	c.Positive("lora.rank", p.LoRA.Rank)
-	c.That(p.small() != (p.World == ""), "model is %q and world is %q, want one of them: a folder of Stable Diffusion, or one of the small world, which go run ./experiment/textimage/smallworld/train makes", p.Model, p.World)
+	c.That(p.small() || p.World == "", "model is %q and world is %q, want at most one of them: a folder of Stable Diffusion, or one of a small world other than the program's", p.Model, p.World)
 	c.That(p.small() || p.Rewards != "", "reward is not set: want a folder with ImageReward, for the pictures of %s", p.Model)
 	seen := map[string]string{}
 	for _, prompt := range p.Prompts {
@@ -132,19 +132,28 @@ func (p *Problem) GroupOf(task string) (name, title string) { return task, p.pro
 type parts struct{ model, reward, heldOut, clip, checker string }
 
 // place settles where the networks are.
-func (p *Problem) place() {
+func (p *Problem) place() (err error) {
 	p.parts = parts{model: p.Model}
 	if p.small() {
-		in := func(name string) string { return filepath.Join(p.World, name) }
+		dir := p.World
+		if dir == "" {
+			if dir, err = smallworld.Extract(); err != nil {
+				return err
+			}
+		}
+		in := func(name string) string { return filepath.Join(dir, name) }
 		p.parts = parts{in("model"), in("reward"), in("held-out"), in("clip"), filepath.Join(in("checker"), "checker.safetensors")}
 	}
 	p.parts.reward, p.parts.heldOut, p.parts.clip = cmp.Or(p.Rewards, p.parts.reward), cmp.Or(p.HeldOut, p.parts.heldOut), cmp.Or(p.CLIP, p.parts.clip)
+	return nil
 }
 
 // Load implements [experiment.Problem]: it reads the configuration of the model.
 func (p *Problem) Load() (data.Source, error) {
-	p.place()
-	var err error
+	err := p.place()
+	if err != nil {
+		return data.Source{}, err
+	}
 	if p.folder, err = sd.Open(p.parts.model); err != nil {
 		return data.Source{}, err
 	}
@@ -211,6 +220,7 @@ func (p *Problem) Prepare(_ context.Context, l *experiment.Lab) error {
 	if err != nil {
 		return err
 	}
+	unet.Checkpoint = !p.small() // one block of Stable Diffusion's has more to keep than all of the small world's
 	p.base = sd.Guided{UNet: p.folder.UNet, Modules: unet, Prediction: diffusion.Prediction(p.folder.Schedule.Prediction), Scale: p.Guidance, Texts: states}
 	if p.vae, err = load(p.folder.VAEWeights, l.Engine, "/vae", p.folder.VAE.Drawing); err != nil {
 		return err

@@ -111,11 +111,16 @@ func checked(key noise.Key, from, n int) ([]float32, *tensors.Tensor) {
 		}
 		v.Damage *= 0.4
 		v.Draw(key, from+i, x[i*pixels:(i+1)*pixels])
-		for j, g := range groups() {
-			right[i*allLogits+g[0]+choices(v.Scene)[j]] = 1
-		}
+		mark(right[i*allLogits:], v.Scene)
 	}
 	return x, tensors.FromFlatDataAndDimensions(right, n, allLogits)
+}
+
+// mark sets what a scene is in zeros [allLogits].
+func mark(right []float32, s world.Scene) {
+	for j, g := range groups() {
+		right[g[0]+choices(s)[j]] = 1
+	}
 }
 
 // Checker says what pictures show.

@@ -18,7 +18,7 @@ import (
 
 // encoder trains CLIP on pictures and captions of the data: of a batch, which caption is whose (Radford et al. 2021). Pictures of one caption share it.
 func (t Training) encoder(ctx context.Context) error {
-	const steps, batch = 3000, 64
+	const steps, batch = 1500, 64
 	key := t.key.Sub("encoder")
 	c, err := sd.ReadCLIP(t.file("clip"))
 	if err != nil {

@@ -125,7 +125,7 @@ func (q *Quality) preferences(ctx context.Context, e *engine.Engine, dir string,
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			captions, x := comparisons(key, from, batch)
+			captions, x, _ := comparisons(key, from, batch)
 			ids, used := wordIDs(words, captions)
 			out, err := program.Run(engine.Rows(x, world.Side, world.Side, 3), ids, used)
 			if err != nil {

@@ -1,0 +1,79 @@
+package nn_test
+
+import (
+	"testing"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
+	"github.com/doob-diffusion/doob/nn"
+)
+
+// Steps in parts are steps on the whole batch: the same losses and parameters but for rounding, over clipping, decay and averages.
+func TestAccumulate(t *testing.T) {
+	train := func(parts int) (losses []float64, last []float32) {
+		e := oracle.Open(t)
+		v := e.Scope("/h").VariableWithValue("a", []float32{1, -2, 0.5})
+		loss := func(in []*graph.Node) *graph.Node { // of linear regression: the mean over rows
+			return graph.ReduceAllMean(graph.Square(graph.Sub(graph.MatMul(in[0], v.NodeValue(in[0].Graph())), in[1])))
+		}
+		trainer, err := nn.NewTrainer(e, variables(e, "/h"), nn.Optimizer{LearningRate: 0.05, EMA: 0.9, ClipNorm: 0.5}, loss)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := trainer.Accumulate(parts); err != nil {
+			t.Fatal(err)
+		}
+		trainer.Decay(0, 8)
+		for step := range 8 {
+			x, y := make([]float32, 12*3), make([]float32, 12)
+			for i := range x {
+				x[i] = float32((i*7+step*5)%11)/5 - 1
+			}
+			for i := range y {
+				y[i] = float32((i*3+step)%5) / 4
+			}
+			got, err := trainer.Step(engine.Rows(x, 3), y)
+			if err != nil {
+				t.Fatal(err)
+			}
+			losses = append(losses, got)
+		}
+		values, err := nn.State(e, "/ema/h")
+		if err != nil || len(values) != 1 {
+			t.Fatal(len(values), err)
+		}
+		for _, v := range values {
+			last = v.F32
+		}
+		return losses, last
+	}
+	wantLosses, want := train(1)
+	for _, parts := range []int{2, 3, 12} {
+		losses, got := train(parts)
+		for i := range losses {
+			oracle.Near(t, "loss", losses[i], wantLosses[i], 1e-6)
+		}
+		for i := range want {
+			oracle.Near(t, "average", float64(got[i]), float64(want[i]), 1e-6)
+		}
+	}
+}
+
+// Parts that do not divide a batch are refused.
+func TestAccumulateUneven(t *testing.T) {
+	e := oracle.Open(t)
+	v := e.Scope("/h").VariableWithValue("a", []float32{1})
+	trainer, err := nn.NewTrainer(e, variables(e, "/h"), nn.Optimizer{}, func(in []*graph.Node) *graph.Node {
+		return graph.ReduceAllMean(graph.Square(graph.Sub(in[0], v.NodeValue(in[0].Graph()))))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := trainer.Accumulate(2); err != nil {
+		t.Fatal(err)
+	}
+	_, err = trainer.Step([]float32{1, 2, 3})
+	oracle.WantError(t, err, "3] in 2 parts")
+}
