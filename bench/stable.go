@@ -18,7 +18,8 @@ func StableUNet(width int) sd.UNet {
 	}
 }
 
-// stableWorks are evaluations of the U-Net of Stable Diffusion 1.5 with random weights, each of a picture of 512×512 with guidance: batch 2.
+// stableWorks are evaluations of the U-Net of Stable Diffusion 1.5 with random weights, each of a picture of 512×512 with guidance: batch 2. The last one is
+// a training step of an adapter, see [adapterTraining].
 func stableWorks() []Work {
 	var works []Work
 	for _, bits := range []int{32, 16} {
@@ -29,24 +30,23 @@ func stableWorks() []Work {
 		works = append(works, Work{
 			Name: "Stable Diffusion 1.5 U-Net, batch 2, 64×64, " + what, Kind: "sd_unet",
 			Args: map[string]int{"width": 320, "batch": 2, "latent": 64, "bits": bits},
-			Flop: 2 * 2 * 401.6e9, Memory: true, Peers: []string{"eager", "nhwc", "compile"},
+			Flop: 2 * 2 * stableProducts, Memory: true, Peers: []string{"eager", "nhwc", "compile"},
 		})
 	}
-	return works
+	return append(works, Work{
+		Name: "Stable Diffusion 1.5, LoRA step of rank 4, batch 1, 64×64", Kind: "sd_lora",
+		Args: map[string]int{"width": 320, "batch": 1, "latent": 64, "rank": 4},
+		// Forward, the same once more block by block, and the gradients of what the layers take: none of the frozen weights.
+		Flop: 3 * 2 * stableProducts, Memory: true, Peers: []string{"eager", "nhwc", "compile"},
+	})
 }
+
+// stableProducts are the multiplications of one row.
+const stableProducts = 401.6e9
 
 // stableUNet is one evaluation of the U-Net, without gradients.
 func stableUNet(backend string, args map[string]int) (func() error, error) {
-	e, err := engine.Open(backend)
-	if err != nil {
-		return nil, err
-	}
-	u := StableUNet(args["width"])
-	w, err := u.Weights(RandomWeights{Of: u.Tensors(), Bits: args["bits"], Seed: 1})
-	if err != nil {
-		return nil, err
-	}
-	m, err := w.Load(e.Scope("/unet"), nil)
+	e, u, m, err := loadStable(backend, args)
 	if err != nil {
 		return nil, err
 	}
@@ -63,4 +63,19 @@ func stableUNet(backend string, args map[string]int) (func() error, error) {
 		}
 		return out[0].FinalizeAll()
 	}, nil
+}
+
+// loadStable opens a backend with the U-Net's weights below /unet.
+func loadStable(backend string, args map[string]int) (*engine.Engine, sd.UNet, sd.Modules, error) {
+	u := StableUNet(args["width"])
+	e, err := engine.Open(backend)
+	if err != nil {
+		return nil, u, sd.Modules{}, err
+	}
+	w, err := u.Weights(RandomWeights{Of: u.Tensors(), Bits: args["bits"], Seed: 1})
+	if err != nil {
+		return nil, u, sd.Modules{}, err
+	}
+	m, err := w.Load(e.Scope("/unet"), nil)
+	return e, u, m, err
 }
