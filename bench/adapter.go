@@ -5,19 +5,20 @@ import (
 
 	"github.com/gomlx/gomlx/core/graph"
 
+	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/sd"
 )
 
-// adapterTraining is a training step of a low-rank adapter of all attention layers of the U-Net, whose own weights are frozen and in F32: mean squared
+// AdapterTraining returns a training step, which returns its loss, of a low-rank adapter of all attention layers of the U-Net, whose own weights are frozen and in F32: mean squared
 // error of the prediction for one text, with checkpointing, clipping to norm 1, AdamW, moving averages.
-func adapterTraining(backend string, args map[string]int) (func() error, error) {
-	e, u, m, err := loadStable(backend, args)
+func AdapterTraining(backend string, width, batch, side, rank int) (func() (loss float64, err error), error) {
+	e, u, m, err := LoadStable(backend, width, engine.F32)
 	if err != nil {
 		return nil, err
 	}
-	low, err := sd.NewLowRank(e.Scope("/adapter"), u.Tensors(), args["rank"], sd.AttentionMaps, noise.New(1))
+	low, err := sd.NewLowRank(e.Scope("/adapter"), u.Tensors(), rank, sd.AttentionMaps, noise.New(1))
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +26,7 @@ func adapterTraining(backend string, args map[string]int) (func() error, error) 
 	for _, p := range low.Parameters() {
 		trained += p.Shape().Size()
 	}
-	if want := adapterParameters(args["width"], args["rank"]); trained != want { // PyTorch's side counts them too
+	if want := adapterParameters(width, rank); trained != want { // PyTorch's side counts them too
 		return nil, fmt.Errorf("bench: the adapter has %d parameters, the work wants %d", trained, want)
 	}
 	m = m.Adding(low.Addition)
@@ -36,11 +37,17 @@ func adapterTraining(backend string, args map[string]int) (func() error, error) 
 	if err != nil {
 		return nil, err
 	}
-	batch := args["batch"]
-	x, target := uniform(1, batch, args["latent"], args["latent"], u.Channels), uniform(3, batch, args["latent"], args["latent"], u.Channels)
-	text := uniform(2, batch, 77, u.Context)
+	inputs := append(StableInputs(u, batch, side), uniform(3, batch, side, side, u.Channels))
+	return func() (float64, error) { return trainer.Step(inputs...) }, nil
+}
+
+func adapterTraining(backend string, args map[string]int) (func() error, error) {
+	step, err := AdapterTraining(backend, args["width"], args["batch"], args["latent"], args["rank"])
+	if err != nil {
+		return nil, err
+	}
 	return func() error {
-		_, err := trainer.Step(x, []int32{500}, text, target)
+		_, err := step()
 		return err
 	}, nil
 }
