@@ -131,6 +131,7 @@ var builders = map[string]func(backend string, args map[string]int) (step func()
 	"mnist_sample":   mnistSampling,
 	"importance":     importance,
 	"sd_unet":        stableUNet,
+	"sd_lora":        adapterTraining,
 }
 
 // Build prepares a work on the named backend of package engine and returns one iteration of it.

@@ -18,35 +18,35 @@ func StableUNet(width int) sd.UNet {
 	}
 }
 
-// stableWorks are evaluations of the U-Net of Stable Diffusion 1.5 with random weights, each of a picture of 512×512 with guidance: batch 2.
+// stableWorks are evaluations of the U-Net of Stable Diffusion 1.5 with random weights, each of a picture of 512×512 with guidance: batch 2. The last one is
+// a training step of an adapter, see [AdapterTraining].
 func stableWorks() []Work {
 	var works []Work
 	for _, bits := range []int{32, 16} {
 		what := "weights in F32"
 		if bits == 16 {
-			what = "weights in F16" // here computed in F32, in PyTorch in BF16
+			what = "weights in BF16" // in PyTorch computed in BF16 too, here in F32, or with the backend cpu:bf16 products of linear maps in BF16
 		}
 		works = append(works, Work{
 			Name: "Stable Diffusion 1.5 U-Net, batch 2, 64×64, " + what, Kind: "sd_unet",
 			Args: map[string]int{"width": 320, "batch": 2, "latent": 64, "bits": bits},
-			Flop: 2 * 2 * 401.6e9, Memory: true, Peers: []string{"eager", "nhwc", "compile"},
+			Flop: 2 * 2 * stableProducts, Memory: true, Peers: []string{"eager", "nhwc", "compile"},
 		})
 	}
-	return works
+	return append(works, Work{
+		Name: "Stable Diffusion 1.5, LoRA step of rank 4, batch 1, 64×64", Kind: "sd_lora",
+		Args: map[string]int{"width": 320, "batch": 1, "latent": 64, "rank": 4},
+		// Forward, the same once more block by block, and the gradients of what the layers take: none of the frozen weights.
+		Flop: 3 * 2 * stableProducts, Memory: true, Peers: []string{"eager", "nhwc", "compile"},
+	})
 }
+
+// stableProducts are the multiplications of one row.
+const stableProducts = 401.6e9
 
 // stableUNet is one evaluation of the U-Net, without gradients.
 func stableUNet(backend string, args map[string]int) (func() error, error) {
-	e, err := engine.Open(backend)
-	if err != nil {
-		return nil, err
-	}
-	u := StableUNet(args["width"])
-	w, err := u.Weights(RandomWeights{Of: u.Tensors(), Bits: args["bits"], Seed: 1})
-	if err != nil {
-		return nil, err
-	}
-	m, err := w.Load(e.Scope("/unet"), nil)
+	e, u, m, err := LoadStable(backend, args["width"], map[int]engine.Precision{16: engine.BF16}[args["bits"]])
 	if err != nil {
 		return nil, err
 	}
@@ -54,13 +54,33 @@ func stableUNet(backend string, args map[string]int) (func() error, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	batch := args["batch"]
-	x, text := uniform(1, batch, args["latent"], args["latent"], u.Channels), uniform(2, batch, 77, u.Context)
+	in := StableInputs(u, args["batch"], args["latent"])
 	return func() error {
-		out, err := program.Run(x, []int32{500}, text)
+		out, err := program.Run(in...)
 		if err != nil {
 			return err
 		}
 		return out[0].FinalizeAll()
 	}, nil
+}
+
+// LoadStable opens a backend with the weights of the U-Net of a width below /unet, in a precision, none meaning F32.
+func LoadStable(backend string, width int, p engine.Precision) (*engine.Engine, sd.UNet, sd.Modules, error) {
+	u := StableUNet(width)
+	e, err := engine.Open(backend)
+	if err != nil {
+		return nil, u, sd.Modules{}, err
+	}
+	w, err := u.Weights(RandomWeights{Of: u.Tensors(), Bits: map[engine.Precision]int{engine.F16: 16}[p], Seed: 1})
+	if err != nil {
+		return nil, u, sd.Modules{}, err
+	}
+	w.Precision = p
+	m, err := w.Load(e.Scope("/unet"), nil)
+	return e, u, m, err
+}
+
+// StableInputs are latents [batch, side, side, Channels], a timestep [1] and the states of a text [batch, 77, Context].
+func StableInputs(u sd.UNet, batch, side int) []any {
+	return []any{uniform(1, batch, side, side, u.Channels), []int32{500}, uniform(2, batch, 77, u.Context)}
 }

@@ -28,6 +28,7 @@ type Backend struct {
 	table     *kern.Table
 	pool      *pool.Pool
 	direct    bool
+	rounds    bool            // option bf16
 	stock     compute.Backend // infers shapes and runs what has no kernel
 	memory    recycler
 	finalized bool
@@ -48,6 +49,8 @@ func New(config string) (*Backend, error) {
 			}
 		case option == "direct":
 			b.direct = true
+		case option == "bf16":
+			b.rounds = true
 		default:
 			if b.table, err = kern.Named(option); err != nil {
 				return nil, err
@@ -59,6 +62,9 @@ func New(config string) (*Backend, error) {
 		if b.table, err = kern.Default(); err != nil {
 			return nil, err
 		}
+	}
+	if b.rounds && b.table.Brain == nil {
+		return nil, fmt.Errorf("cpu: bf16: instruction set %s has no products of bfloat16 here: they need avx512 on a processor with AVX512_BF16; without the option, weights in bfloat16 are widened", b.table.Name)
 	}
 	var err error
 	// One operation at a time: its operations wait for each other's threads otherwise, sometimes for ever.
@@ -77,7 +83,11 @@ func (b *Backend) String() string { return Name }
 
 // Description names the instruction set and the number of threads.
 func (b *Backend) Description() string {
-	return fmt.Sprintf("CPU backend in Go (%s, %d threads)", b.table.Name, b.pool.Workers())
+	isa := b.table.Name
+	if b.rounds {
+		isa += ", products in bfloat16"
+	}
+	return fmt.Sprintf("CPU backend in Go (%s, %d threads)", isa, b.pool.Workers())
 }
 
 // NumDevices returns 1.

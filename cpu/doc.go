@@ -15,6 +15,11 @@
 //	avx512, avx2, generic   instruction set (default: the environment's GOMLX_CPU_ISA, or the best there is)
 //	workers=N               threads (default: one per processor)
 //	direct                  no Winograd convolutions: slower, with errors four times smaller
+//	bf16                    products of linear maps whose weights are bfloat16 take the other factor in bfloat16 too: for sampling
+//
+// With bf16 the activations in y = x·Wᵀ are rounded to the nearest bfloat16, which is off by at most 2⁻⁹ of it, and sums are in float32 as ever: y is off by at most
+// 2⁻⁹·Σ|x·W|, and by about 2⁻⁹ of its size where errors go either way. Nothing else changes, gradients included, so that they are those of W, not of what
+// was computed. It needs a processor with AVX512_BF16, or generic, which is slow and gives the same bits for a product.
 //
 // For a given instruction set the results are the same, bit for bit, with any number of workers.
 package cpu

@@ -18,7 +18,7 @@ import (
 const child = "CPU_TEST_CHILD"
 
 func TestNew(t *testing.T) {
-	for _, config := range []string{"sse9", "workers=0", "workers=-1", "workers=many", "workers", "workers=2,sse9", "generic,workers=", "direct=1", "generic=1", "Direct", " generic"} {
+	for _, config := range []string{"sse9", "workers=0", "workers=-1", "workers=many", "workers", "workers=2,sse9", "generic,workers=", "direct=1", "generic=1", "Direct", " generic", "bf16=1", "BF16"} {
 		if b, err := cpu.New(config); err == nil {
 			b.Finalize()
 			t.Errorf("%q was taken", config)
@@ -26,7 +26,7 @@ func TestNew(t *testing.T) {
 			t.Errorf("%q: %v does not say who complains", config, err)
 		}
 	}
-	for config, want := range map[string]string{"generic,workers=3": "generic, 3 threads", "workers=2,,generic,direct": "generic, 2 threads"} {
+	for config, want := range map[string]string{"generic,workers=3": "generic, 3 threads", "workers=2,,generic,direct": "generic, 2 threads", "bf16,generic": "generic, products in bfloat16, "} {
 		b := open(t, config)
 		if got := b.Description(); !strings.Contains(got, want) {
 			t.Errorf("%q is described as %q, want %q", config, got, want)

@@ -212,8 +212,12 @@ func (e *executable) instance(v *variant) (*exec.Instance, error) {
 		v.idle = v.idle[:n-1]
 		return i, nil
 	}
+	context := kern.NewContext
+	if e.backend.rounds {
+		context = kern.NewRoundingContext
+	}
 	return exec.New(e.program, v.layout, exec.Options{
-		Context: kern.NewContext(e.backend.table, e.backend.pool), External: e.backend.external, Direct: e.backend.direct,
+		Context: context(e.backend.table, e.backend.pool), External: e.backend.external, Direct: e.backend.direct,
 	})
 }
 

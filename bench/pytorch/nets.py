@@ -139,8 +139,8 @@ def double(x):
 
 
 def training_step(variant, net, optimizer, inputs, target, clip=None):
-    """Forward, mean squared error, backward, clipping, optimiser step, averages of the parameters, the loss as a number."""
-    parameters = list(net.parameters())
+    """Forward, mean squared error, backward, clipping, optimiser step, averages of what is trained, the loss as a number."""
+    parameters = [p for p in net.parameters() if p.requires_grad]
     averages = [p.detach().clone() for p in parameters]
 
     def loss_of(*args):

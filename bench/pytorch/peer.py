@@ -32,10 +32,13 @@ def about():
     }
 
 
-def stable(*args, **kwargs):
-    import stable  # it alone needs diffusers
+def stable(name):
+    def build(*args, **kwargs):
+        import stable  # it alone needs diffusers
 
-    return stable.unet(*args, **kwargs)
+        return getattr(stable, name)(*args, **kwargs)
+
+    return build
 
 
 def builders():
@@ -58,7 +61,8 @@ def builders():
         "mnist_finetune": mnist.finetune,
         "mnist_sample": mnist.sample,
         "importance": toy.importance,
-        "sd_unet": stable,
+        "sd_unet": stable("unet"),
+        "sd_lora": stable("lora"),
     }
 
 

@@ -29,12 +29,29 @@ type simd struct {
 	tileRows  int
 	outerRows int
 	vector    func() reg.VecVirtual
+	numbered  func() Op          // a vector in place of those, in a tile
+	multiply  func(x, y, sum Op) // sum += x·y, in a tile
 }
 
 var (
-	avx512 = simd{name: "AVX512", bytes: 64, tileRows: 12, outerRows: 8, vector: ZMM}
-	avx2   = simd{name: "AVX2", bytes: 32, tileRows: 6, outerRows: 4, vector: YMM}
+	avx512 = simd{name: "AVX512", bytes: 64, tileRows: 12, outerRows: 8, vector: ZMM, multiply: multiplyAdd}
+	avx2   = simd{name: "AVX2", bytes: 32, tileRows: 6, outerRows: 4, vector: YMM, multiply: multiplyAdd}
 )
+
+func multiplyAdd(x, y, sum Op) { VFMADD231PS(x, y, sum) }
+
+// operands are the vectors of a tile.
+func (s simd) operands(n int) []Op {
+	v := make([]Op, n)
+	for i := range v {
+		if s.numbered != nil {
+			v[i] = s.numbered()
+		} else {
+			v[i] = s.vector()
+		}
+	}
+	return v
+}
 
 func (s simd) vectors(n int) []reg.VecVirtual {
 	v := make([]reg.VecVirtual, n)
@@ -45,7 +62,7 @@ func (s simd) vectors(n int) []reg.VecVirtual {
 }
 
 // zero clears with the encoding that needs no more than the instruction set has.
-func (s simd) zero(v reg.VecVirtual) {
+func (s simd) zero(v Op) {
 	if s.bytes == 64 {
 		VPXORD(v, v, v)
 	} else {
@@ -63,7 +80,7 @@ func tile(s simd, name string, rows, width int, stream bool) {
 		args += ", next *float32"
 	}
 	TEXT(name+s.name, NOSPLIT, "func("+args+")")
-	acc := s.vectors(rows * width)
+	acc := s.operands(rows * width)
 	tapsLeft, list, depth, step := AllocLocal(8), AllocLocal(8), AllocLocal(8), AllocLocal(8)
 
 	row := make([]reg.GPVirtual, rows)
@@ -117,7 +134,7 @@ func tile(s simd, name string, rows, width int, stream bool) {
 	NEGQ(k)
 	JZ(LabelRef("tap"))
 	Label("k")
-	bv, scalar := s.vectors(width), s.vectors(2)
+	bv, scalar := s.operands(width), s.operands(2)
 	for j, v := range bv {
 		VMOVUPS(Mem{Base: b, Disp: j * s.bytes}, v)
 	}
@@ -129,7 +146,7 @@ func tile(s simd, name string, rows, width int, stream bool) {
 	for i := range row {
 		VBROADCASTSS(Mem{Base: row[i], Index: k, Scale: 4}, scalar[i%2])
 		for j, v := range bv {
-			VFMADD231PS(scalar[i%2], v, acc[i*width+j])
+			s.multiply(scalar[i%2], v, acc[i*width+j])
 		}
 	}
 	INCQ(k)
@@ -145,7 +162,7 @@ func tile(s simd, name string, rows, width int, stream bool) {
 	TESTQ(bias, bias)
 	JZ(LabelRef("unbiased"))
 	for j := range width {
-		v := s.vector()
+		v := s.operands(1)[0]
 		VMOVUPS(Mem{Base: bias, Disp: j * s.bytes}, v)
 		for i := range rows {
 			VADDPS(v, acc[i*width+j], acc[i*width+j])

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 
 	"github.com/doob-diffusion/doob/cpu/internal/conv"
 	"github.com/doob-diffusion/doob/cpu/internal/gemm"
@@ -105,6 +106,10 @@ func (i *Instance) product(op *plan.Product, s *plan.Step) (func() error, error)
 		return nil, err
 	}
 	i.shared = max(i.shared, g.Shared(i.ctx.Gemm.NR))
+	if i.ctx.Rounding != nil && s.In[1].DType == dtypes.BFloat16 && g.Rounds() {
+		rounded, packed := g.SharedRounding(i.ctx.Gemm.NR)
+		i.shared, i.rounding = max(i.shared, rounded), max(i.rounding, packed)
+	}
 	c, a, b := i.slot(s.Out[0]), i.slot(s.In[0]), i.numbers(s.In[1])
 	bias, residual := i.optional(s, op.Bias), i.optional(s, op.Residual)
 	return func() error {

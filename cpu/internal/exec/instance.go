@@ -39,6 +39,8 @@ type Instance struct {
 	steps   []func() error
 	names   []string
 	shared  int // floats of scratch memory that the largest step takes, about
+
+	rounding int // and in the context for products of bfloat16
 }
 
 // Memory is the elements of one tensor: flat, a slice of its Go type, and the same as []float32 if that is the type.
@@ -77,6 +79,9 @@ func New(p *plan.Program, layout *plan.Layout, options Options) (*Instance, erro
 		i.names = append(i.names, name(s))
 	}
 	i.ctx.Shared(i.shared) // at once: growing step by step would leave what was too small to the collector
+	if i.rounding > 0 {
+		i.ctx.Rounding.Shared(i.rounding)
+	}
 	return i, nil
 }
 

@@ -15,8 +15,10 @@ type Gemm struct {
 
 	product *Product
 	outer   *Outer
-	private bool // every part packs its own B
-	pieces  int  // parts of packing the B of one product
+	private bool  // every part packs its own B
+	pieces  int   // parts of packing the B of one product
+	paired  *Gemm // the product of pairs, see RunWith
+	round   func(part, worker int)
 
 	half                           bool // B has 16 bits
 	ctx                            *kern.Context
@@ -53,10 +55,14 @@ func (g *Gemm) Run(ctx *kern.Context, c, a, b, bias, residual []float32) {
 }
 
 // RunWith is Run with a B that may have 16 bits. The result is that of B widened, bit for bit; a transposed A does not go
-// with it.
+// with it. A context with Rounding has A rounded to bfloat16 where B is bfloat16, if [Gemm.Rounds] says so.
 func (g *Gemm) RunWith(ctx *kern.Context, c, a []float32, b kern.Numbers, bias, residual []float32) {
 	s := &g.spec
 	if g.batches == 0 || s.M == 0 || s.N == 0 {
+		return
+	}
+	if ctx.Rounding != nil && b.Half != nil && b.Brain && g.Rounds() && aligned(b) {
+		g.runRounding(ctx, c, a, b, bias, residual)
 		return
 	}
 	if half := b.Half != nil; g.kernel != &ctx.Gemm || g.workers < ctx.Pool.Workers() || g.half != half {

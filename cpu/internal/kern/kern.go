@@ -24,12 +24,14 @@ type Table struct {
 	Wino Wino
 	Vec  Vec
 	Half Half
+	// Brain is nil where the processor has no instructions for it.
+	Brain *Brain
 }
 
 // Tables returns the instruction sets that this machine can run, the fastest first and the portable one last.
 func Tables() []*Table { return append(native(), &generic) }
 
-var generic = Table{Name: "generic", Gemm: genericGemm, Wino: genericWino, Vec: genericVec, Half: genericHalfs}
+var generic = Table{Name: "generic", Gemm: genericGemm, Wino: genericWino, Vec: genericVec, Half: genericHalfs, Brain: &genericBrain}
 
 // Named returns the instruction set of that name, or an error that lists what this machine can run.
 func Named(name string) (*Table, error) {
@@ -59,14 +61,25 @@ var Default = sync.OnceValues(func() (*Table, error) {
 // and is then reused. One goroutine at a time may use a context.
 type Context struct {
 	*Table
-	Pool    *pool.Pool
-	private [][]float32
-	shared  []float32
+	Pool *pool.Pool
+	// Rounding is a context whose Gemm is that of Table.Brain, with scratch memory of its own; nil unless products with weights of bfloat16 shall round
+	// their other factor to bfloat16 too.
+	Rounding *Context
+	private  [][]float32
+	shared   []float32
 }
 
 // NewContext returns a context with empty scratch.
 func NewContext(table *Table, workers *pool.Pool) *Context {
 	return &Context{Table: table, Pool: workers, private: make([][]float32, workers.Workers())}
+}
+
+// NewRoundingContext is NewContext with Rounding. The table must have Brain.
+func NewRoundingContext(table *Table, workers *pool.Pool) *Context {
+	c, rounding := NewContext(table, workers), *table
+	rounding.Gemm = table.Brain.Gemm
+	c.Rounding = NewContext(&rounding, workers)
+	return c
 }
 
 // Scratch returns n floats for the given worker alone, aligned to 64 bytes, with undefined contents. It is valid until the

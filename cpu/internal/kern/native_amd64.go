@@ -8,7 +8,11 @@ import "golang.org/x/sys/cpu"
 func native() []*Table {
 	var tables []*Table
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512DQ {
-		tables = append(tables, &Table{Name: "avx512", Gemm: avx512Gemm, Wino: avx512Wino, Vec: avx512Vec, Half: avx512Half})
+		table := &Table{Name: "avx512", Gemm: avx512Gemm, Wino: avx512Wino, Vec: avx512Vec, Half: avx512Half}
+		if cpu.X86.HasAVX512BF16 {
+			table.Brain = &avx512Brain
+		}
+		tables = append(tables, table)
 	}
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		tables = append(tables, &Table{Name: "avx2", Gemm: avx2Gemm, Wino: avx2Wino, Vec: avx2Vec, Half: avx2Half})
