@@ -76,11 +76,11 @@ func Main(ctx context.Context, args []string, out io.Writer, stderr *os.File) in
 
 	var c cli
 	code := -1
-	parser, err := kong.New(&c, kong.Name("doob"), kong.Writers(out, stderr), kong.Exit(func(n int) { code = n }),
+	parser, err := kong.New(&c, append(decimals(), kong.Name("doob"), kong.Writers(out, stderr), kong.Exit(func(n int) { code = n }),
 		kong.Description("Fine-tune a diffusion model toward a reward, by importance-weighted paths of its own."),
 		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"backends": strings.Join(engine.Backends(), ", "), "backend": defaultBackend, "experiments": strings.Join(experimentNames(), ", ")},
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&terminal{out: out, err: stderr}))
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&terminal{out: out, err: stderr}))...)
 	if err != nil {
 		panic(err) // the command line above is malformed
 	}
