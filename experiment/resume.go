@@ -73,7 +73,7 @@ func reopen(f *runfolder.Folder, lines []runfolder.Line, sets []string, observe 
 		return nil, fmt.Errorf("%w %s: %w", ErrFolder, f.Path, err)
 	}
 	if r.config != recorded {
-		if err := errors.Join(f.WriteConfig(text), removed(f.File("report.json"))); err != nil {
+		if err := errors.Join(f.WriteConfig(text), removed(f.File("report.json")), removed(f.File("report.csv"))); err != nil {
 			return nil, err
 		}
 		r.observe(Event{Config: r.config, Data: source.SHA256})
