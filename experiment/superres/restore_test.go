@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -83,6 +84,49 @@ func restoreOwn(t *testing.T, folder string) {
 		if _, err := Restore(t.Context(), bad); err == nil || !strings.Contains(err.Error(), c.words) || c.is != nil && !errors.Is(err, c.is) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// restoreLarge restores a picture and one of four times the height: memory does not grow with it, progress is told, and both agree where they see the same.
+func restoreLarge(t *testing.T, folder string) {
+	t.Helper()
+	restore := func(height int) (live uint64, told []int, out vision.RGB) {
+		const width = 28
+		pixels := make([]float32, height*width)
+		for i := range pixels {
+			pixels[i] = float32(math.Sin(float64(i%width)/5 + float64(i/width)/9))
+		}
+		q := Restoration{Folder: folder, Picture: filepath.Join(t.TempDir(), "in.png"), N: 1, Steps: 1, Out: filepath.Join(t.TempDir(), "out.png"), Spread: filepath.Join(t.TempDir(), "sd.jpg"),
+			Observe: func(done, total int) {
+				told = append(told, done)
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				live = max(live, m.HeapAlloc)
+			}}
+		if err := report.Picture(q.Picture, pixels, height, width, 1); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Restore(t.Context(), q)
+		if err != nil || r.Height != 2*height || r.Tiles != told[len(told)-1] || !slices.IsSorted(told) || len(told) < 3 {
+			t.Fatalf("%+v, told %v, %v", r, told, err)
+		}
+		if out, err = vision.Open(q.Out); err != nil {
+			t.Fatal(err)
+		}
+		return live, told, out
+	}
+	low, _, short := restore(1000)
+	high, told, tall := restore(4000)
+	// The picture itself has 4 bytes a pixel, and nothing else grows: all paths at once would take 15 MB more.
+	if high > low+4*3000*28+1<<20 {
+		t.Errorf("%d bytes are alive while a picture of 4000 rows is restored, and %d for one of 1000", high, low)
+	}
+	if len(told) < 5 {
+		t.Errorf("progress of a large picture is %v", told)
+	}
+	if same := 3 * 2 * 28 * 2 * 900; !slices.Equal(short.Pixels[:same], tall.Pixels[:same]) {
+		t.Error("the upper rows depend on how many there are below")
 	}
 }
 
