@@ -1,5 +1,5 @@
-// Package vision shows pictures to CLIP and ImageReward as they were trained to see them: in 8 bits, resized as the library Pillow does, to the
-// byte, cropped and normalised.
+// Package vision reads and writes pictures: [Read] is the one way in, upright, on white and of bounded size, and [CheckOutputs] the look before anything is written.
+// It shows pictures to CLIP and ImageReward as they were trained to see them: in 8 bits, resized as the library Pillow does, to the byte, cropped and normalised.
 package vision
 
 import (
