@@ -318,7 +318,7 @@ func TestFailedWriteKeepsTheOldFile(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add(golden(f))
 	f.Add(raw(`{}`, 0))
-	f.Add([]byte(pointerBegin + "v1\noid sha256:00\nsize 12\n"))
+	f.Add([]byte("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"))
 	f.Add(raw(`{"a":{"dtype":"F64","shape":[2,0],"data_offsets":[0,0]}}`, 0))
 	f.Add(raw(`{"__metadata__":{"k":"v"},"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}  `, 8))
 	f.Add(raw(`{"a":{"dtype":"F16","shape":[1,1],"data_offsets":[2,4]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}`, 4))

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 // modelFiles are the names that a model's weights go by, in the order in which they are looked for: those of the
@@ -61,7 +63,7 @@ func modelFile(path string) (string, error) {
 }
 
 func openIndex(path string) (*Reader, error) {
-	b, err := os.ReadFile(path)
+	b, err := textfile.Read(path)
 	if err != nil {
 		return nil, err
 	}

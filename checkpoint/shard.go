@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 // shard is one file, of whose data nothing has been read.
@@ -54,9 +56,13 @@ func newShard(r io.ReaderAt, size int64) (*shard, error) {
 	if err := readFull(begin, prefix[:], "length of the header"); err != nil {
 		return nil, err
 	}
-	if string(prefix[:]) == pointerBegin[:8] {
-		if err := pointer(r, size); err != nil {
+	if string(prefix[:]) == "version " { // or a header of 2e18 bytes
+		text := make([]byte, min(size, 1024))
+		if _, err := r.ReadAt(text, 0); err != nil && err != io.EOF {
 			return nil, err
+		}
+		if err := textfile.Pointer(text, size); err != nil {
+			return nil, corrupt("%w", err)
 		}
 	}
 	n := binary.LittleEndian.Uint64(prefix[:])

@@ -2,6 +2,7 @@ package data
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/csv"
@@ -19,6 +20,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 // Flowers is the set of Nilsback and Zisserman, "Automated flower classification over a large number of classes" (ICVGIP
@@ -156,7 +159,11 @@ func readHashed(path string, read func(io.Reader) error) (sum string, err error)
 
 // readLabels returns the photographs that labels.csv lists, in the order of their names.
 func (s flowersSize) readLabels(r io.Reader) ([]photo, error) {
-	table := csv.NewReader(r)
+	text, err := textfile.NewReader(r)
+	if err != nil {
+		return nil, err
+	}
+	table := csv.NewReader(text)
 	table.FieldsPerRecord = 2
 	var photos []photo
 	for {
@@ -192,7 +199,12 @@ func (s flowersSize) readLabels(r io.Reader) ([]photo, error) {
 // readImages fills in the photographs, which come in any order.
 func (s flowersSize) readImages(r io.Reader, photos []photo) error {
 	const limit = 1 << 20 // of a file; one of 64×64 has 2 kB
-	archive, got := tar.NewReader(r), 0
+	buffered := bufio.NewReaderSize(r, 1<<16)
+	begin, _ := buffered.Peek(1024)
+	if err := textfile.Pointer(begin, int64(len(begin))); err != nil {
+		return err
+	}
+	archive, got := tar.NewReader(buffered), 0
 	for {
 		header, err := archive.Next()
 		if err == io.EOF {

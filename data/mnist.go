@@ -2,6 +2,7 @@ package data
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 var (
@@ -147,13 +150,18 @@ func (f mnistFile) read(path string) (elements []byte, sum string, err error) {
 	hash := sha256.New()
 	raw := bufio.NewReader(io.TeeReader(file, hash))
 
+	start, _ := raw.Peek(1024)
+	if err := textfile.Pointer(start, int64(len(start))); err != nil {
+		return nil, "", err
+	}
 	// By content, not by name: browsers unpack downloads and keep the .gz.
 	want, r := f.idx, io.Reader(raw)
-	if start, _ := raw.Peek(2); string(start) == "\x1f\x8b" {
+	if bytes.HasPrefix(start, []byte("\x1f\x8b")) {
 		z, err := gzip.NewReader(raw)
 		if err != nil {
 			return nil, "", fmt.Errorf("gzip header: %w", unexpectedEOF(err))
 		}
+		z.Multistream(false) // what follows is no second part
 		want, r = f.gzip, z
 	}
 	dims, elements, err := readIDX(r)
@@ -163,8 +171,12 @@ func (f mnistFile) read(path string) (elements []byte, sum string, err error) {
 	if err := f.check(dims, elements); err != nil {
 		return nil, "", err
 	}
-	if _, err := io.Copy(io.Discard, raw); err != nil {
+	rest, err := io.Copy(io.Discard, raw)
+	if err != nil {
 		return nil, "", err
+	}
+	if rest > 0 {
+		return nil, "", fmt.Errorf("got %d bytes after the end of the compressed data, expected none", rest)
 	}
 	return elements, want, verify(hash, want)
 }

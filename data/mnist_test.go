@@ -107,7 +107,10 @@ func TestMNISTErrors(t *testing.T) {
 		{"truncated gzip trailer", packed[:len(packed)-1], []string{"truncated"}, io.ErrUnexpectedEOF},
 		{"truncated gzip header", packed[:5], []string{"gzip header", "truncated"}, io.ErrUnexpectedEOF},
 		{"gzip with a wrong bit", append(bytes.Clone(packed[:len(packed)-6]), 0, 0, 0, 0, 0, 0), []string{"invalid checksum"}, gzip.ErrChecksum},
-		{"bytes after the gzip", append(bytes.Clone(packed), "more than a header"...), []string{"gzip: invalid header"}, nil},
+		{"bytes after the gzip", append(bytes.Clone(packed), "more than a header"...), []string{"got 18 bytes after the end of the compressed data"}, nil},
+		{"a few bytes after the gzip", append(bytes.Clone(packed), "junk"...), []string{"got 4 bytes after the end of the compressed data"}, nil},
+		{"a second part", append(bytes.Clone(packed), packed...), []string{"bytes after the end of the compressed data"}, nil},
+		{"a pointer", []byte("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9912422\n"), []string{"Git LFS pointer, a text of 72 bytes in place of the file of 9912422 bytes"}, nil},
 		{"web page", []byte("<html>404"), []string{"magic number 3c 68 74 6d"}, nil},
 		{"empty", nil, []string{"magic number", "truncated"}, io.ErrUnexpectedEOF},
 	} {

@@ -1,10 +1,13 @@
 package experiment_test
 
 import (
+	"encoding/csv"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -205,10 +208,29 @@ func TestRunFolder(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{"checkpoint/importance.safetensors", "checkpoint/importance_state.safetensors", "config.yaml", "events.jsonl", "figures/methods.png",
-		"figures/training.png", "report.html", "report.json", "samples/base.safetensors", "samples/guidance.safetensors", "samples/importance.safetensors",
+		"figures/training.png", "report.csv", "report.html", "report.json", "samples/base.safetensors", "samples/guidance.safetensors", "samples/importance.safetensors",
 		"samples/smc_fk.safetensors"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("files (-want +got)\n%s", d)
+	}
+	lines, err := csv.NewReader(strings.NewReader(oracle.Read(t, filepath.Join(d.folder, "report.csv")))).ReadAll()
+	if err != nil || !slices.Equal(lines[0], []string{"task", "method", "title", "metric", "value", "standard_error"}) {
+		t.Fatalf("report.csv: %v, %v", lines, err)
+	}
+	found := map[string]float64{}
+	for _, line := range lines[1:] {
+		if line[0] == "" && line[2] == d.report.Titles[line[1]] && line[5] == "" && line[4] != "" {
+			if found[line[1]+" "+line[3]], err = strconv.ParseFloat(line[4], 64); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for name, r := range d.report.Methods {
+		for m, v := range r {
+			if got, ok := found[name+" "+m]; ok == math.IsNaN(v.Value) || ok && got != v.Value {
+				t.Errorf("%s of %s is %v, %v in report.csv, want %v", m, name, got, ok, v.Value)
+			}
+		}
 	}
 	page := oracle.Read(t, filepath.Join(d.folder, "report.html"))
 	for _, words := range []string{"Importance (this method)", "data:image/png;base64,", "experiment: toy"} {

@@ -11,6 +11,7 @@
 //	config.yaml             what every number in the folder was made under
 //	events.jsonl            one line per event
 //	report.json             results, a contract for programs; it exists when the run is complete
+//	report.csv              its numbers, a line each: task, method, metric, value, standard error
 //	report.html             the same for people, with all figures, in one file
 //	figures/ samples/       PNG
 //	checkpoint/*.safetensors   parameters

@@ -3,6 +3,7 @@ package experiment_test
 import (
 	"image/png"
 	"math"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -46,6 +47,35 @@ func rows(t *testing.T, csv string, columns int) (all [][]float64) {
 		all = append(all, row)
 	}
 	return all
+}
+
+// notFinite damages what a run has learned, and puts it back: nothing is drawn from weights that are no numbers.
+func notFinite(t *testing.T, folder string) {
+	t.Helper()
+	file := filepath.Join(folder, "checkpoint", "importance.safetensors")
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := checkpoint.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range f.Tensors {
+		x.F32[len(x.F32)-1] = float32(math.NaN())
+	}
+	if err := checkpoint.Save(file, f); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "x.csv")
+	_, err = experiment.Sample(t.Context(), experiment.Draw{Folder: folder, N: 2, Out: out})
+	oracle.WantError(t, err, file, "is infinite or NaN")
+	if _, err := os.Stat(out); !os.IsNotExist(err) {
+		t.Errorf("samples were written: %v", err)
+	}
+	if err := os.WriteFile(file, good, 0o666); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // All methods of a toy can be sampled, which changes nothing.
@@ -106,6 +136,7 @@ func TestSample(t *testing.T) {
 	if d := cmp.Diff(before, tree(t, d.folder)); d != "" {
 		t.Errorf("the folder has changed (-before +after)\n%s", d)
 	}
+	notFinite(t, d.folder)
 
 	out := filepath.Join(t.TempDir(), "x.csv")
 	type D = experiment.Draw
@@ -124,7 +155,7 @@ func TestSample(t *testing.T) {
 		{D{Folder: d.folder, N: 1, Out: out, Accept: 1.5}, []string{"1.5", "(0, 1]"}},
 		{D{Folder: d.folder, N: 1, Out: out, Backend: "abacus"}, []string{`"abacus"`}},
 		{D{Folder: d.folder, N: 1e12, Out: out}, []string{"does not fit", "sampling 1000000000000"}},
-		{D{Folder: d.folder, N: 1, Out: filepath.Join(filepath.Dir(out), "no", "x.csv")}, []string{"no such file"}},
+		{D{Folder: d.folder, N: 1, Out: filepath.Join(filepath.Dir(out), "no", "x.csv")}, []string{"there is no folder"}},
 		{D{Folder: t.TempDir(), N: 1, Out: out}, []string{"run folder", "config.yaml"}},
 	} {
 		_, err := experiment.Sample(t.Context(), c.draw)

@@ -34,6 +34,8 @@ type Plan struct {
 	Disk    float64   `json:"disk_bytes"`   // of the run folder
 	Backend string    `json:"backend"`
 	Missing string    `json:"missing,omitempty"` // why no times are known: the data set is not there
+	// Cautions say where numbers will mean less than they seem to.
+	Cautions []string `json:"cautions,omitempty"`
 
 	networks float64 // bytes
 	batch    float64 // rows, as far as there are so many
@@ -62,6 +64,7 @@ func NewPlan(ctx context.Context, p Problem, backend string) (*Plan, error) {
 	if missing != nil {
 		out.Missing = missing.Error()
 	}
+	out.Cautions = Cautions(p)
 	return out, nil
 }
 
@@ -265,6 +268,7 @@ func (p Plan) Table() report.Table {
 	if p.Missing != "" {
 		t.Notes[1] = "Times are not known without the data set. Nothing was written.\n" + p.Missing
 	}
+	t.Notes = append(t.Notes, p.Cautions...)
 	return t
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/doob-diffusion/doob/internal/config"
 	"github.com/doob-diffusion/doob/internal/runfolder"
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 // Resume goes on with a run in its folder, after whatever stopped it, to the same bytes as if it never had been. Settings, or changes of
@@ -72,7 +73,7 @@ func reopen(f *runfolder.Folder, lines []runfolder.Line, sets []string, observe 
 		return nil, fmt.Errorf("%w %s: %w", ErrFolder, f.Path, err)
 	}
 	if r.config != recorded {
-		if err := errors.Join(f.WriteConfig(text), removed(f.File("report.json"))); err != nil {
+		if err := errors.Join(f.WriteConfig(text), removed(f.File("report.json")), removed(f.File("report.csv"))); err != nil {
 			return nil, err
 		}
 		r.observe(Event{Config: r.config, Data: source.SHA256})
@@ -194,7 +195,7 @@ func extend(c *Common, name string, done int) {
 // not checked.
 func readConfig(folder string, sets []string) (Problem, string, error) {
 	file := filepath.Join(folder, "config.yaml")
-	own, err := os.ReadFile(file)
+	own, err := textfile.Read(file)
 	if err != nil {
 		return nil, "", fmt.Errorf("%w %s: %w", ErrFolder, folder, err)
 	}

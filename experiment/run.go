@@ -141,6 +141,9 @@ func (r *run) finish(ctx context.Context) (rep *Report, err error) {
 	if err := cmp.Or(r.folder.Err(), r.folder.DropSnapshot()); err != nil {
 		return nil, err
 	}
+	if err := rep.writeCSV(r.folder.File("report.csv")); err != nil {
+		return nil, err
+	}
 	return rep, r.folder.WriteJSON("report.json", rep)
 }
 

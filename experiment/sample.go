@@ -21,6 +21,7 @@ import (
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/report"
 	"github.com/doob-diffusion/doob/steer"
+	"github.com/doob-diffusion/doob/vision"
 )
 
 // Draw says what to sample from a run folder.
@@ -41,6 +42,9 @@ type Draw struct {
 func (d *Draw) check() error {
 	if extension := filepath.Ext(d.Out); extension != ".png" && extension != ".csv" {
 		return fmt.Errorf("sample: output %q: want a name that ends in .png or .csv", d.Out)
+	}
+	if err := vision.CheckFile(d.Out); err != nil {
+		return fmt.Errorf("sample: %w", err)
 	}
 	if d.N < 1 {
 		return fmt.Errorf("sample: %d samples: want at least 1", d.N)
@@ -129,6 +133,11 @@ func Sample(ctx context.Context, d Draw) (used string, err error) {
 	}
 	if err != nil {
 		return "", err
+	}
+	for i, v := range s.X {
+		if v-v != 0 {
+			return "", fmt.Errorf("sample: number %d of sample %d of %s is infinite or NaN: its networks are damaged, or have diverged", i%engine.Size(t.Shape)+1, i/engine.Size(t.Shape)+1, d.Method)
+		}
 	}
 	if filepath.Ext(d.Out) == ".csv" {
 		return d.Method, report.CSV(d.Out, s.X, engine.Size(t.Shape))

@@ -13,6 +13,7 @@ import (
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/textfile"
 	"github.com/doob-diffusion/doob/method"
 )
 
@@ -91,7 +92,11 @@ func readSamples(file string, shape []int) ([]float32, error) {
 			return nil, err
 		}
 		defer f.Close()
-		lines, err := csv.NewReader(f).ReadAll()
+		text, err := textfile.NewReader(f)
+		if err != nil {
+			return nil, err
+		}
+		lines, err := csv.NewReader(text).ReadAll()
 		if err != nil {
 			return nil, err
 		}

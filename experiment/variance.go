@@ -70,6 +70,11 @@ func loadVariance(file string) (*diffusion.Analytic, error) {
 	if len(a.LogSNR) == 0 || len(a.LogSNR) != len(a.Left) {
 		return nil, fmt.Errorf("%s has %d noise levels and %d values, want as many of both: it is of another version", file, len(a.LogSNR), len(a.Left))
 	}
+	for name, t := range f.Tensors {
+		if i := t.NotFinite(); i >= 0 {
+			return nil, fmt.Errorf("%s: number %d of %s is infinite or NaN: the file is damaged", file, i+1, name)
+		}
+	}
 	return a, nil
 }
 

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 // scales says how large the scale of each module is. The zero value says alpha = rank.
@@ -54,7 +55,7 @@ func parseScales(b []byte, where string) (scales, error) {
 // configBeside reads adapter_config.json in the folder of a file.
 func configBeside(path string) (scales, error) {
 	config := filepath.Join(filepath.Dir(path), "adapter_config.json")
-	b, err := os.ReadFile(config)
+	b, err := textfile.Read(config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return scales{}, fmt.Errorf("an adapter of PEFT has its alpha in adapter_config.json beside it: %w", err)
 	}

@@ -7,7 +7,7 @@ import (
 
 // The window and the constants of the paper, for images in [−1, 1], whose range is 2.
 const (
-	ssimWindow = 11
+	SSIMWindow = 11 // pixels at a side
 	ssimSD     = 1.5
 	ssimC1     = (0.01 * 2) * (0.01 * 2)
 	ssimC2     = (0.03 * 2) * (0.03 * 2)
@@ -32,7 +32,7 @@ func SSIM(x, y []float32, shape []int) []float64 {
 	w := gaussianWindow()
 	for i := range out {
 		out[i] = math.NaN()
-		if height >= ssimWindow && width >= ssimWindow {
+		if height >= SSIMWindow && width >= SSIMWindow {
 			out[i] = ssim(widen(x[i*dim:(i+1)*dim]), widen(y[i*dim:(i+1)*dim]), w, width, channels)
 		}
 	}
@@ -76,10 +76,10 @@ func slide(v, w []float64, length, step int) []float64 {
 
 // gaussianWindow returns one side of the window; its sum is 1.
 func gaussianWindow() []float64 {
-	w := make([]float64, ssimWindow)
+	w := make([]float64, SSIMWindow)
 	var sum float64
 	for i := range w {
-		d := float64(i-ssimWindow/2) / ssimSD
+		d := float64(i-SSIMWindow/2) / ssimSD
 		w[i] = math.Exp(-d * d / 2)
 		sum += w[i]
 	}

@@ -55,6 +55,9 @@ func Restore(e *engine.Engine, values map[string]checkpoint.Tensor, paths ...str
 		case len(t.F32) != v.Shape().Size() || v.DType() != dtypes.Float32:
 			return fmt.Errorf("%s is not of float32", name)
 		}
+		if i := t.NotFinite(); i >= 0 {
+			return fmt.Errorf("number %d of %s is infinite or NaN: the file is damaged, or the training that it is of had diverged", i+1, name)
+		}
 		set, known[name] = append(set, v), true
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {

@@ -136,6 +136,10 @@ func TestRestoreRefuses(t *testing.T) {
 			v["h/out/bias"] = checkpoint.Tensor{Shape: []int{1}, F64: []float64{1}}
 			return v
 		}, []string{"h/out/bias", "float32"}},
+		"not a number": {func(v map[string]checkpoint.Tensor) map[string]checkpoint.Tensor {
+			v["h/hidden_0/weights"].F32[2] = float32(math.NaN())
+			return v
+		}, []string{"number 3 of h/hidden_0/weights is infinite or NaN"}},
 	} {
 		e := trained(t, 4, 1, 2)
 		before := state(t, e, "/h")

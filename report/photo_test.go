@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"image"
+	"image/jpeg"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -38,6 +39,17 @@ func TestPhoto(t *testing.T) {
 				}
 			}
 		}
+	}
+	jpg := filepath.Join(t.TempDir(), "x.jpg")
+	if err := Photo(jpg, m, []Note{{"prompt", "Käse"}, {"long", strings.Repeat("x", 1<<17)}}); err != nil {
+		t.Fatal(err)
+	}
+	photo, err := os.ReadFile(jpg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := jpeg.Decode(bytes.NewReader(photo)); err != nil || got.Bounds() != m.Bounds() || !strings.HasPrefix(string(photo), "\xff\xd8\xff\xfe\x00\x0fprompt: Käse\xff\xfe\xff\xfflong: x") {
+		t.Errorf("a JPEG that begins with %q, %v", photo[:30], err)
 	}
 	for _, want := range []string{"\x00\x00\x00\x0ftEXtprompt\x00two dogs", "\x00\x00\x00\x0eiTXtname\x00\x00\x00\x00\x00Käse", "\x00\x00\x00\x06tEXtempty\x00"} {
 		if !strings.Contains(string(data), want) {

@@ -111,6 +111,34 @@ func TestTableWithinOneBlock(t *testing.T) {
 	}
 }
 
+// Texts that are wider than the terminal are wrapped in their column; numbers and long words stick out.
+func TestTableWraps(t *testing.T) {
+	table := Table{Columns: []Column{{Name: "name"}, {Name: "n", Right: true}, {Name: "what it is"}},
+		Rows: [][]string{{"flowers", "1", "photographs of many kinds"}, {"digits", "23", "drawn"}, {"words", "4", "incomprehensibilities are long"}}}
+	var b strings.Builder
+	if err := table.WriteWithin(&b, 24); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+name      n
+───────────
+flowers   1
+digits   23
+words     4
+
+name     what it is
+────────────────────────
+flowers  photographs of
+         many kinds
+digits   drawn
+words    incomprehensibilities
+         are long
+`
+	if d := cmp.Diff(want[1:], b.String()); d != "" {
+		t.Error(d)
+	}
+}
+
 // Within a width every block has the labels, every column comes once, and only a lone column sticks out.
 func TestTableWithinAnyWidth(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

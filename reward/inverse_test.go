@@ -89,7 +89,7 @@ func TestMeasureAndResidual(t *testing.T) {
 		r := inverse(t, name, image, nil)
 		x := normal(1, n*engine.Size(image))
 		key := noise.New(5).Sub("measure")
-		y, err := r.Measure(ctx, x, n, key)
+		y, err := r.Measure(ctx, x, 0, n, key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,12 +115,15 @@ func TestMeasureAndResidual(t *testing.T) {
 		if want := len(y) - observed*n; unseen != want || different == 0 {
 			t.Errorf("%s: %d entries are not observed, want %d", name, unseen, want)
 		}
-		one, err := r.Measure(ctx, x[:engine.Size(image)], 1, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, v := range one {
-			oracle.Near(t, name+": image 0 measured alone", v, float64(y[i]), 0)
+		for _, alone := range []int{0, 7} {
+			pixels, d := engine.Size(image), engine.Size(r.Shape)
+			one, err := r.Measure(ctx, x[alone*pixels:(alone+1)*pixels], alone, 1, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range one {
+				oracle.Near(t, name+": an image measured alone", v, float64(y[alone*d+i]), 0)
+			}
 		}
 		// All pixels off by σ: every observed entry is.
 		for i := range x {
@@ -164,7 +167,7 @@ func TestInverseErrors(t *testing.T) {
 			t.Errorf("too few or many numbers for %s: %v, no error", name, v)
 		}
 	}
-	if _, err := r.Measure(ctx, x, 3, noise.New(1)); err == nil {
+	if _, err := r.Measure(ctx, x, 0, 3, noise.New(1)); err == nil {
 		t.Error("two images for three: no error")
 	}
 	a := reward.Average{Factor: 2}

@@ -28,9 +28,9 @@ func (r *Inverse) Residual(ctx context.Context, x, y []float32, n int) ([]float6
 	return out, err
 }
 
-// Measure draws y = Ax + σξ, [n, …], for x [n, …]. The noise of image i is that of path i of the key; what is not
+// Measure draws y = Ax + σξ, [n, …], for x [n, …]. The noise of image i is that of path from+i of the key; what is not
 // observed is 0.
-func (r *Inverse) Measure(ctx context.Context, x []float32, n int, key noise.Key) ([]float32, error) {
+func (r *Inverse) Measure(ctx context.Context, x []float32, from, n int, key noise.Key) ([]float32, error) {
 	y, err := r.Apply(ctx, x, n)
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (r *Inverse) Measure(ctx context.Context, x []float32, n int, key noise.Key
 	d := engine.Size(r.Shape)
 	xi := make([]float32, d)
 	for i := range n {
-		key.Normal(xi, uint64(i), 0)
+		key.Normal(xi, uint64(from+i), 0)
 		for k, v := range xi {
 			y[i*d+k] += float32(r.Sigma) * v * r.Observed[k]
 		}

@@ -67,7 +67,7 @@ func merged(t checkpoint.Tensor, pairs []lora.Pair) (checkpoint.Tensor, error) {
 	if err != nil {
 		return t, fmt.Errorf("%w: %w", ErrWeights, err)
 	}
-	if i := notFinite(out); i >= 0 {
+	if i := out.NotFinite(); i >= 0 {
 		return t, fmt.Errorf("%w: number %d becomes %g, which %s cannot hold, or was not finite before", ErrWeights, i+1, sum[i], t.DType())
 	}
 	return out, nil

@@ -4,9 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
+
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 // settings are the keys of a config.json. What is wrong with them is collected, so that a user sees all of it at once.
@@ -17,7 +18,7 @@ type settings struct {
 }
 
 func readSettings(path string) (*settings, error) {
-	b, err := os.ReadFile(path)
+	b, err := textfile.Read(path)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 
@@ -108,7 +107,7 @@ func (w *Weights) Tensor(name string) (checkpoint.Tensor, error) {
 	if err != nil {
 		return checkpoint.Tensor{}, err
 	}
-	if i := notFinite(t); i >= 0 {
+	if i := t.NotFinite(); i >= 0 {
 		return checkpoint.Tensor{}, fmt.Errorf("%w: %s: number %d of tensor %s is infinite or NaN", ErrWeights, w.source.Path(), i+1, file)
 	}
 	return t, nil
@@ -116,16 +115,3 @@ func (w *Weights) Tensor(name string) (checkpoint.Tensor, error) {
 
 // Close closes the files. Tensors that were read stay.
 func (w *Weights) Close() error { return w.source.Close() }
-
-// notFinite returns the place of the first number that is infinite or NaN, −1 if there is none.
-func notFinite(t checkpoint.Tensor) int {
-	switch t.DType() {
-	case checkpoint.F16:
-		return slices.IndexFunc(t.F16, func(v checkpoint.Float16) bool { return v&0x7c00 == 0x7c00 })
-	case checkpoint.BF16:
-		return slices.IndexFunc(t.BF16, func(v checkpoint.BFloat16) bool { return v&0x7f80 == 0x7f80 })
-	case checkpoint.F64:
-		return slices.IndexFunc(t.F64, func(v float64) bool { return v-v != 0 })
-	}
-	return slices.IndexFunc(t.F32, func(v float32) bool { return math.Float32bits(v)&0x7f800000 == 0x7f800000 })
-}

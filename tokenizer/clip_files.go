@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 // OpenCLIP reads the folder tokenizer of a diffusers model, or one that has the same files: vocab.json and merges.txt, or tokenizer.json with both
@@ -50,7 +51,7 @@ func clipVocabulary(dir string) (map[string]int, [][2]string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "merges.txt"))
+	text, err := textfile.Read(filepath.Join(dir, "merges.txt"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -136,7 +137,7 @@ func (m *mergeLine) UnmarshalJSON(b []byte) error {
 }
 
 func readJSON(path string, to any) error {
-	b, err := os.ReadFile(path)
+	b, err := textfile.Read(path)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"unicode/utf8"
+
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 // wordPieceLimit is the number of characters from which on a word is not looked up any more.
@@ -68,7 +70,11 @@ func OpenWordPiece(path string, added ...string) (*WordPiece, error) {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
 	defer f.Close()
-	w, err := NewWordPiece(f, added...)
+	text, err := textfile.NewReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer %s: %w: %w", path, ErrVocabulary, err)
+	}
+	w, err := NewWordPiece(text, added...)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer %s: %w", path, err)
 	}

@@ -48,14 +48,14 @@ func (d *dump) superres(ctx context.Context, p *superres.Problem) error {
 	d.steps(p.Process.Table(nil)(0))
 	// The keys are those of superres.Problem.Prepare: the same images, and the same noise on them.
 	truth := pick(test, key.Sub("truth"), n)
-	measured, err := r.Measure(ctx, truth, n, key.Sub("measurement"))
+	measured, err := r.Measure(ctx, truth, 0, n, key.Sub("measurement"))
 	if err != nil {
 		return err
 	}
 	d.floats("truth", truth, image...)
 	d.floats("measured", measured, r.Shape...)
 	trained := pick(train, key.Sub("peers"), tuned)
-	other, err := r.Measure(ctx, trained, tuned, key.Sub("peers"))
+	other, err := r.Measure(ctx, trained, 0, tuned, key.Sub("peers"))
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 var (
@@ -73,8 +74,14 @@ func open(path string) (*File, error) {
 
 // newFile reads what is in a file of size bytes.
 func newFile(r io.ReaderAt, size int64) (*File, error) {
-	magic := make([]byte, 4)
-	if _, err := r.ReadAt(magic, 0); err != nil || string(magic) != "PK\x03\x04" {
+	begin := make([]byte, min(size, 1024))
+	if _, err := r.ReadAt(begin, 0); err != nil && err != io.EOF {
+		return nil, err
+	}
+	if err := textfile.Pointer(begin, size); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if magic := begin[:min(4, len(begin))]; string(magic) != "PK\x03\x04" {
 		return nil, fmt.Errorf("%w: it begins with %q and is no zip archive: expected the format of PyTorch 1.6 and later; torch.save(torch.load(OLD), NEW) writes it",
 			ErrRefused, magic)
 	}

@@ -51,18 +51,50 @@ type interruption struct {
 
 func (i interruption) Unwrap() error { return i.error }
 
+// steps are the headings of commands in the help, in the order in which a newcomer needs them.
+var steps = []kong.Group{
+	{Key: "begin", Title: "1. Is this machine ready, and are the data here?"},
+	{Key: "learn", Title: "2. Train a prior on pictures, and fine-tune it toward a reward:"},
+	{Key: "use", Title: "3. Use what was learned:"},
+	{Key: "judge", Title: "4. How good is it?"},
+	{Key: "others", Title: "Models and adapters of others:"},
+}
+
+// start is below the commands in the help: the shortest way from nothing to a result.
+const start = `From pictures to a result, some minutes on two cores:
+
+  doob doctor
+  doob data get mnist
+  doob run mnist --out digits
+  doob sample digits -n 16 -o samples.png
+  doob compare digits OTHER-RUN
+
+Without a download, "doob run toy" takes a minute, and superres draws its own
+digits. "doob run NAME --dry-run" tells beforehand what a run will cost. A run
+folder has its report as report.html, report.json and report.csv.
+`
+
+// help prints that of a command, or of all with the way to begin.
+func help(options kong.HelpOptions, ctx *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil || ctx.Selected() != nil {
+		return err
+	}
+	_, err := fmt.Fprint(ctx.Stdout, "\n"+start)
+	return err
+}
+
 type cli struct {
-	Run      runCommand      `cmd:"" help:"Run an experiment, or go on with one."`
-	Generate generateCommand `cmd:"" help:"Draw pictures from a text by Stable Diffusion."`
-	Sample   sampleCommand   `cmd:"" help:"Draw samples from what a run has learned."`
-	Restore  restoreCommand  `cmd:"" help:"Restore a picture of your own with what a run of superres has learned."`
-	Score    scoreCommand    `cmd:"" help:"Say how good pictures are for a prompt, by ImageReward or CLIP."`
-	Model    modelCommand    `cmd:"" help:"Check models that others have trained."`
-	Lora     loraCommand     `cmd:"" help:"Convert, merge and describe low-rank adapters (LoRA)."`
-	Eval     evalCommand     `cmd:"" help:"Measure new samples of what runs have learned."`
-	Compare  compareCommand  `cmd:"" help:"Compare finished runs of one experiment: a table and a figure."`
-	Data     dataCommand     `cmd:"" help:"Fetch and check data sets."`
-	Doctor   doctorCommand   `cmd:"" help:"Check this machine and build: backend, speed, memory, disk."`
+	Doctor   doctorCommand   `cmd:"" group:"begin" help:"Check this machine and build: backend, speed, memory, disk."`
+	Data     dataCommand     `cmd:"" group:"begin" help:"Fetch and check data sets."`
+	Run      runCommand      `cmd:"" group:"learn" help:"Run an experiment, or go on with one."`
+	Sample   sampleCommand   `cmd:"" group:"use" help:"Draw samples from what a run has learned."`
+	Restore  restoreCommand  `cmd:"" group:"use" help:"Restore a picture of your own with what a run of superres has learned."`
+	Generate generateCommand `cmd:"" group:"use" help:"Draw pictures from a text by Stable Diffusion."`
+	Eval     evalCommand     `cmd:"" group:"judge" help:"Measure new samples of what runs have learned."`
+	Compare  compareCommand  `cmd:"" group:"judge" help:"Compare finished runs of one experiment: a table and a figure."`
+	Score    scoreCommand    `cmd:"" group:"judge" help:"Say how good pictures are for a prompt, by ImageReward or CLIP."`
+	Model    modelCommand    `cmd:"" group:"others" help:"Check models that others have trained."`
+	Lora     loraCommand     `cmd:"" group:"others" help:"Convert, merge and describe low-rank adapters (LoRA)."`
 
 	Version versionFlag `help:"Print the version and exit."`
 }
@@ -76,11 +108,11 @@ func Main(ctx context.Context, args []string, out io.Writer, stderr *os.File) in
 
 	var c cli
 	code := -1
-	parser, err := kong.New(&c, kong.Name("doob"), kong.Writers(out, stderr), kong.Exit(func(n int) { code = n }),
+	parser, err := kong.New(&c, append(decimals(), kong.Name("doob"), kong.Writers(out, stderr), kong.Exit(func(n int) { code = n }),
 		kong.Description("Fine-tune a diffusion model toward a reward, by importance-weighted paths of its own."),
-		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ExplicitGroups(steps), kong.Help(help), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"backends": strings.Join(engine.Backends(), ", "), "backend": defaultBackend, "experiments": strings.Join(experimentNames(), ", ")},
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&terminal{out: out, err: stderr}))
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&terminal{out: out, err: stderr}))...)
 	if err != nil {
 		panic(err) // the command line above is malformed
 	}

@@ -11,7 +11,7 @@ import (
 
 type evalCommand struct {
 	Folders []string `arg:"" name:"dir" help:"Run folders."`
-	N       int      `short:"n" help:"Samples of each method. Default: as many as the run has measured."`
+	N       *int     `short:"n" help:"Samples of each method. Default: as many as the run has measured."`
 	Seed    uint64   `default:"1000" help:"Seed of the samples; that of a run gives the run's own."`
 	Methods []string `help:"Methods to measure. Default: all that the run has finished."`
 	Tasks   bool     `help:"A row for every task and method instead of their means."`
@@ -21,13 +21,19 @@ type evalCommand struct {
 }
 
 func (c *evalCommand) Run(ctx context.Context, t *terminal) error {
+	n := 0
+	if c.N != nil {
+		if n = *c.N; n < 2 {
+			return fmt.Errorf("eval: -n is %d, want at least 2 samples; without it, there are as many as the run has measured", n)
+		}
+	}
 	for i, folder := range c.Folders {
 		observe, done := func(experiment.Event) {}, func() {}
 		if !c.JSON {
 			d := newDisplay(t.err)
 			observe, done = d.show, d.close
 		}
-		out, err := experiment.Evaluate(ctx, experiment.Draw{Folder: folder, Method: strings.Join(c.Methods, ","), N: c.N, Seed: c.Seed, From: c.From, Backend: c.Backend}, observe)
+		out, err := experiment.Evaluate(ctx, experiment.Draw{Folder: folder, Method: strings.Join(c.Methods, ","), N: n, Seed: c.Seed, From: c.From, Backend: c.Backend}, observe)
 		done()
 		if err != nil {
 			return err

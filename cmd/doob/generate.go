@@ -21,7 +21,7 @@ type generateCommand struct {
 	LoRA     []string `name:"lora" placeholder:"FILE[:SCALE]" sep:"none" help:"Add a low-rank adapter, times a scale. Repeatable."`
 	Size     string   `placeholder:"WxH" help:"Pixels of a picture, such as 512x512. Default: what the model was trained on."`
 	Seed     uint64   `default:"1" help:"Seed of the noise. Picture i depends on it and i, and not on -n."`
-	Out      string   `short:"o" default:"out.png" help:"PNG with all pictures; one for each with %d in its name, such as rabbit-%d.png."`
+	Out      string   `short:"o" default:"out.png" help:"PNG or JPEG, by its name, with all pictures; one for each with %d in the name, such as rabbit-%d.png."`
 	DryRun   bool     `help:"Print the plan (parameters, memory, time) and stop."`
 	Backend  string   `default:"${backend}" help:"Tensor backend: ${backends}."`
 }

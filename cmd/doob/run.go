@@ -83,6 +83,9 @@ func (c *runCommand) Run(ctx context.Context, t *terminal) error {
 	if folder == "" {
 		folder = filepath.Join("runs", c.Name+"-"+time.Now().Format("20060102-150405"))
 	}
+	for _, caution := range experiment.Cautions(p) {
+		fmt.Fprintf(t.err, "doob: warning: %s\n", caution)
+	}
 	observe, done := c.observer(t)
 	rep, err := experiment.Run(ctx, p, folder, backend, observe)
 	done()

@@ -19,7 +19,7 @@ import (
 )
 
 type scoreCommand struct {
-	Pictures []string `arg:"" help:"Pictures: PNG, JPEG or GIF."`
+	Pictures []string `arg:"" help:"Pictures: PNG, JPEG, GIF or WebP. What is transparent is put on white."`
 	Reward   string   `required:"" placeholder:"KIND:DIR" help:"imagereward:DIR, with ImageReward.safetensors or ImageReward.pt; or clip:DIR, the cosine of picture and prompt, and the diversity of the pictures."`
 	Prompt   string   `required:"" help:"What the pictures shall show."`
 	Vocab    string   `placeholder:"FILE" help:"The vocab.txt of bert-base-uncased, for ImageReward. Default: the one in DIR."`

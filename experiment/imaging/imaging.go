@@ -4,6 +4,7 @@ package imaging
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/ml/model"
@@ -107,6 +108,16 @@ type Features struct {
 func NewFeatures(e *engine.Engine, c nn.CNN, image []int, batch int) (*Features, error) {
 	program, err := e.Compile(func(in []*graph.Node) []*graph.Node { return []*graph.Node{c.Features(in[0])} })
 	return &Features{program: program, Size: c.FeatureSize(), batch: batch, image: image}, err
+}
+
+// FewSamples warns of a Fréchet distance of fewer samples than features of a classifier; nothing for 0 samples.
+func FewSamples(samples int, c Classifier) []string {
+	features := c.In(nil, 1, 1).FeatureSize()
+	if samples < 1 || samples > features {
+		return nil
+	}
+	return []string{fmt.Sprintf("FID is of %d samples in %d features: their covariance has at most rank %d, and the distance is biased upward by far more than the samples differ; compare methods with care, "+
+		"or take more than %d samples.", samples, features, samples-1, features)}
 }
 
 // Of returns the features of images, [n, Size].

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/imaging"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/metric"
 	"github.com/doob-diffusion/doob/nn"
@@ -139,3 +140,6 @@ func (*Problem) Notes(rep *experiment.Report) []string {
 	}
 	return notes
 }
+
+// Cautions implements [experiment.Cautious].
+func (p *Problem) Cautions() []string { return imaging.FewSamples(p.Samples, p.Classifier) }

@@ -38,7 +38,7 @@ func (p *Problem) Prepare(ctx context.Context, l *experiment.Lab) error {
 	for _, i := range data.StepBatches(l.Key.Sub("truth"), p.test.N, p.Measurements)(0) {
 		p.truth = append(p.truth, p.test.At(i)...)
 	}
-	if p.measured, err = p.reward.Measure(ctx, p.truth, p.Measurements, l.Key.Sub("measurement")); err != nil {
+	if p.measured, err = p.reward.Measure(ctx, p.truth, 0, p.Measurements, l.Key.Sub("measurement")); err != nil {
 		return err
 	}
 	n := min(p.train.N, learnable)
@@ -123,7 +123,7 @@ func (p *Problem) trial(ctx context.Context, key noise.Key, paths int) (method.T
 	for _, i := range data.StepBatches(key, p.train.N, images)(0) { // photographs of one kind lie side by side
 		truth = append(truth, p.train.At(i)...)
 	}
-	measured, err := p.reward.Measure(ctx, truth, images, key)
+	measured, err := p.reward.Measure(ctx, truth, 0, images, key)
 	given := &diffusion.Condition{Shape: p.reward.Shape, Draw: func(_ noise.Key, path int, y []float32) { copy(y, measured[path/each*len(y):]) }}
 	return method.Trial{Given: given, Paths: images * each, Quality: func(_ context.Context, x []float32) (float64, error) {
 		mean, _ := metric.MeanSE(metric.PSNR(clipped(means(x, each, p.pixels())), truth, p.pixels()))

@@ -113,7 +113,7 @@ func TestBicubic(t *testing.T) {
 		psnr := map[string]float64{}
 		for name, x := range map[string][]float32{"flat": flat, "smooth": smooth} {
 			var err error
-			if p.measured, err = p.reward.Measure(t.Context(), x, 3, l.Key); err != nil {
+			if p.measured, err = p.reward.Measure(t.Context(), x, 0, 3, l.Key); err != nil {
 				t.Fatal(err)
 			}
 			target, err := p.Target(t.Context(), l, "")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/imaging"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/metric"
 )
@@ -154,4 +155,12 @@ func means(x []float32, members, dim int) []float32 {
 		out[i] = float32(sum / float64(members))
 	}
 	return out
+}
+
+// Cautions implements [experiment.Cautious].
+func (p *Problem) Cautions() []string {
+	if p.gaussian() {
+		return nil
+	}
+	return imaging.FewSamples(p.Measurements*p.Samples, p.Classifier)
 }

@@ -113,6 +113,7 @@ func TestEveryMethod(t *testing.T) {
 		oracle.Picture(t, filepath.Join(folder, "samples", "importance_iteration_"+k+".png"), 2*28, 28)
 	}
 	t.Run("restore", func(t *testing.T) { restoreOwn(t, folder) })
+	t.Run("restore a large one", func(t *testing.T) { restoreLarge(t, folder) })
 }
 
 // Importance for one measurement learns from that one, whichever it is, and says so.

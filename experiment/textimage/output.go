@@ -3,7 +3,6 @@ package textimage
 import (
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -19,23 +18,11 @@ var verb = regexp.MustCompile(`%0?[0-9]*d`)
 
 // checkOut refuses, before any work, what could not be written after it.
 func checkOut(out string, n int) error {
-	if extension := filepath.Ext(out); !strings.EqualFold(extension, ".png") {
-		return fmt.Errorf("output %q: pictures are written as PNG: want a name that ends in .png", out)
-	}
 	dir, name := filepath.Split(out)
 	if len(verb.FindAllString(name, -1)) > 1 || strings.Contains(verb.ReplaceAllString(name, ""), "%") || strings.Contains(dir, "%") && verb.MatchString(name) {
 		return fmt.Errorf("output %q: want at most one %%d, or such as %%03d, for the number of a picture, in the name of the file, and no other %%", out)
 	}
-	first := names(out, n)[0]
-	if info, err := os.Stat(first); err == nil && info.IsDir() {
-		return fmt.Errorf("output %q is a folder: want the name of a file", out)
-	}
-	probe, err := os.CreateTemp(filepath.Dir(first), ".doob-*.tmp")
-	if err != nil {
-		return fmt.Errorf("output %q cannot be written: %w", out, err)
-	}
-	probe.Close()
-	return os.Remove(probe.Name())
+	return vision.CheckOutputs(nil, names(out, n)[0])
 }
 
 // names returns those of the files: one for each picture, from 1 on, or one for all.

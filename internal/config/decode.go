@@ -3,9 +3,12 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -13,6 +16,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/doob-diffusion/doob/internal/textfile"
 )
 
 // ErrConfig says that a configuration has an unknown key, a value of the wrong type, or a value out of range.
@@ -23,6 +28,10 @@ var ErrConfig = errors.New("configuration")
 func Decode(dst any, source []byte, where string, elsewhere func(key string) []any) error {
 	fail := func(err error) error {
 		return fmt.Errorf("%w: %s:\n%s", ErrConfig, where, strings.TrimRight(yaml.FormatError(err, false, true), "\n"))
+	}
+	source, err := textfile.Plain(source)
+	if err != nil {
+		return fail(err)
 	}
 	file, err := parser.ParseBytes(source, 0)
 	if err != nil {
@@ -64,6 +73,9 @@ func Decode(dst any, source []byte, where string, elsewhere func(key string) []a
 	return nil
 }
 
+// leadingZero is how whole numbers are written whose value is not clear.
+var leadingZero = regexp.MustCompile(`^[+-]?0[0-9_]+$`)
+
 // following returns the start of the document after an empty one, nil if there is none.
 func following(start *token.Token) *token.Token {
 	for start != nil {
@@ -86,14 +98,34 @@ func node(dst any, n ast.Node, whole any) error {
 			return &yaml.SyntaxError{Message: fmt.Sprintf("cannot use %s as a key, want a name", key.GetToken().Value), Token: key.GetToken()}
 		}
 	}
+	for _, n := range found.numbers {
+		if t := n.GetToken(); leadingZero.MatchString(t.Value) {
+			plain := cmp.Or(strings.TrimLeft(strings.TrimLeft(t.Value, "+-"), "0_"), "0")
+			return &yaml.SyntaxError{Message: fmt.Sprintf("cannot use %s: a 0 before a number makes it octal in one version of YAML, and not in another; want %s, or a text in quotes", t.Value, plain), Token: t}
+		}
+	}
 	if err := yaml.NodeToValue(n, dst, yaml.Strict()); err != nil {
-		return err
+		return suggested(err, dst)
 	}
 	return wholeNumbers(whole, found.scalars)
 }
 
-// visitor collects keys, and values that are floats or strings.
-type visitor struct{ keys, scalars []ast.Node }
+// suggested adds to an error about a key that is not known which one may be meant.
+func suggested(err error, dst any) error {
+	var at yaml.Error
+	if !errors.As(err, &at) {
+		return err
+	}
+	_, quoted, ok := strings.Cut(at.GetMessage(), "unknown field ")
+	key, bad := strconv.Unquote(quoted)
+	if !ok || bad != nil {
+		return err
+	}
+	return &yaml.SyntaxError{Message: at.GetMessage() + Suggest(key, keys(reflect.TypeOf(dst), "", 0)), Token: at.GetToken()}
+}
+
+// visitor collects keys, values that are floats or strings, and numbers.
+type visitor struct{ keys, scalars, numbers []ast.Node }
 
 func (v *visitor) Visit(n ast.Node) ast.Visitor {
 	switch n := n.(type) {
@@ -101,8 +133,12 @@ func (v *visitor) Visit(n ast.Node) ast.Visitor {
 		v.keys = append(v.keys, n.Key)
 		ast.Walk(v, n.Value)
 		return nil
-	case *ast.FloatNode, *ast.StringNode:
+	case *ast.FloatNode:
+		v.scalars, v.numbers = append(v.scalars, n), append(v.numbers, n)
+	case *ast.StringNode:
 		v.scalars = append(v.scalars, n)
+	case *ast.IntegerNode:
+		v.numbers = append(v.numbers, n)
 	}
 	return v
 }

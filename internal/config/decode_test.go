@@ -75,6 +75,11 @@ func TestDecode(t *testing.T) {
 			c.Weights = map[string]float64{"it's": 0.5, "a.b": 0.5, "a b": 2.5, "*": 1.5}
 		},
 
+		"samples: 0x10\nprefill: 0o17\nscale: 0.5\nseed: 0\nname: '007'\n": func(c *run, _ *routed) { // of one meaning only
+			c.Samples, c.Prefill, c.Seed, c.Name = 16, 15, 0, "007"
+		},
+		"\ufeff": same, "\ufeff# a mark\nsamples: 70\n": func(c *run, _ *routed) { c.Samples = 70 }, "\ufeffsamples: 70\n": func(c *run, _ *routed) { c.Samples = 70 },
+
 		// Documents come one after another.
 		"---\nsamples: 3\nscale: 2\n---\nsamples: 4\n":            func(c *run, _ *routed) { c.Samples, c.Scale = 4, 2 },
 		"# one\n---\nsamples: 3\n--- # two\nh: {width: 1}\n...\n": func(c *run, r *routed) { c.Samples, r.h.Width = 3, 1 },
@@ -132,6 +137,15 @@ func TestDecodeShowsMistakes(t *testing.T) {
 		"net: {sizes: [1, two]}\n":             {"[1:18]", "int"},
 		"h: 3\n":                               {"[1:4]", "mapping is expected"},
 		"h: {width: wide}\n":                   {"[1:12]", "int"},
+		"samples: 0200\n":                      {"[1:10]", "cannot use 0200: a 0 before a number", "want 200,"}, // 128 to YAML 1.1
+		"name: x\nscale: -0200\n":              {"[2:8]", "cannot use -0200"},
+		"name: 007\n":                          {"[1:7]", "cannot use 007", "want 7, or a text in quotes"}, // a folder of that name would be another
+		"rates: [1, 010]\n":                    {"[1:12]", "cannot use 010"},
+		"limits: {a: 00}\n":                    {"[1:13]", "cannot use 00", "want 0,"},
+		"seed: 0_1\n":                          {"[1:7]", "cannot use 0_1"},
+		"h: {width: 010}\n":                    {"[1:12]", "cannot use 010"},
+		"\xff\xfes\x00":                        {"UTF-16, want UTF-8"},
+		"samples: 1\n\ufeff---\nsamples: 2\n":  {"[2:1]"},
 
 		// what is no mapping, and no YAML
 		"- 1\n- 2\n":             {"[1:1]", "Sequence", "want keys with values"},

@@ -1,0 +1,16 @@
+package experiment
+
+// Cautious is implemented by problems that know, before any work, where numbers will mean less than they seem to.
+type Cautious interface {
+	Problem
+	// Cautions says so, a sentence each; none of a report that was read, of which the problem knows no settings.
+	Cautions() []string
+}
+
+// Cautions returns those of a problem.
+func Cautions(p Problem) []string {
+	if c, ok := p.(Cautious); ok {
+		return c.Cautions()
+	}
+	return nil
+}

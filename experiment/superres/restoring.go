@@ -1,0 +1,140 @@
+package superres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/method"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/vision"
+)
+
+// together is how many paths of a restoration are in memory at a time.
+const together = 256
+
+// restoring is a restoration on its way.
+type restoring struct {
+	Restoration
+	problem *Problem
+	picture *vision.Picture
+	tiling  data.Tiling
+	key     noise.Key
+
+	sampler      *diffusion.Sampler
+	first        int       // tile whose measurement is the first one given
+	given        []float32 // measurements of some tiles
+	mean, spread *data.Blend
+	residual, sd float64 // sums over paths and pixels
+	agreement    agreement
+}
+
+// scale is that of the result to the picture.
+func (r *restoring) scale() int { return r.problem.image()[0] / r.tiling.Tile[0] }
+
+// all restores all tiles, some at a time: path i has its own noise, whatever paths are beside it.
+func (r *restoring) all(ctx context.Context, l *experiment.Lab) (*Restored, error) {
+	p, n, image := r.problem, r.tiling.N(), r.problem.image()
+	chunk := min(n, max(1, together/r.N))
+	h, target, err := l.Learned(ctx, "", "importance", chunk*r.N)
+	if err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	}
+	y := engine.Size(p.reward.Shape)
+	r.sampler = target.Sampler(h, &diffusion.Condition{Shape: p.reward.Shape, Draw: func(_ noise.Key, path int, dst []float32) { copy(dst, r.given[(path/r.N-r.first)*y:]) }}, r.Steps)
+
+	scale := r.scale()
+	out := &Restored{Operator: p.Operator, Sigma: p.Sigma, Height: r.tiling.Height * scale, Width: r.tiling.Width * scale, Transparent: r.picture.Transparent, Tiles: n}
+	result, err := vision.NewCanvas(r.Out, out.Height, out.Width, image[2])
+	if err != nil {
+		return nil, err
+	}
+	defer result.Close()
+	r.agreement = agreement{picture: r.picture, width: out.Width, channels: image[2]}
+	r.mean = r.tiling.Blend(image, scale, func(rows []float32) error {
+		rows = clipped(rows)
+		if r.Measure {
+			r.agreement.add(rows)
+		}
+		return result.Append(levels(rows))
+	})
+	var shades shades
+	if r.Restoration.Spread != "" {
+		if shades.canvas, err = vision.NewCanvas(r.Restoration.Spread, out.Height, out.Width, image[2]); err != nil {
+			return nil, err
+		}
+		defer shades.canvas.Close()
+		r.spread = r.tiling.Blend(image, scale, shades.add)
+	}
+	for r.first = 0; r.first < n; r.first += chunk {
+		r.tell(r.first)
+		if err := r.tiles(ctx, min(chunk, n-r.first)); err != nil {
+			return nil, err
+		}
+	}
+	r.tell(n)
+	if err := result.Save(r.Out, func(v uint16) uint8 { return uint8(v) }); err != nil {
+		return nil, err
+	}
+	if shades.canvas != nil {
+		if err := shades.save(r.Restoration.Spread); err != nil {
+			return nil, err
+		}
+	}
+	out.NetworkCalls = target.Engine.NetworkCalls()
+	out.Residual, out.Spread = r.residual/float64(n*r.N), r.sd/float64(n*p.pixels())
+	out.PSNR, out.SSIM = math.NaN(), math.NaN()
+	if r.Measure {
+		out.PSNR, out.SSIM = r.agreement.psnr(), r.agreement.ssim()
+	}
+	return out, nil
+}
+
+func (r *restoring) tell(done int) {
+	if r.Observe != nil {
+		r.Observe(done, r.tiling.N())
+	}
+}
+
+// tiles restores n tiles from r.first on.
+func (r *restoring) tiles(ctx context.Context, n int) error {
+	p := r.problem
+	r.given = r.tiling.Cut(r.first, n, r.picture.Values)
+	if r.Measure {
+		var err error
+		if r.given, err = p.reward.Measure(ctx, r.given, r.first, n, r.key.Sub("measure")); err != nil {
+			return err
+		}
+	}
+	paths, err := r.sampler.Run(ctx, r.key.Sub("samples"), r.first*r.N, n*r.N, nil)
+	if err != nil {
+		return err
+	}
+	for _, v := range paths.X {
+		if v-v != 0 {
+			return errors.New("restore: samples are not of finite numbers: the run's networks are damaged, or its training has diverged")
+		}
+	}
+	residual, err := p.reward.Residual(ctx, paths.X, paths.Given, paths.N)
+	if err != nil {
+		return err
+	}
+	for _, v := range residual {
+		r.residual += v
+	}
+	sd := spread(&method.Samples{Count: n, Members: r.N, X: paths.X}, p.pixels())
+	for _, v := range sd {
+		r.sd += float64(v)
+	}
+	if r.spread != nil {
+		if err := r.spread.Add(sd); err != nil {
+			return err
+		}
+	}
+	return r.mean.Add(means(paths.X, r.N, p.pixels()))
+}
