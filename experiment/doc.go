@@ -13,6 +13,7 @@
 //	report.json             results, a contract for programs; it exists when the run is complete
 //	report.html             the same for people, with all figures, in one file
 //	figures/ samples/       PNG
+//	tensorboard/            event files for TensorBoard, of every stage and of the run
 //	checkpoint/*.safetensors   parameters
 //	LOCK                    held while a process works in the folder
 package experiment
