@@ -61,6 +61,7 @@ type cli struct {
 	Lora     loraCommand     `cmd:"" help:"Convert, merge and describe low-rank adapters (LoRA)."`
 	Eval     evalCommand     `cmd:"" help:"Measure new samples of what runs have learned."`
 	Compare  compareCommand  `cmd:"" help:"Compare finished runs of one experiment: a table and a figure."`
+	Serve    serveCommand    `cmd:"" help:"Show runs in a browser, while they work and when they are done."`
 	Data     dataCommand     `cmd:"" help:"Fetch and check data sets."`
 	Doctor   doctorCommand   `cmd:"" help:"Check this machine and build: backend, speed, memory, disk."`
 
