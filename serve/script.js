@@ -180,7 +180,7 @@ function chart(figure, name, title, of) {
     svg("path", { d: `M${left} ${Y(v).toFixed(1)}H${W - right}`, class: "grid" }, picture);
     svg("text", { x: left - 6, y: Y(v) + 4, "text-anchor": "end" }, picture, text);
   }
-  for (const [v, text] of ticks(x0, x1, false)) if (Number.isInteger(v)) svg("text", { x: X(v), y: H - 6, "text-anchor": "middle" }, picture, text);
+  for (const [v, text] of ticks(x0, x1, false)) if (Number.isInteger(v)) svg("text", { x: X(v), y: H - 6, "text-anchor": X(v) > W - right - 14 ? "end" : "middle" }, picture, text);
   for (const { line, points, band } of drawn) {
     const at = (p, i) => `${X(p[0]).toFixed(1)} ${clip(Y(p[i])).toFixed(1)}`;
     if (band.length) svg("path", { d: "M" + [...band.map((p) => at(p, 2)), ...band.toReversed().map((p) => at(p, 1))].join("L") + "Z", class: "band " + style(line) }, picture);

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -46,29 +45,30 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	tick := time.NewTicker(s.Poll)
 	defer tick.Stop()
-	quiet := 0
+	quiet := time.Now()
 	for {
-		var b strings.Builder
-		for i, one := range runs {
-			text, err := json.Marshal(s.library.course(one).since(one, &told[i]))
-			if err != nil {
+		for i, one := range runs { // each as soon as it is read
+			n := s.library.course(one).since(one, &told[i])
+			state := n
+			state.Again, state.Series = false, nil
+			now := fmt.Sprint(state)
+			if now == last[i] && !n.Again && len(n.Series) == 0 {
+				continue
+			}
+			text, err := json.Marshal(n)
+			if err != nil || !send(fmt.Sprintf("data: %s\n\n", text)) {
 				return
 			}
-			if string(text) != last[i] {
-				fmt.Fprintf(&b, "data: %s\n\n", text)
-			}
-			last[i] = string(text)
-		}
-		if quiet++; b.Len() == 0 && time.Duration(quiet)*s.Poll > 15*time.Second {
-			b.WriteString(": still here\n\n") // so that a reader that has gone is noticed
-		}
-		if b.Len() > 0 {
-			if quiet = 0; !send(b.String()) {
-				return
-			}
+			last[i], quiet = now, time.Now()
 		}
 		if r.URL.Query().Get("once") != "" {
 			return
+		}
+		if time.Since(quiet) > 15*time.Second { // so that a reader that has gone is noticed
+			if !send(": still here\n\n") {
+				return
+			}
+			quiet = time.Now()
 		}
 		select {
 		case <-r.Context().Done():
