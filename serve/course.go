@@ -12,9 +12,11 @@ import (
 
 // course is what the events of one run say over time. It is read once and then goes on where it was.
 type course struct {
+	run      string
 	mutex    sync.Mutex
 	events   *experiment.Follower
 	series   []*series
+	previews []preview
 	again    int    // how often what was told before has ceased to count
 	seed     uint64 // the first
 	now      string // what is being done
@@ -38,6 +40,13 @@ type column struct {
 	Values []number `json:"values"`
 }
 
+// preview is a picture of what was learned after some iterations.
+type preview struct {
+	Name string `json:"name"`
+	Step int    `json:"step"`
+	URL  string `json:"url"`
+}
+
 // number is shown in charts: six digits do, and what is not finite is null.
 type number float64
 
@@ -57,7 +66,7 @@ func (c *course) read() {
 		events, again, err := c.events.Next()
 		if again {
 			c.again++
-			c.series, c.now, c.warnings = nil, "", nil
+			c.series, c.previews, c.now, c.warnings = nil, nil, "", nil
 		}
 		for _, ev := range events {
 			c.add(ev)
@@ -79,6 +88,12 @@ func (c *course) add(ev experiment.Event) {
 		c.seed = ev.Seed
 	}
 	c.now, c.done, c.total = c.title(ev), ev.Done, ev.Total
+	if ev.Picture != "" {
+		sets, _ := experiment.PreviewsOf([]experiment.File{{Name: ev.Picture}})
+		for _, set := range sets {
+			c.previews = append(c.previews, preview{set.Name, set.Steps[0], fileURL(c.run, ev.Picture)})
+		}
+	}
 	if ev.Loss != nil {
 		c.point(ev, "training", []string{"loss"}, float64(*ev.Loss))
 	}
@@ -149,6 +164,8 @@ func (c *course) find(name, kind string) *series {
 type seen struct {
 	again int
 	steps []int // of every series
+
+	previews int
 }
 
 // news is what a reader does not have yet.
@@ -162,6 +179,8 @@ type news struct {
 	Warnings []string `json:"warnings,omitempty"`
 	Error    string   `json:"error,omitempty"`
 	Series   []series `json:"series"`
+
+	Previews []preview `json:"previews,omitempty"`
 }
 
 // since returns it, and notes that it was told.
@@ -176,6 +195,7 @@ func (c *course) since(r run, s *seen) news {
 	if s.again != c.again {
 		*s, out.Again = seen{again: c.again}, true
 	}
+	out.Previews, s.previews = c.previews[s.previews:], len(c.previews)
 	for i, all := range c.series {
 		if i == len(s.steps) {
 			s.steps = append(s.steps, 0)

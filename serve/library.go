@@ -122,7 +122,7 @@ func (l *library) course(r run) *course {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	if l.courses[r.name] == nil {
-		l.courses[r.name] = &course{events: r.Events()}
+		l.courses[r.name] = &course{run: r.name, events: r.Events()}
 	}
 	return l.courses[r.name]
 }

@@ -79,6 +79,8 @@ type view struct {
 	Missing []string // why there is no table
 	Same    int      // settings that all share
 	Differ  []difference
+
+	Pictured bool // there are pictures
 }
 
 type named struct {
@@ -131,6 +133,7 @@ func shown(runs []run) view {
 			}
 		}
 		v.Runs = append(v.Runs, one)
+		v.Pictured = v.Pictured || len(one.Previews)+len(one.Figures)+len(one.Samples) > 0
 		rep, err := r.Report()
 		if err != nil {
 			if one.State == experiment.Complete {

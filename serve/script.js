@@ -55,6 +55,7 @@ function take(news) {
     line.steps.push(...part.steps);
     for (const column of part.values) (line.values[column.name] ||= []).push(...column.values);
   }
+  for (const p of news.previews || []) preview(news.run, p);
   const box = [...document.querySelectorAll(".progress")].find((e) => e.dataset.run === news.run);
   const at = (name) => box.querySelector(`[data-part=${name}]`);
   at("state").textContent = news.state;
@@ -148,7 +149,7 @@ function ticks(from, to, log) {
 }
 
 function chart(figure, name, title, of) {
-  const log = document.getElementById("log").checked, W = 380, H = 220, left = 52, right = 10, top = 8, bottom = 24;
+  const log = document.getElementById("log").checked && of.every((l) => l.values[name].every((v) => v === null || v > 0)), W = 380, H = 220, left = 52, right = 10, top = 8, bottom = 24;
   const scale = (v) => (v === null || v === undefined ? NaN : log ? (v > 0 ? Math.log10(v) : NaN) : v);
   let x0 = Infinity, x1 = -Infinity, y0 = Infinity, y1 = -Infinity;
   const drawn = of.map((line) => {
@@ -169,7 +170,6 @@ function chart(figure, name, title, of) {
   const picture = svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${title} by iteration, last: ${last}` });
   const tip = html("div", { className: "tip" });
   figure.replaceChildren(html("figcaption", { textContent: title }), picture, tip);
-  if (!Number.isFinite(y0)) { svg("text", { x: left, y: H / 2 }, picture, "nothing above zero"); return; }
   if (y0 === y1) { const pad = Math.abs(y0) / 10 || 1; y0 -= pad; y1 += pad; }
   const pad = (y1 - y0) / 20;
   y0 -= pad; y1 += pad;
@@ -199,18 +199,51 @@ function chart(figure, name, title, of) {
 
 // ---- pictures over iterations
 
-for (const figure of document.querySelectorAll(".previews")) {
-  const frames = [...figure.querySelectorAll(".frames a")], slider = figure.querySelector("input"), picture = figure.querySelector("img");
-  const all = frames.map((a) => Object.assign(new Image(), { src: a.href })); // so that the slider does not wait
+function wire(figure) {
+  const slider = figure.querySelector("input"), picture = figure.querySelector("img"), loaded = new Map(); // so that the slider does not wait
   figure.querySelector(".frames").hidden = true;
+  const frames = () => [...figure.querySelectorAll(".frames a")];
+  figure.load = () => frames().forEach((a) => loaded.has(a.href) || loaded.set(a.href, Object.assign(new Image(), { src: a.href })));
+  figure.load();
   slider.addEventListener("input", () => {
-    const i = Number(slider.value), step = frames[i].dataset.step;
-    picture.src = all[i].src;
-    picture.alt = picture.alt.replace(/\d+ iterations$/, step + " iterations");
-    figure.querySelector("output").textContent = step;
-    slider.setAttribute("aria-valuetext", step + " iterations");
+    const frame = frames()[Number(slider.value)];
+    picture.src = frame.href;
+    picture.alt = picture.alt.replace(/\d+ iterations$/, frame.dataset.step + " iterations");
+    figure.querySelector("output").textContent = frame.dataset.step;
+    slider.setAttribute("aria-valuetext", frame.dataset.step + " iterations");
   });
 }
+
+// preview shows a picture that a running method has told; the slider follows if it is at the end.
+function preview(run, { name, step, url }) {
+  const column = [...document.querySelectorAll("[data-pictures]")].find((e) => e.dataset.pictures === run);
+  let figure = [...column.querySelectorAll(".previews")].find((e) => e.dataset.name === name);
+  const made = !figure;
+  if (made) {
+    figure = html("figure", { className: "previews" });
+    figure.dataset.name = name;
+    html("img", { alt: `samples of ${name} from the same noise after ${step} iterations` }, figure);
+    const caption = html("label", {}, html("figcaption", {}, figure));
+    caption.append(name + ", the same noise after ", html("output", {}), " iterations");
+    html("input", { type: "range", min: 0, max: 0, step: 1 }, caption).setAttribute("aria-label", `iterations of ${name} in ${run}`);
+    html("ol", { className: "frames" }, figure);
+    wire(figure);
+    column.prepend(figure);
+    document.getElementById("pictures").hidden = false;
+  }
+  const list = figure.querySelector(".frames"), slider = figure.querySelector("input");
+  if ([...list.querySelectorAll("a")].some((a) => Number(a.dataset.step) === step)) return;
+  const frame = html("a", { href: url, textContent: step }, html("li", {}, list));
+  frame.dataset.step = step;
+  figure.load();
+  const last = list.children.length - 1, follow = made || slider.value === slider.max;
+  slider.max = last;
+  if (!follow) return;
+  slider.value = last;
+  slider.dispatchEvent(new Event("input"));
+}
+
+document.querySelectorAll(".previews").forEach(wire);
 
 // ---- begin
 

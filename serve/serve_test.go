@@ -248,6 +248,10 @@ func TestStream(t *testing.T) {
 	want("after it went back", next(), true, []int{1, 2, 3, 4}, []number{0.5, 1, 2, 3})
 	appended(iteration("importance", 2, 7)) // iterations that are begun anew
 	want("anew", next(), true, []int{1, 2}, []number{0.5, 7})
+	appended(`{"seed":1,"stage":"importance","done":2,"total":9,"picture":"samples/importance_iteration_002.png"}` + "\n")
+	if n := next(); len(n.Previews) != 1 || n.Previews[0] != (preview{"importance", 2, "/file?name=samples%2Fimportance_iteration_002.png&run=runs%2Fa"}) {
+		t.Errorf("of a picture it says %+v", n)
+	}
 	appended("{not JSON}\n")
 	if n := next(); !strings.Contains(n.Error, "events.jsonl") {
 		t.Errorf("of a line that is no JSON it says %+v", n)

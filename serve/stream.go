@@ -50,9 +50,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		for i, one := range runs { // each as soon as it is read
 			n := s.library.course(one).since(one, &told[i])
 			state := n
-			state.Again, state.Series = false, nil
+			state.Again, state.Series, state.Previews = false, nil, nil
 			now := fmt.Sprint(state)
-			if now == last[i] && !n.Again && len(n.Series) == 0 {
+			if now == last[i] && !n.Again && len(n.Series)+len(n.Previews) == 0 {
 				continue
 			}
 			text, err := json.Marshal(n)
