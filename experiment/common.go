@@ -37,6 +37,9 @@ type Common struct {
 	States    bool                `yaml:"states"`              // keep what it takes to go on with more iterations; if not, they begin anew
 	Backend   string              `yaml:"backend,omitempty"`   // set when the run begins
 
+	// NoTensorBoard leaves out the event files for TensorBoard.
+	NoTensorBoard bool `yaml:"no_tensorboard,omitempty"`
+
 	entry    Entry
 	settings map[string]method.Method
 	// KeepSamples has the samples of the first seed stored, for the figures.

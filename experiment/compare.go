@@ -26,16 +26,24 @@ func Compare(folders []string) (*Comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Comparison{}
-	for i, folder := range folders {
+	var reports []*Report
+	for _, folder := range folders {
 		r, err := readReport(folder)
 		if err != nil {
 			return nil, err
 		}
-		if r.label = labels[i]; i > 0 && r.Experiment != c.runs[0].Experiment {
-			return nil, fmt.Errorf("compare: %s is a run of %s, %s of %s: want runs of one experiment", folders[0], c.runs[0].Experiment, folder, r.Experiment)
+		if reports = append(reports, r); r.Experiment != reports[0].Experiment {
+			return nil, fmt.Errorf("compare: %s is a run of %s, %s of %s: want runs of one experiment", folders[0], reports[0].Experiment, folder, r.Experiment)
 		}
-		c.runs = append(c.runs, r)
+	}
+	return NewComparison(labels, reports), nil
+}
+
+// NewComparison compares reports of one experiment, under these labels.
+func NewComparison(labels []string, reports []*Report) *Comparison {
+	c := &Comparison{runs: reports}
+	for i, r := range reports {
+		r.label = labels[i]
 	}
 	for _, at := range c.problem().Alike() {
 		var values, told []string
@@ -46,7 +54,7 @@ func Compare(folders []string) (*Comparison, error) {
 			c.unlike = append(c.unlike, fmt.Sprintf("The runs differ in their %s, so that their numbers do not compare (%s).", words(at), strings.Join(told, "; ")))
 		}
 	}
-	return c, nil
+	return c
 }
 
 func (c *Comparison) problem() Problem { return c.runs[0].problem }

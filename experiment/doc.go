@@ -14,6 +14,7 @@
 //	report.csv              its numbers, a line each: task, method, metric, value, standard error
 //	report.html             the same for people, with all figures, in one file
 //	figures/ samples/       PNG
+//	tensorboard/            event files for TensorBoard, of every stage and of the run
 //	checkpoint/*.safetensors   parameters
 //	LOCK                    held while a process works in the folder
 package experiment

@@ -29,6 +29,9 @@ type Event struct {
 	// Result is set once, when a stage is finished, and Settings then is the hash of all settings that it depends on.
 	Result   Result `json:"result,omitempty"`
 	Settings string `json:"settings,omitempty"`
+	// Picture is a file in the run folder, with slashes: samples of what is learned after Done iterations, from the same noise each time, or
+	// those of the result.
+	Picture string `json:"picture,omitempty"`
 	// Config is what the following was made under, and Data the SHA-256 of its data; they stand first, and again where a run was extended.
 	Config string `json:"config,omitempty"`
 	Data   string `json:"data,omitempty"`

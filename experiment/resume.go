@@ -65,6 +65,7 @@ func reopen(f *runfolder.Folder, lines []runfolder.Line, sets []string, observe 
 	r := newRun(p, source, f, string(text), observe)
 	for _, ev := range events {
 		r.book.add(ev)
+		r.board.add(ev)
 		if ev.Result != nil {
 			r.done[ev.stage()] = ev.Settings
 		}
@@ -117,7 +118,7 @@ func (r *run) compatible(events []Event) error {
 
 // free are the keys that results do not depend on: they may change.
 var free = map[string]bool{"seeds": true, "methods": true, "tasks": true, "variants": true, "previews": true, "states": true, "from": true, "backend": true,
-	"experiment": true}
+	"experiment": true, "no_tensorboard": true}
 
 // admit compares the configuration of a folder with what its numbers were made under, and refuses what would mix results. More iterations
 // become a warm restart of the learning rate after those that are done.

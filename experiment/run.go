@@ -37,6 +37,7 @@ type run struct {
 	folder  *runfolder.Folder
 	config  string // text of config.yaml
 	book    *book
+	board   *board
 	observe func(Event)
 	done    map[stage]string // hash of the settings that a result depends on
 	start   time.Time
@@ -73,14 +74,23 @@ func Run(ctx context.Context, p Problem, folder, backend string, observe func(Ev
 }
 
 func newRun(p Problem, source data.Source, f *runfolder.Folder, config string, observe func(Event)) *run {
-	r := &run{problem: p, data: source, folder: f, config: config, book: newBook(p), done: map[stage]string{}, start: time.Now()}
+	r := &run{problem: p, data: source, folder: f, config: config, book: newBook(p), board: newBoard(p, f.Path), done: map[stage]string{}, start: time.Now()}
 	r.observe = func(ev Event) {
 		ev.live, ev.later = live(p), ev.Seed != p.common().Seed
 		f.Event(ev)
 		r.book.add(ev)
+		r.harmless(r.board.write(ev))
 		observe(ev)
 	}
 	return r
+}
+
+// harmless tells what went wrong with the files for TensorBoard, and leaves them as they are: the run does not need them.
+func (r *run) harmless(err error) {
+	if err != nil {
+		r.board.off = true
+		r.warn("no more event files for TensorBoard: %v", err)
+	}
 }
 
 // live are the metrics that are shown while a run works.
@@ -138,6 +148,7 @@ func (r *run) finish(ctx context.Context) (rep *Report, err error) {
 	if err := r.page(ctx, first, rep); err != nil {
 		return nil, err
 	}
+	r.harmless(r.board.figures())
 	if err := cmp.Or(r.folder.Err(), r.folder.DropSnapshot()); err != nil {
 		return nil, err
 	}

@@ -82,12 +82,12 @@ func (w *work) do(ctx context.Context, m method.Method) error {
 	if err != nil {
 		return err
 	}
+	ev := w.event(w.total)
 	if w.first() {
-		if err := w.show(s); err != nil {
+		if ev.Picture, err = w.show(s); err != nil {
 			return err
 		}
 	}
-	ev := w.event(w.total)
 	ev.Result, ev.Certificate, ev.Settings = result, s.Certificate, w.settings
 	w.observe(ev)
 	w.done[w.at] = w.settings
@@ -120,12 +120,12 @@ func measured(ctx context.Context, p Problem, l *Lab, task string, s *method.Sam
 	return out, nil
 }
 
-// show writes pictures of samples, at most 8 of each of 8 conditions, or 64 without conditions.
-func (w *work) show(s *method.Samples) error {
+// show writes a picture of samples, at most 8 of each of 8 conditions, or 64 without conditions, and returns its name in the folder.
+func (w *work) show(s *method.Samples) (picture string, err error) {
 	c, dim := w.problem.common(), len(s.X)/(s.Count*s.Members)
-	file := w.folder.File("samples", c.fileName(w.at.name, w.at.task, w.at.seed))
+	name := "samples/" + c.fileName(w.at.name, w.at.task, w.at.seed)
 	if c.KeepSamples {
-		return checkpoint.Save(file+".safetensors", checkpoint.File{Tensors: map[string]checkpoint.Tensor{
+		return "", checkpoint.Save(w.folder.File(name+".safetensors"), checkpoint.File{Tensors: map[string]checkpoint.Tensor{
 			"samples": {Shape: []int{len(s.X) / dim, dim}, F32: s.X}}})
 	}
 	x, n, columns := s.X, min(64, s.Members), 8
@@ -136,7 +136,7 @@ func (w *work) show(s *method.Samples) error {
 			n += columns
 		}
 	}
-	return w.problem.Picture(file+".png", x[:n*dim], n, columns)
+	return name + ".png", w.problem.Picture(w.folder.File(name+".png"), x[:n*dim], n, columns)
 }
 
 // save keeps the averaged h that a method has learned: of all methods for the first seed, for the others what a method after it needs.
@@ -239,6 +239,11 @@ func (w *work) preview(ctx context.Context, h htransform.Learned, done int) erro
 		return nil
 	}
 	n = min(n, 8*columns)
-	return w.problem.Picture(w.folder.File("samples", fmt.Sprintf("%s_iteration_%03d.png", c.fileName(w.at.name, w.at.task, w.at.seed), done)),
-		p.X[:n*p.Dim], n, columns)
+	ev := w.event(done)
+	ev.Picture = fmt.Sprintf("samples/%s_iteration_%03d.png", c.fileName(w.at.name, w.at.task, w.at.seed), done)
+	if err := w.problem.Picture(w.folder.File(ev.Picture), p.X[:n*p.Dim], n, columns); err != nil {
+		return err
+	}
+	w.observe(ev)
+	return nil
 }

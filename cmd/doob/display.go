@@ -19,7 +19,7 @@ func (d *display) show(ev experiment.Event) {
 		d.view.Log("doob: warning: " + ev.Warning)
 		return
 	}
-	if ev.Stage == "" || ev.Result != nil && len(ev.Fields()) == 0 { // the end of a training has been told
+	if ev.Stage == "" || (ev.Result != nil || ev.Picture != "") && len(ev.Fields()) == 0 { // the end of a training has been told
 		return
 	}
 	u := progress.Update{Stage: ev.Title(), Done: ev.Done, Total: ev.Total}

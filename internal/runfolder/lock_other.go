@@ -20,3 +20,9 @@ func acquire(path string) (*os.File, error) {
 
 // release removes the file.
 func release(f *os.File) error { return errors.Join(f.Close(), os.Remove(f.Name())) }
+
+// alive reports whether there is a process, where that can be told.
+func alive(pid int) bool {
+	_, err := os.FindProcess(pid)
+	return err == nil
+}

@@ -46,3 +46,9 @@ func flock(f *os.File) error {
 
 // release removes a file while it is locked, and then the lock.
 func release(f *os.File) error { return errors.Join(os.Remove(f.Name()), f.Close()) }
+
+// alive reports whether there is a process.
+func alive(pid int) bool {
+	err := syscall.Kill(pid, 0)
+	return err == nil || err == syscall.EPERM
+}
