@@ -35,12 +35,12 @@ type Conditional interface {
 
 // Evaluate returns the rewards of n simulated samples x [n, …], each finite or −∞. A sample that is itself not finite,
 // because its simulation diverged, gets −∞. Given, if not nil, is what the samples are conditioned on [n, …], for rewards
-// that are [Conditional]. A reward gets a copy of x, so that it may use it as it likes. Errors wrap [ErrInvalid].
+// that are [Conditional]. A reward gets copies of both, so that it may use them as it likes. Errors wrap [ErrInvalid].
 func Evaluate(ctx context.Context, r Reward, x, given []float32, n int) ([]float64, error) {
 	var values []float64
 	var err error
 	if c, ok := r.(Conditional); ok && given != nil {
-		values, err = c.RewardsGiven(ctx, slices.Clone(x), given, n)
+		values, err = c.RewardsGiven(ctx, slices.Clone(x), slices.Clone(given), n)
 	} else {
 		values, err = r.Rewards(ctx, slices.Clone(x), n)
 	}
