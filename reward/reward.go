@@ -25,6 +25,9 @@ type Reward interface {
 // it forbids the sample.
 var ErrInvalid = errors.New("invalid reward")
 
+// ErrFailed says that what scores samples and is no part of doob has failed: nothing is known of the samples. Once it works again, so does what has failed.
+var ErrFailed = errors.New("reward failed")
+
 // Conditional rewards score a sample by what it is conditioned on, r(x; y), such as the likelihood of a measurement y.
 type Conditional interface {
 	// RewardsGiven returns r per sample for x [n, …] and y [n, …].

@@ -85,7 +85,7 @@ func (r *Reward) With(metadata map[string]string) *Reward {
 // Close ends the program.
 func (r *Reward) Close() error { return r.judge.Close() }
 
-// Rewards implements [reward.Reward]. Errors wrap [ErrLate], [ErrDied], [ErrConnection], [ErrStatus], [ErrAnswer], [ErrScorer] or [reward.ErrInvalid].
+// Rewards implements [reward.Reward]. Errors wrap [reward.ErrFailed] and one of [ErrLate], [ErrDied], [ErrConnection], [ErrStatus], [ErrAnswer], [ErrScorer] and [reward.ErrInvalid].
 func (r *Reward) Rewards(ctx context.Context, x []float32, n int) ([]float64, error) {
 	dim := engine.Size(r.shape)
 	if len(x) != n*dim {
@@ -106,8 +106,11 @@ func (r *Reward) Rewards(ctx context.Context, x []float32, n int) ([]float64, er
 		if err == nil {
 			err = parse(text, b.id, func(k int, v float64) { out[part[k]] = v }, part, n)
 		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err != nil {
-			return nil, fmt.Errorf("reward %s: %w", r.settings.Name(), err)
+			return nil, fmt.Errorf("%w: %s: %w", reward.ErrFailed, r.settings.Name(), err)
 		}
 	}
 	return out, nil
