@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ func (s Settings) Check(c *config.Check, key string) {
 }
 
 // Located returns settings that mean the same in any working folder: arguments that name a file from here name it from the root. A program without a slash
-// in its name is searched for in PATH, as in a shell.
+// in its name is searched for in PATH, as in a shell. It is an error if there is none: so a problem can say so before a run begins.
 func (s Settings) Located() (Settings, error) {
 	s.Command = slices.Clone(s.Command)
 	for i, arg := range s.Command {
@@ -61,6 +62,11 @@ func (s Settings) Located() (Settings, error) {
 			return s, err
 		}
 		s.Command[i] = path
+	}
+	if len(s.Command) > 0 {
+		if _, err := exec.LookPath(s.Command[0]); err != nil {
+			return s, fmt.Errorf("%w: command: %w", config.ErrConfig, err)
+		}
 	}
 	return s, nil
 }

@@ -84,6 +84,8 @@ func TestLocated(t *testing.T) {
 			t.Errorf("%q is located at %q, %v, want %q", s.Command, got.Command, err, c[1])
 		}
 	}
+	_, err = Settings{Command: []string{"no-such-program-here", "score.py"}}.Located()
+	oracle.WantError(t, err, "no-such-program-here", "not found")
 	if name := (Settings{HTTP: "http://me:secret@host/score"}).Name(); name != "http://me:xxxxx@host/score" {
 		t.Errorf("the name %q", name)
 	}
