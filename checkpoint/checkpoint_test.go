@@ -347,3 +347,24 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// What is written to a writer is what Save writes to a file, and refused as Save refuses it.
+func TestWrite(t *testing.T) {
+	f := File{Tensors: map[string]Tensor{"b": {Shape: []int{2}, F32: []float32{1, -2}}, "a": {Shape: []int{1}, I64: []int64{7}}}, Metadata: map[string]string{"prompt": "ä <b>"}}
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	if err := Save(path, f); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if err := Write(&got, f); err != nil || !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("%d bytes, %v, want the %d bytes of the file", got.Len(), err, len(want))
+	}
+	f.Tensors["a"] = Tensor{Shape: []int{2}, I64: []int64{7}}
+	if err := Write(&got, f); err == nil || !strings.Contains(err.Error(), `"a"`) {
+		t.Errorf("a tensor that lacks numbers: error %v", err)
+	}
+}

@@ -27,27 +27,44 @@ func Save(path string, f File) error {
 	return nil
 }
 
+// Write writes f as [Save] does, to w: for those who send it, or keep it for a moment.
+func Write(w io.Writer, f File) error {
+	entries, err := arrange(f)
+	if err == nil {
+		var head []byte
+		if head, err = header(entries, f.Metadata); err == nil {
+			err = writeTo(w, head, entries, func(name string) (Tensor, error) { return f.Tensors[name], nil })
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("write checkpoint: %w", err)
+	}
+	return nil
+}
+
 // write writes a file whose tensors it asks for one after the other.
 func write(path string, entries []entry, metadata map[string]string, tensor func(name string) (Tensor, error)) error {
 	head, err := header(entries, metadata)
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteFunc(path, func(w io.Writer) error {
-		if _, err := w.Write(head); err != nil {
-			return err
+	return atomicfile.WriteFunc(path, func(w io.Writer) error { return writeTo(w, head, entries, tensor) })
+}
+
+func writeTo(w io.Writer, head []byte, entries []entry, tensor func(name string) (Tensor, error)) error {
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		t, err := tensor(e.name)
+		if err == nil {
+			err = writeData(w, t)
 		}
-		for _, e := range entries {
-			t, err := tensor(e.name)
-			if err == nil {
-				err = writeData(w, t)
-			}
-			if err != nil {
-				return fmt.Errorf("tensor %q: %w", e.name, err)
-			}
+		if err != nil {
+			return fmt.Errorf("tensor %q: %w", e.name, err)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // entry is one tensor's line of the header; begin and end are byte offsets into the data.

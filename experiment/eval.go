@@ -26,6 +26,8 @@ func Evaluate(ctx context.Context, d Draw, observe func(Event)) (*Report, error)
 	if files, err := filepath.Glob(checkpointFile(d.Folder, "*")); err != nil || len(files) == 0 && !complete && exists(filepath.Join(d.Folder, "config.yaml")) {
 		return nil, fmt.Errorf("%w %s: the run is not finished and has left no checkpoint to evaluate: doob run --resume %s", ErrFolder, d.Folder, d.Folder)
 	}
+	ctx, end := context.WithCancel(ctx) // and what the problem has opened with it
+	defer end()
 	l, err := openLab(ctx, d.Folder, d.From, d.Backend, true)
 	if err != nil {
 		return nil, err

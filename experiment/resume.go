@@ -120,6 +120,14 @@ func (r *run) compatible(events []Event) error {
 var free = map[string]bool{"seeds": true, "methods": true, "tasks": true, "variants": true, "previews": true, "states": true, "from": true, "backend": true,
 	"experiment": true, "no_tensorboard": true}
 
+// patience are the ends of keys that say how long to wait for what is outside of doob, and how often to ask it. Results do not depend on them.
+var patience = map[string]bool{"timeout": true, "retries": true}
+
+func isFree(key string) bool {
+	head, _, _ := strings.Cut(key, ".")
+	return free[head] || patience[key[strings.LastIndex(key, ".")+1:]]
+}
+
 // admit compares the configuration of a folder with what its numbers were made under, and refuses what would mix results. More iterations
 // become a warm restart of the learning rate after those that are done.
 func admit(p Problem, recorded string, events []Event) (changed bool, err error) {
@@ -158,7 +166,7 @@ func admit(p Problem, recorded string, events []Event) (changed bool, err error)
 			if numerics(d.Was) != numerics(d.Is) {
 				refused(d.Key, d.Was, d.Is, ", whose results may differ in the last digits")
 			}
-		case free[head]:
+		case isFree(d.Key):
 		case !begun(head) && c.Method(head) != nil:
 		case rest == "iterations" && number(d.Is) > number(d.Was):
 			extend(c, head, int(number(d.Was)))

@@ -106,6 +106,8 @@ func live(p Problem) (out []Metric) {
 // finish does all stages that have no result yet, and writes the report.
 func (r *run) finish(ctx context.Context) (rep *Report, err error) {
 	defer func() { err = errors.Join(err, r.folder.Close()) }()
+	ctx, end := context.WithCancel(ctx) // and what the problem has opened with it, such as programs that score samples
+	defer end()
 	c := r.problem.common()
 	shared, err := r.lab(ctx, nil, c.Seed)
 	if err != nil {
@@ -217,7 +219,7 @@ func (r *run) settings(at stage) (string, error) {
 		}
 	}
 	for _, kv := range flat {
-		if head, _, _ := strings.Cut(kv.Key, "."); !free[head] && c.Method(head) == nil {
+		if head, _, _ := strings.Cut(kv.Key, "."); !isFree(kv.Key) && c.Method(head) == nil {
 			parts = append(parts, kv.Key, kv.Text)
 		}
 	}

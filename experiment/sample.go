@@ -70,6 +70,8 @@ func Sample(ctx context.Context, d Draw) (used string, err error) {
 	if err := d.check(); err != nil {
 		return "", err
 	}
+	ctx, end := context.WithCancel(ctx) // and what the problem has opened with it
+	defer end()
 	l, err := openLab(ctx, d.Folder, d.From, d.Backend, true)
 	if err != nil {
 		return "", err

@@ -27,6 +27,7 @@ func (w *work) state(f *finetune.FineTuning) (map[string]checkpoint.Tensor, erro
 	tensors["buffer/rows"] = checkpoint.Tensor{Shape: []int{len(rows) / f.Buffer.Dim, f.Buffer.Dim}, F32: rows}
 	tensors["counts"] = checkpoint.Tensor{Shape: []int{3}, I64: []int64{int64(next), e.Paths(), e.NetworkCalls()}}
 	tensors["pool"] = checkpoint.Tensor{Shape: []int{6}, F64: f.Pool.State()}
+	tensors["rewards"] = checkpoint.Tensor{Shape: []int{2}, F64: f.Seen.State()}
 	tensors["seconds"] = checkpoint.Tensor{Shape: []int{1}, F64: []float64{w.spent().Seconds}}
 	if o, ok := f.Objective.(finetune.Lasting); ok {
 		own, err := o.State()
@@ -62,7 +63,7 @@ func (w *work) recall(f *finetune.FineTuning) error {
 	if len(counts) != 3 || len(seconds) != 1 || len(pool) != 6 {
 		return errors.New("the state of the method lacks counts, seconds or pool: it is of another version")
 	}
-	f.Pool = finetune.PoolOf(pool)
+	f.Pool, f.Seen = finetune.PoolOf(pool), finetune.SeenOf(tensors["rewards"].F64)
 	if err := f.Buffer.Restore(tensors["buffer/rows"].F32, int(counts[0])); err != nil {
 		return err
 	}

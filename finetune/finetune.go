@@ -24,6 +24,7 @@ type FineTuning struct {
 	Start      int              // iterations done already, of a run that is resumed: see Run
 	Restarts   []int            // iterations after which the learning rate starts anew: see Run
 	Pool       Pool             // what is known of log Z, kept up to date; that of a run that is resumed must be restored
+	Seen       Seen             // the range of rewards, kept up to date; that of a run that is resumed must be restored
 	Prefill    []float32        // endpoints that the buffer of a new run starts with, such as samples of the base model
 	First      *diffusion.Paths // in place of the simulation of iteration 1: base paths, for h⁰ = 0
 	Observe    func(Event)      // called once per iteration
@@ -33,7 +34,7 @@ type FineTuning struct {
 // Run fine-tunes h in place. It stops with the context's error between two steps; h is then that of the last update.
 //
 // To resume a run exactly, restore what Keep has stored after Start iterations: the parameters of h, with their moments and
-// averages (see [nn.Trainer]), and the Buffer. All else follows from Key and the number of the iteration.
+// averages (see [nn.Trainer]), the Buffer, Pool and Seen. All else follows from Key and the number of the iteration.
 //
 // The learning rate falls to zero over the iterations, and over those between two of Restarts: warm restarts (SGDR, Loshchilov
 // & Hutter 2017). So a finished run of K iterations is continued, with another restart at K.
@@ -52,11 +53,10 @@ func (f *FineTuning) Run(ctx context.Context) error {
 			return err
 		}
 		// 2. Weigh by log w = r + log dP/dP^h (12), choose c for the acceptance rate, keep with probability α (14).
-		batch, err := Weigh(ctx, paths, f.Reward)
+		batch, err := f.weigh(ctx, paths)
 		if err != nil {
 			return fmt.Errorf("finetune: iteration %d: %w", k+1, err)
 		}
-		batch.Group = f.Group
 		alpha, logC, err := batch.accept(f.Selector, progress(k, from, to))
 		if err != nil {
 			return fmt.Errorf("finetune: iteration %d: %w", k+1, err)

@@ -193,7 +193,7 @@ func TestFineTuningErrors(t *testing.T) {
 		{"hopeless reward", context.Background(), func(f *FineTuning) { f.Reward = reward.Func(func([]float32) float64 { return -inf }) }, ErrNoWeight},
 		{"broken reward", context.Background(), func(f *FineTuning) { f.Reward = reward.Func(func([]float32) float64 { return math.NaN() }) }, reward.ErrInvalid},
 		{"nothing accepted", context.Background(), func(f *FineTuning) {
-			f.Selector, f.Reward = &chosen{}, reward.Func(func([]float32) float64 { return -1 })
+			f.Selector, f.Reward = &chosen{}, reward.Func(func(x []float32) float64 { return -float64(x[0] * x[0]) })
 		}, ErrEmptyBuffer},
 		{"no density", context.Background(), func(f *FineTuning) {
 			f.Sampler.Steps = diffusion.DDIM{}.Steps(diffusion.VP{}, diffusion.Times(30, 2))

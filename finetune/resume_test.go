@@ -52,6 +52,7 @@ type state struct {
 	Rows      []float32
 	Next      int
 	Pool      []float64
+	Seen      []float64
 }
 
 func (f *FineTuning) state() state {
@@ -60,7 +61,7 @@ func (f *FineTuning) state() state {
 		s.Variables[v.Path()] = tensors.MustCopyFlatData[float32](v.MustValue())
 	}
 	rows, next := f.Buffer.State()
-	s.Rows, s.Next, s.Pool = slices.Clone(rows), next, f.Pool.State()
+	s.Rows, s.Next, s.Pool, s.Seen = slices.Clone(rows), next, f.Pool.State(), f.Seen.State()
 	if o, ok := f.Objective.(Lasting); ok {
 		own, err := o.State()
 		if err != nil {
@@ -106,7 +107,7 @@ func (f *FineTuning) resume(t *testing.T, from state, done int) {
 			t.Fatal(err)
 		}
 	}
-	f.Start, f.Pool = done, PoolOf(from.Pool)
+	f.Start, f.Pool, f.Seen = done, PoolOf(from.Pool), SeenOf(from.Seen)
 }
 
 // record runs it and returns the events and, after each iteration, the state.

@@ -25,6 +25,9 @@ type Reward interface {
 // it forbids the sample.
 var ErrInvalid = errors.New("invalid reward")
 
+// ErrFailed says that what scores samples and is no part of doob has failed: nothing is known of the samples. Once it works again, so does what has failed.
+var ErrFailed = errors.New("reward failed")
+
 // Conditional rewards score a sample by what it is conditioned on, r(x; y), such as the likelihood of a measurement y.
 type Conditional interface {
 	// RewardsGiven returns r per sample for x [n, …] and y [n, …].
@@ -35,12 +38,12 @@ type Conditional interface {
 
 // Evaluate returns the rewards of n simulated samples x [n, …], each finite or −∞. A sample that is itself not finite,
 // because its simulation diverged, gets −∞. Given, if not nil, is what the samples are conditioned on [n, …], for rewards
-// that are [Conditional]. A reward gets a copy of x, so that it may use it as it likes. Errors wrap [ErrInvalid].
+// that are [Conditional]. A reward gets copies of both, so that it may use them as it likes. Errors wrap [ErrInvalid].
 func Evaluate(ctx context.Context, r Reward, x, given []float32, n int) ([]float64, error) {
 	var values []float64
 	var err error
 	if c, ok := r.(Conditional); ok && given != nil {
-		values, err = c.RewardsGiven(ctx, slices.Clone(x), given, n)
+		values, err = c.RewardsGiven(ctx, slices.Clone(x), slices.Clone(given), n)
 	} else {
 		values, err = r.Rewards(ctx, slices.Clone(x), n)
 	}

@@ -150,3 +150,21 @@ func TestEvaluateHandsOutACopy(t *testing.T) {
 		t.Errorf("rewards %v, error %v; the samples are now %v", got, err, x)
 	}
 }
+
+// scribbler is a conditional reward that overwrites both.
+type scribbler struct{ product }
+
+func (s scribbler) RewardsGiven(ctx context.Context, x, y []float32, n int) ([]float64, error) {
+	out, err := s.product.RewardsGiven(ctx, x, y, n)
+	clear(x)
+	clear(y)
+	return out, err
+}
+
+func TestEvaluateHandsOutCopiesOfConditions(t *testing.T) {
+	x, y := []float32{1, 2}, []float32{3, 4}
+	got, err := reward.Evaluate(context.Background(), scribbler{}, x, y, 2)
+	if err != nil || !slices.Equal(got, []float64{3, 8}) || !slices.Equal(x, []float32{1, 2}) || !slices.Equal(y, []float32{3, 4}) {
+		t.Errorf("rewards %v, error %v; the samples are now %v of %v", got, err, x, y)
+	}
+}

@@ -170,3 +170,17 @@ func TestChecks(t *testing.T) {
 		}
 	}
 }
+
+// What is in a list of mappings is told apart by its place and key.
+func TestFlattenListsOfMappings(t *testing.T) {
+	got, err := Flatten([]byte("rewards:\n- {http: a, weight: 2}\n- command: [sh, b]\nmixed: [{a: 1}, 2]\nnone: []\nvariants: [{name: c}]\n"), map[string]bool{"variants": true})
+	want := []Value{{"rewards[0].http", "a"}, {"rewards[0].weight", "2"}, {"rewards[1].command", "[sh b]"}, {"mixed", "[{[{a 1}]} 2]"}, {"none", "[]"}, {"variants", "[{name c}]"}}
+	if err != nil || len(got) != len(want) {
+		t.Fatalf("%v, %v, want %v", got, err, want)
+	}
+	for i, v := range want {
+		if got[i].Key != v.Key || i < 3 && got[i].Text != v.Text {
+			t.Errorf("got %q, want %q", got[i], v)
+		}
+	}
+}

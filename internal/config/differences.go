@@ -11,7 +11,8 @@ import (
 // Value is one number, text or element of a list in a configuration.
 type Value struct{ Key, Text string }
 
-// Flatten lists all settings of a YAML mapping by their keys; of the lists that are named, every element.
+// Flatten lists all settings of a YAML mapping by their keys; of the lists that are named, every element. What is in a list of mappings has the keys
+// list[0].key and so on.
 func Flatten(text []byte, lists map[string]bool) ([]Value, error) {
 	var tree yaml.MapSlice
 	if err := yaml.UnmarshalWithOptions(text, &tree, yaml.UseOrderedMap()); err != nil {
@@ -30,6 +31,12 @@ func Flatten(text []byte, lists map[string]bool) ([]Value, error) {
 				walk(inner, item.Value)
 			}
 		case []any:
+			if !lists[key] && mappings(v) {
+				for i, item := range v {
+					walk(fmt.Sprintf("%s[%d]", key, i), item)
+				}
+				return
+			}
 			if !lists[key] {
 				out = append(out, Value{key, fmt.Sprint(v)})
 				return
@@ -43,6 +50,16 @@ func Flatten(text []byte, lists map[string]bool) ([]Value, error) {
 	}
 	walk("", tree)
 	return out, nil
+}
+
+// mappings reports whether all elements of a list are.
+func mappings(list []any) bool {
+	for _, v := range list {
+		if _, ok := v.(yaml.MapSlice); !ok {
+			return false
+		}
+	}
+	return len(list) > 0
 }
 
 // Difference is a setting that two configurations do not share; "" is the value of one that is absent.
