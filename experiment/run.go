@@ -95,7 +95,7 @@ func live(p Problem) (out []Metric) {
 
 // finish does all stages that have no result yet, and writes the report.
 func (r *run) finish(ctx context.Context) (rep *Report, err error) {
-	defer func() { err = errors.Join(err, r.folder.Close()) }()
+	defer func() { err = release(r.problem, errors.Join(err, r.folder.Close())) }()
 	c := r.problem.common()
 	shared, err := r.lab(ctx, nil, c.Seed)
 	if err != nil {

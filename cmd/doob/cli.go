@@ -52,6 +52,8 @@ type interruption struct {
 func (i interruption) Unwrap() error { return i.error }
 
 type cli struct {
+	Init     initCommand     `cmd:"" help:"Write a configuration to begin with, for pictures and rewards of your own."`
+	Tune     tuneCommand     `cmd:"" help:"Tune a model of your own to rewards of your own, as a YAML file says."`
 	Run      runCommand      `cmd:"" help:"Run an experiment, or go on with one."`
 	Generate generateCommand `cmd:"" help:"Draw pictures from a text by Stable Diffusion."`
 	Sample   sampleCommand   `cmd:"" help:"Draw samples from what a run has learned."`
