@@ -20,9 +20,9 @@ import (
 
 // judge is a reward in use.
 type judge struct {
-	name, title string
-	reward      reward.Reward
-	program     *program // nil if it is none
+	name    string // in results
+	reward  reward.Reward
+	program *program // nil if it is none
 }
 
 // open makes the rewards.
@@ -30,7 +30,7 @@ func (p *Problem) open(ctx context.Context, l *experiment.Lab) error {
 	p.judges, p.inverse, p.truth = nil, nil, nil
 	names := p.names()
 	for i, t := range p.terms() {
-		j := judge{name: names[i], title: t.title()}
+		j := judge{name: names[i]}
 		var err error
 		if t.external() {
 			j.program = &program{settings: t.Settings, shape: p.size(), where: p.key(i)}

@@ -24,7 +24,6 @@ func (p *Problem) Metrics() []experiment.Metric {
 		if i >= len(p.Rewards) {
 			m.Title, m.Hidden, m.Aside = "held-out "+m.Title, false, false
 		}
-		m.Name = p.metric(i, names[i])
 		all = append(all, m)
 	}
 	if slices.ContainsFunc(p.Rewards, func(t Term) bool { return t.Truth != "" }) {
@@ -39,14 +38,6 @@ func (p *Problem) Metrics() []experiment.Metric {
 		experiment.Metric{Name: "network_calls", Title: "calls", Log: true, Work: true},
 		experiment.Metric{Name: "seconds", Title: "minutes", Format: "%.2f", Factor: 1. / 60, Log: true, Work: true},
 		experiment.Metric{Name: "scale", Title: "scale", Format: "%g", Hidden: true})
-}
-
-// metric is the name in results of reward i, before its weight.
-func (p *Problem) metric(i int, name string) string {
-	if i < len(p.Rewards) {
-		return "reward_" + name
-	}
-	return "held_out_" + name
 }
 
 // Measure implements [experiment.Problem].
@@ -69,7 +60,7 @@ func (p *Problem) measure(ctx context.Context, x []float32) (experiment.Result, 
 		if err != nil {
 			return nil, err
 		}
-		estimate(p.metric(i, j.name), values)
+		estimate(j.name, values)
 		if i < len(p.Rewards) {
 			for k, v := range values {
 				sum[k] += p.Rewards[i].weight() * v

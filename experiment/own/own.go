@@ -50,17 +50,17 @@ type Problem struct {
 	H                 imaging.H          `yaml:"h,flow"`       // gradient: where all rewards have one
 	Classifier        imaging.Classifier `yaml:"classifier,flow"`
 
-	pictures  data.Images // none if the prior comes from a run and no pictures are named
-	run       *trained    // that the prior comes from; nil if it is trained here
-	networks  []*classes  // classifiers, each of one folder
-	base      nn.UNet
-	lab       *engine.Engine // with the networks
-	judges    []judge        // of Rewards, then of Evaluate
-	reward    reward.Reward  // the sum
-	inverse   *reward.Inverse
-	spread    float64 // ‖A‖² of inverse
-	truth     []float32
-	accuracy  map[string]any // of classifiers, by their names
+	pictures data.Images // none if the prior comes from a run and no pictures are named
+	run      *trained    // that the prior comes from; nil if it is trained here
+	networks []*classes  // classifiers, each of one folder
+	base     nn.UNet
+	lab      *engine.Engine // with the networks
+	judges   []judge        // of Rewards, then of Evaluate
+	reward   reward.Reward  // the sum
+	inverse  *reward.Inverse
+	spread   float64 // ‖A‖² of inverse
+	truth    []float32
+	accuracy map[string]any // of classifiers, by their names
 }
 
 var _ experiment.Problem = (*Problem)(nil)

@@ -83,13 +83,17 @@ func (t Term) title() string {
 	}
 }
 
-// names are those of all rewards in results, each of them once.
+// names are those of all rewards in results, before their weights: each of them once.
 func (p *Problem) names() (out []string) {
-	for _, t := range p.terms() {
-		name := strings.Join(strings.FieldsFunc(strings.ToLower(t.title()), func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r > 127) }), "_")
+	for i, t := range p.terms() {
+		words := strings.FieldsFunc(strings.ToLower(t.title()), func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r > 127) })
+		name := "reward_" + strings.Join(words, "_")
+		if i >= len(p.Rewards) {
+			name = "held_out_" + strings.Join(words, "_")
+		}
 		unique := name
-		for i := 2; slices.Contains(out, unique); i++ {
-			unique = fmt.Sprintf("%s_%d", name, i)
+		for n := 2; slices.Contains(out, unique); n++ {
+			unique = fmt.Sprintf("%s_%d", name, n)
 		}
 		out = append(out, unique)
 	}
