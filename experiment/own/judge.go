@@ -49,6 +49,9 @@ func (p *Problem) open(ctx context.Context, l *experiment.Lab) error {
 // make makes a reward that doob computes itself.
 func (p *Problem) make(ctx context.Context, l *experiment.Lab, i int, t Term) (reward.Reward, error) {
 	shape, scope := p.size(), fmt.Sprintf("/reward_%d", i)
+	if t.Prompt != "" && shape[2] != 3 {
+		return nil, fmt.Errorf("%w: %s is a reward of pictures with colours, and these have none", experiment.ErrConfig, t.kind())
+	}
 	switch t.kind() {
 	case "classifier":
 		c := p.classifier(t.Classifier, i >= len(p.Rewards))
@@ -126,7 +129,7 @@ func (p *Problem) measured(ctx context.Context, l *experiment.Lab, i int, t Term
 		if r.Y, err = r.Measure(ctx, sharp.Pixels, 1, noise.New(p.Seed).Sub("measure").At(i)); err != nil {
 			return nil, err
 		}
-		if p.truth == nil {
+		if p.truth == nil && i < len(p.Rewards) {
 			p.truth = sharp.Pixels
 		}
 	} else {

@@ -69,14 +69,7 @@ func (p *Problem) measure(ctx context.Context, x []float32) (experiment.Result, 
 	}
 	estimate("reward", sum)
 	if p.truth != nil {
-		mean := make([]float32, dim)
-		for k := range mean {
-			var total float64
-			for i := range n {
-				total += float64(x[i*dim+k])
-			}
-			mean[k] = float32(math.Max(-1, math.Min(1, total/float64(n))))
-		}
+		mean, _ := moments(x, dim)
 		out["psnr"] = experiment.Estimate{Value: metric.PSNR(mean, p.truth, dim)[0], SE: math.NaN()}
 	}
 	if d := metric.Diversity(x, dim); !math.IsNaN(d) {

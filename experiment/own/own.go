@@ -172,12 +172,6 @@ func (p *Problem) Close() error {
 	return errors.Join(errs...)
 }
 
-// Keys implements [experiment.Problem]: within a seed, all methods share the noise of their samples.
-func (p *Problem) Keys(seed uint64, _, name string) method.Keys {
-	key := noise.New(seed).Sub("repetition")
-	return method.Keys{Root: key, Start: key.Sub("h"), Loop: key.Sub(name), Particles: key.Sub("particles")}
-}
-
 // Target implements [experiment.Problem].
 func (p *Problem) Target(context.Context, *experiment.Lab, string) (*method.Target, error) {
 	t := &method.Target{Base: diffusion.Network{Velocity: p.base}, Shape: p.size(), Data: p.data(), Reward: p.reward, Conditions: 1}

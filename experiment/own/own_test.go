@@ -32,7 +32,10 @@ func TestMain(m *testing.M) {
 // score answers with ten times the mean of the red of every picture. When its input ends, it says so in a file.
 func score(left string) {
 	lines := bufio.NewScanner(os.Stdin)
-	for lines.Scan() {
+	for n := 1; lines.Scan(); n++ {
+		if os.Getenv("DOOB_TEST_DIES") == fmt.Sprint(n) {
+			os.Exit(3)
+		}
 		var batch struct {
 			File  string
 			N     int
@@ -219,13 +222,26 @@ evaluate: [{jpeg: large}]
 		t.Errorf("%d samples, want 3", lines)
 	}
 
+	// The folder of pictures may move.
+	if err := os.Rename(filepath.Join(home, "pictures"), filepath.Join(home, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = experiment.Resume(t.Context(), folder, []string{"importance.iterations=4"}, func(experiment.Event) { t.Error("an event") })
+	oracle.WantError(t, err, "--from", filepath.Join(home, "pictures"))
+	if _, err := experiment.Sample(t.Context(), experiment.Draw{Folder: folder, N: 3, Seed: 1, Out: csv, Method: "base", From: filepath.Join(home, "moved"), Backend: engine.Default}); err != nil {
+		t.Error(err)
+	}
+	if err := os.Rename(filepath.Join(home, "moved"), filepath.Join(home, "pictures")); err != nil {
+		t.Fatal(err)
+	}
+
 	// Other pictures are refused.
 	pictures(t, filepath.Join(home, "pictures"), 21, color.RGBA{0, 128, 0, 255})
 	_, err = experiment.Resume(t.Context(), folder, []string{"importance.iterations=4"}, func(experiment.Event) {})
 	oracle.WantError(t, err, "other data")
 
 	// The prior of the run is one for another reward: the same samples.
-	_, next := run(t, fmt.Sprintf("prior: {run: %q}\nrewards: [{command: [%q]}]\nmethods: [base]\n", folder, os.Args[0]))
+	second, next := run(t, fmt.Sprintf("prior: {run: %q}\nrewards: [{command: [%q]}]\nmethods: [base]\n", folder, os.Args[0]))
 	if got := next.Methods["base"]["reward"].Value; got != get("base", "reward_red") {
 		t.Errorf("samples of the same prior have %g, want %g", got, get("base", "reward_red"))
 	}
@@ -235,6 +251,38 @@ evaluate: [{jpeg: large}]
 	}
 	_, err = wrong.Load()
 	oracle.WantError(t, err, "prior.size is 4x4", "8x8", "leave size out")
+	if err := os.Rename(folder, folder+"-gone"); err != nil { // the second run has all that it needs
+		t.Fatal(err)
+	}
+	if _, err := experiment.Resume(t.Context(), second, []string{"methods=[base, importance]"}, func(experiment.Event) {}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A program that dies stops the run, which goes on from there to the same result.
+func TestProgramDies(t *testing.T) {
+	t.Setenv("DOOB_TEST_SCORER", filepath.Join(t.TempDir(), "ended"))
+	config := fmt.Sprintf("prior: {pictures: %q, size: 8x8}\nrewards: [{command: [%q]}]\nmethods: [base, importance]\n",
+		pictures(t, filepath.Join(t.TempDir(), "pictures"), 20, color.RGBA{0, 128, 0, 255}), os.Args[0])
+	_, want := run(t, config)
+	p, err := problem(t, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(t.TempDir(), "run")
+	t.Setenv("DOOB_TEST_DIES", "5")
+	_, err = experiment.Run(t.Context(), p, folder, engine.Default, func(experiment.Event) {})
+	oracle.WantError(t, err, "rewards[0]", "doob run --resume DIR goes on")
+	t.Setenv("DOOB_TEST_DIES", "")
+	got, err := experiment.Resume(t.Context(), folder, nil, func(experiment.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range want.Methods {
+		if got, want := got.Methods[name]["reward"], want.Methods[name]["reward"]; got != want {
+			t.Errorf("%s: reward %v, want %v", name, got, want)
+		}
+	}
 }
 
 // Classifiers are trained on a folder of folders, another one to judge; their gradients guide, and files that have changed are refused.
@@ -275,7 +323,7 @@ methods: [base, guidance, importance]
 // The likelihood of a measurement: DPS and importance have its gradient, and the picture that was measured is compared with.
 func TestMeasurement(t *testing.T) {
 	dir := pictures(t, filepath.Join(t.TempDir(), "pictures"), 20, color.RGBA{0, 200, 0, 255})
-	_, rep := run(t, fmt.Sprintf(`
+	folder, rep := run(t, fmt.Sprintf(`
 prior: {pictures: %q, size: 8x8}
 rewards: [{truth: %q, operator: average-2, sigma: 0.5}]
 methods: [base, dps, importance]
@@ -286,6 +334,12 @@ methods: [base, dps, importance]
 				t.Errorf("%s: %s is %g, and of base %g", name, metric, got, base)
 			}
 		}
+	}
+	if _, err := os.Stat(filepath.Join(folder, "figures/restored.png")); err != nil {
+		t.Error(err)
+	}
+	if mean, sd := moments([]float32{0, 1, 0.5, 3}, 2); mean[0] != 0.25 || mean[1] != 1 || sd[0] != 0 || sd[1] != 1 { // sd 0.25 and 1
+		t.Errorf("means %v, shades %v", mean, sd)
 	}
 }
 

@@ -30,6 +30,7 @@ type Prior struct {
 	Flip     bool   `yaml:"flip,omitempty"`     // half of the pictures that it is trained on are mirrored
 	Run      string `yaml:"run,omitempty"`      // run folder
 	Model    string `yaml:"model,omitempty"`    // refused, with what to do instead
+	SHA256   string `yaml:"sha256,omitempty"`   // of the parameters of the run, as this one has found them
 }
 
 const defaultSize = "32x32"
@@ -125,12 +126,17 @@ func (s *Prior) text() string {
 
 // trained is a prior that a run has trained.
 type trained struct {
-	file   string // of its parameters
+	folder string
 	sha256 string
 }
 
-// loadRun settles the network, the process and the size to be those of the run.
+// loadRun settles the network, the process and the size to be those of the run. Where that was done, by the process that began, the other run may be gone:
+// its parameters are in the folder of this one.
 func (s *Prior) loadRun(p *Problem) (err error) {
+	if s.SHA256 != "" {
+		p.run = &trained{folder: s.Run, sha256: s.SHA256}
+		return nil
+	}
 	if s.Run, err = filepath.Abs(s.Run); err != nil {
 		return err
 	}
@@ -162,9 +168,18 @@ func (s *Prior) loadRun(p *Problem) (err error) {
 		return fmt.Errorf("%w: prior.size is %s, but the prior of %s is over pictures of %s: leave size out", experiment.ErrConfig, s.Size, s.Run, size)
 	}
 	s.Size, s.Gray, p.Network, p.Process.VP = size, gray, made.Network, made.Process.VP
-	p.run = &trained{file: file}
-	p.run.sha256, err = digest(file)
-	return err
+	if s.SHA256, err = digest(file); err != nil {
+		return err
+	}
+	p.run = &trained{folder: s.Run, sha256: s.SHA256}
+	shape, err := s.shape()
+	if err != nil {
+		return fmt.Errorf("prior.run: %s: its pictures have a size that is not known: %w", s.Run, err)
+	}
+	c := &config.Check{}
+	p.H.Check(c, p.Network, shape[0])
+	p.H.Check(c, p.Network, shape[1])
+	return c.Err()
 }
 
 // network makes the training of a prior one without steps, that ends with the parameters of the run.
@@ -172,9 +187,16 @@ func (t *trained) network(n experiment.Network) experiment.Network {
 	train := n.Train
 	n.Steps, n.Settings = 0, t.sha256
 	n.Train = func(g experiment.Ground, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
+		file, _, err := experiment.Trained(t.folder)
+		if err != nil {
+			return nil, nil, fmt.Errorf("prior.run: %w", err)
+		}
+		if sum, err := digest(file); err != nil || sum != t.sha256 {
+			return nil, nil, fmt.Errorf("prior.run: %s is not what it was when this run began (%w)", file, cmp.Or(err, experiment.ErrFolder))
+		}
 		trainer, inputs, err := train(g, net, key)
 		if err == nil {
-			err = nn.Load(t.file, g.Engine, experiment.TrainedPath)
+			err = nn.Load(file, g.Engine, experiment.TrainedPath)
 		}
 		return trainer, inputs, err
 	}
