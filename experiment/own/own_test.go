@@ -10,12 +10,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
+	_ "github.com/doob-diffusion/doob/experiment/mnist"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 )
@@ -256,6 +258,38 @@ evaluate: [{jpeg: large}]
 	}
 	if _, err := experiment.Resume(t.Context(), second, []string{"methods=[base, importance]"}, func(experiment.Event) {}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A run of another experiment gives its prior too: with the same noise the same samples.
+func TestPriorOfDigits(t *testing.T) {
+	t.Setenv("DOOB_TEST_SCORER", filepath.Join(t.TempDir(), "ended"))
+	p, err := experiment.New("mnist", "quick", "../testdata/tiny_mnist.yaml", []string{"methods=[base]", "tasks=[even]", "drawn=50", "classifier.steps=2", "judge.steps=2", "pretrain.steps=3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(t.TempDir(), "digits")
+	if _, err := experiment.Run(t.Context(), p, folder, engine.Default, func(experiment.Event) {}); err != nil {
+		t.Fatal(err)
+	}
+	second, _ := run(t, fmt.Sprintf("prior: {run: %q}\nrewards: [{command: [%q]}]\nmethods: [base]\n", folder, os.Args[0]))
+	numbers := func(folder string) string {
+		csv := filepath.Join(t.TempDir(), "x.csv")
+		if _, err := experiment.Sample(t.Context(), experiment.Draw{Folder: folder, Method: "base", N: 2, Seed: 3, Out: csv, Backend: engine.Default}); err != nil {
+			t.Fatal(err)
+		}
+		return oracle.Read(t, csv)
+	}
+	if a, b := numbers(folder), numbers(second); a != b || strings.Count(a, ",") != 2*(28*28-1) {
+		t.Error("samples of the same prior differ, or are not of 28×28 pixels")
+	}
+}
+
+// Mirrored pictures have left and right turned around, each pixel with its colours.
+func TestMirror(t *testing.T) {
+	x := []float32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12} // [2, 3, 2]
+	if mirror(x, 3, 2); !slices.Equal(x, []float32{5, 6, 3, 4, 1, 2, 11, 12, 9, 10, 7, 8}) {
+		t.Error(x)
 	}
 }
 

@@ -98,7 +98,7 @@ func (s *Prior) load(p *Problem) error {
 	}
 	p.pictures, err = data.ReadFolder(cmp.Or(p.From, s.Pictures), shape[0], shape[1], shape[2])
 	if errors.Is(err, data.ErrMissing) {
-		return fmt.Errorf("%w; prior.pictures, or --from, names the folder of pictures", err)
+		return fmt.Errorf("%w; prior.pictures names the folder of pictures, and --from of doob run and doob sample where it is now", err)
 	}
 	return err
 }
