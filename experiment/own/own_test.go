@@ -40,7 +40,6 @@ func score(left string) {
 		}
 		var batch struct {
 			File  string
-			N     int
 			Shape []int
 		}
 		if err := json.Unmarshal(lines.Bytes(), &batch); err != nil {
@@ -52,8 +51,8 @@ func score(left string) {
 		}
 		answer := map[string][]float64{}
 		x := f.Tensors["x"].F32
-		for i := range batch.N {
-			answer["rewards"] = append(answer["rewards"], 10*mean(x[i*len(x)/batch.N:(i+1)*len(x)/batch.N]))
+		for picture := range slices.Chunk(x, len(x)/batch.Shape[0]) {
+			answer["rewards"] = append(answer["rewards"], 10*mean(picture))
 		}
 		text, _ := json.Marshal(answer)
 		fmt.Println(string(text))

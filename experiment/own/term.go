@@ -122,8 +122,8 @@ func (p *Problem) checkTerms(c *config.Check) {
 		w := t.weight()
 		c.That(w != 0 && !math.IsInf(w, 0) && !math.IsNaN(w), "%s.weight is %g, want a number that is not 0: what is to be measured and not trained on stands under evaluate", key, w)
 		c.That(i < len(p.Rewards) || t.Weight == nil, "%s has a weight, but what is under evaluate is not trained on", key)
-		if err := t.Settings.Check(); t.external() && err != nil {
-			c.That(false, "%s: %v", key, err)
+		if t.external() {
+			t.Settings.Check(c, key)
 		}
 		c.That((t.Classifier == "") == (t.Class == ""), "%s has classifier %q and class %q, want both: a folder with a folder of pictures for each class, and the name of one", key, t.Classifier, t.Class)
 		if t.JPEG != "" {
@@ -157,15 +157,13 @@ func (p *Problem) likelihood() bool {
 
 // files are those that a reward is made of. Their paths become absolute, since a run may be resumed elsewhere.
 func (t *Term) files() (out []string, err error) {
-	for i, word := range t.Command {
-		info, err := os.Stat(word)
-		if err != nil || !info.Mode().IsRegular() {
-			continue // a program that is found otherwise, or no file
+	if t.Settings, err = t.Located(); err != nil {
+		return nil, err
+	}
+	for _, word := range t.Command {
+		if info, err := os.Stat(word); err == nil && filepath.IsAbs(word) && info.Mode().IsRegular() {
+			out = append(out, word)
 		}
-		if t.Command[i], err = filepath.Abs(word); err != nil {
-			return nil, err
-		}
-		out = append(out, t.Command[i])
 	}
 	for _, path := range []*string{&t.Classifier, &t.CLIP, &t.ImageReward, &t.Measurement, &t.Truth} {
 		if *path == "" {

@@ -5,6 +5,7 @@ package external
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,29 +13,44 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/config"
 )
 
 // Settings say how samples are scored.
 type Settings struct {
-	Command  []string      `yaml:"command,omitempty,flow"`
-	HTTP     string        `yaml:"http,omitempty"`
-	Batch    int           `yaml:"batch,omitempty"`
-	Timeout  time.Duration `yaml:"timeout,omitempty"`
-	Retries  int           `yaml:"retries,omitempty"`
-	Gradient bool          `yaml:"gradient,omitempty"`
+	Command []string      `yaml:"command,omitempty,flow"`
+	HTTP    string        `yaml:"http,omitempty"`
+	Batch   int           `yaml:"batch,omitempty"`
+	Timeout time.Duration `yaml:"timeout,omitempty"`
+	Retries int           `yaml:"retries,omitempty"`
 }
 
-// Check returns what is wrong with the settings.
-func (s Settings) Check() error {
-	if s.HTTP != "" {
-		return errors.New("http is not built yet")
+// Check notes what is wrong with the settings.
+func (s Settings) Check(c *config.Check, key string) {
+	c.That(s.HTTP == "", "%s.http is not built yet", key)
+}
+
+// Located returns settings that mean the same in any working folder: arguments that name a file from here name it from the root.
+func (s Settings) Located() (Settings, error) {
+	s.Command = slices.Clone(s.Command)
+	for i, arg := range s.Command {
+		if _, err := os.Stat(arg); err != nil || i == 0 && !strings.ContainsRune(filepath.ToSlash(arg), '/') {
+			continue
+		}
+		path, err := filepath.Abs(arg)
+		if err != nil {
+			return s, err
+		}
+		s.Command[i] = path
 	}
-	return nil
+	return s, nil
 }
 
 // Reward is a program that scores samples.
@@ -74,7 +90,11 @@ func (r *Reward) Rewards(_ context.Context, x []float32, n int) ([]float64, erro
 	if err := checkpoint.Save(file, checkpoint.File{Tensors: map[string]checkpoint.Tensor{"x": {Shape: shape, F32: x[:n*engine.Size(r.shape)]}}}); err != nil {
 		return nil, err
 	}
-	if err := json.NewEncoder(r.in).Encode(map[string]any{"file": file, "n": n, "shape": shape}); err != nil {
+	head, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.NewEncoder(r.in).Encode(map[string]any{"file": file, "offset": 8 + binary.LittleEndian.Uint64(head), "shape": shape}); err != nil {
 		return nil, err
 	}
 	line, err := r.out.ReadBytes('\n')
