@@ -121,7 +121,7 @@ func (s *Prior) text() string {
 	if s.Run != "" {
 		return "the prior of " + filepath.Base(s.Run)
 	}
-	return "pictures of " + filepath.Base(s.Pictures)
+	return "the pictures in " + filepath.Base(s.Pictures)
 }
 
 // trained is a prior that a run has trained.

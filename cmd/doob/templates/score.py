@@ -2,7 +2,7 @@
 import array, json, sys
 
 def redness(p):  # p has height·width·3 numbers from -1 to 1: red, green, blue of the first pixel, of the second, …
-    return 10 * (sum(p[0::3]) - sum(p[1::3]) / 2 - sum(p[2::3]) / 2) / (len(p) / 3)
+    return 30 * (sum(p[0::3]) - sum(p[1::3]) / 2 - sum(p[2::3]) / 2) / (len(p) / 3)
 
 for line in sys.stdin:
     batch = json.loads(line)
