@@ -18,7 +18,7 @@ import (
 // Evaluate draws new samples from what a run has learned, as its methods do, and measures them as the run does: of d.Method, or of all that
 // have ended. They are as many as the run has measured for d.N = 0; with the seed of the run they are the run's own. Nothing is written.
 // After each set of samples, observe gets an event.
-func Evaluate(ctx context.Context, d Draw, observe func(Event)) (*Report, error) {
+func Evaluate(ctx context.Context, d Draw, observe func(Event)) (rep *Report, err error) {
 	if d.N < 0 || d.N == 1 {
 		return nil, fmt.Errorf("eval: %d samples: want at least 2, or 0 for as many as the run has measured", d.N)
 	}
@@ -33,6 +33,7 @@ func Evaluate(ctx context.Context, d Draw, observe func(Event)) (*Report, error)
 		return nil, err
 	}
 	p, c := l.problem, l.problem.common()
+	defer func() { err = release(p, err) }()
 	if d.N > 0 {
 		c.Samples = d.N
 	}
@@ -74,7 +75,7 @@ func Evaluate(ctx context.Context, d Draw, observe func(Event)) (*Report, error)
 		}
 		return found[name] == 0
 	})
-	rep := results.report(names, 1, references)
+	rep = results.report(names, 1, references)
 	rep.Seed, rep.Backend, rep.Extra = d.Seed, l.Engine.Name, map[string]any{"folder": d.Folder, "samples": c.Samples, "complete": complete}
 	note := fmt.Sprintf("%d new samples of each method", c.Samples)
 	if len(rep.Tasks) > 0 {

@@ -77,6 +77,7 @@ func Sample(ctx context.Context, d Draw) (used string, err error) {
 		return "", err
 	}
 	p := l.problem
+	defer func() { err = release(p, err) }()
 	task, condition := d.Task, -1
 	if tasks := p.Tasks(); !slices.Contains(tasks, task) {
 		if task != "" && tasks[0] != "" {

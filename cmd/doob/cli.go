@@ -86,6 +86,8 @@ func help(options kong.HelpOptions, ctx *kong.Context) error {
 type cli struct {
 	Doctor   doctorCommand   `cmd:"" group:"begin" help:"Check this machine and build: backend, speed, memory, disk."`
 	Data     dataCommand     `cmd:"" group:"begin" help:"Fetch and check data sets."`
+	Init     initCommand     `cmd:"" group:"learn" help:"Write a configuration to begin with, for pictures and rewards of your own."`
+	Tune     tuneCommand     `cmd:"" group:"learn" help:"Tune a model of your own to rewards of your own, as a YAML file says."`
 	Run      runCommand      `cmd:"" group:"learn" help:"Run an experiment, or go on with one."`
 	Sample   sampleCommand   `cmd:"" group:"use" help:"Draw samples from what a run has learned."`
 	Restore  restoreCommand  `cmd:"" group:"use" help:"Restore a picture of your own with what a run of superres has learned."`

@@ -1,0 +1,203 @@
+package own
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"gonum.org/v1/gonum/stat"
+
+	"github.com/doob-diffusion/doob/data"
+	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/reward"
+	"github.com/doob-diffusion/doob/reward/external"
+)
+
+// judge is a reward in use.
+type judge struct {
+	name    string // in results
+	reward  reward.Reward
+	program *program // nil if it is none
+}
+
+// open makes the rewards.
+func (p *Problem) open(ctx context.Context, l *experiment.Lab) error {
+	p.judges, p.inverse, p.truth = nil, nil, nil
+	names := p.names()
+	for i, t := range p.terms() {
+		j := judge{name: names[i]}
+		var err error
+		if t.external() {
+			j.program = &program{settings: t.Settings, shape: p.size(), where: p.key(i)}
+			j.reward = j.program
+		} else {
+			j.reward, err = p.make(ctx, l, i, t)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.key(i), err)
+		}
+		p.judges = append(p.judges, j)
+	}
+	return nil
+}
+
+// make makes a reward that doob computes itself.
+func (p *Problem) make(ctx context.Context, l *experiment.Lab, i int, t Term) (reward.Reward, error) {
+	shape, scope := p.size(), fmt.Sprintf("/reward_%d", i)
+	if t.Prompt != "" && shape[2] != 3 {
+		return nil, fmt.Errorf("%w: %s is a reward of pictures with colours, and these have none", experiment.ErrConfig, t.kind())
+	}
+	switch t.kind() {
+	case "classifier":
+		c := p.classifier(t.Classifier, i >= len(p.Rewards))
+		return reward.NewClass(l.Engine, c.net(p, l), []int{slices.Index(c.classes, t.Class)}, 1, shape, p.Batch)
+	case "jpeg":
+		return p.bytes(t.JPEG)
+	case "clip":
+		model, err := reward.OpenCLIP(l.Engine, scope, t.CLIP)
+		if err != nil {
+			return nil, err
+		}
+		r, _, err := model.For(t.Prompt, shape[0], shape[1])
+		return r, err
+	case "imagereward":
+		model, err := reward.OpenImageReward(l.Engine, scope, t.ImageReward, "")
+		if err != nil {
+			return nil, err
+		}
+		r, _, err := model.For(t.Prompt, shape[0], shape[1])
+		return r, err
+	}
+	return p.measured(ctx, l, i, t)
+}
+
+// quality is that of DDPO's JPEGs.
+const quality = 95
+
+// bytes is the size of a picture's file, in standard deviations of those of the prior's.
+func (p *Problem) bytes(wanted string) (reward.Reward, error) {
+	if p.pictures.N < 2 {
+		return nil, errors.New("jpeg: the prior's pictures are not here, or there is only one: sizes are in standard deviations of theirs")
+	}
+	file := reward.JPEG{Shape: p.size(), Quality: quality}
+	sizes := make([]float64, min(p.pictures.N, 2000))
+	for i := range sizes {
+		n, err := file.Size(p.pictures.At(i))
+		if err != nil {
+			return nil, err
+		}
+		sizes[i] = float64(n)
+	}
+	mean, sd := stat.MeanStdDev(sizes, nil)
+	if sd == 0 {
+		return nil, fmt.Errorf("jpeg: all pictures of the prior have %g bytes: want pictures that differ", mean)
+	}
+	if file.Mean, file.Scale = mean, 1/sd; wanted == "small" {
+		file.Scale = -file.Scale
+	}
+	return file, nil
+}
+
+// unconditional is a reward that judges a picture by itself, by the measurement that it has.
+type unconditional struct{ reward.Differentiable }
+
+// measured is the likelihood of a measurement.
+func (p *Problem) measured(ctx context.Context, l *experiment.Lab, i int, t Term) (reward.Reward, error) {
+	shape := p.size()
+	a, err := reward.NewOperator(t.Operator, shape)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", experiment.ErrConfig, err)
+	}
+	size, err := a.Shape(shape)
+	if err != nil {
+		return nil, err
+	}
+	r, err := reward.NewInverse(l.Engine, a, t.Sigma, shape, p.Batch, make([]float32, engine.Size(size)))
+	if err != nil {
+		return nil, err
+	}
+	if t.Truth != "" {
+		sharp, err := data.ReadFitted(t.Truth, shape[0], shape[1], shape[2])
+		if err != nil {
+			return nil, err
+		}
+		if r.Y, err = r.Measure(ctx, sharp.Pixels, 1, noise.New(p.Seed).Sub("measure").At(i)); err != nil {
+			return nil, err
+		}
+		if p.truth == nil && i < len(p.Rewards) {
+			p.truth = sharp.Pixels
+		}
+	} else {
+		y, err := data.ReadPicture(t.Measurement, size[2])
+		if err != nil {
+			return nil, err
+		}
+		if y.Height != size[0] || y.Width != size[1] {
+			return nil, fmt.Errorf("%w: %s has %d×%d pixels, but %s of pictures of %d×%d has %d×%d: scale it, or change prior.size", experiment.ErrConfig, t.Measurement,
+				y.Width, y.Height, t.Operator, shape[1], shape[0], size[1], size[0])
+		}
+		for k, v := range y.Pixels { // what is not observed is 0
+			r.Y[k] = v * r.Observed[k]
+		}
+	}
+	if p.inverse == nil {
+		p.inverse = r
+		if p.spread, err = r.Norm(ctx, 50, noise.New(0).Sub("norm")); err != nil {
+			return nil, err
+		}
+	}
+	return unconditional{r}, nil
+}
+
+// program is a program or server of the user's own. It begins when it is first asked, and gets samples as pictures have them, within [−1, 1].
+type program struct {
+	settings external.Settings
+	shape    []int
+	where    string
+	lock     sync.Mutex
+	open     *external.Reward
+}
+
+var _ reward.Reward = (*program)(nil)
+
+// Rewards implements [reward.Reward].
+func (r *program) Rewards(ctx context.Context, x []float32, n int) ([]float64, error) {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	fail := func(err error) ([]float64, error) {
+		return nil, fmt.Errorf("%s: %w; what is done is kept: doob run --resume DIR goes on from there", r.where, err)
+	}
+	if r.open == nil {
+		open, err := r.settings.Open(context.WithoutCancel(ctx), r.shape) // until Close
+		if err != nil {
+			return fail(err)
+		}
+		r.open = open
+	}
+	within := make([]float32, len(x))
+	for i, v := range x {
+		within[i] = float32(math.Max(-1, math.Min(1, float64(v))))
+	}
+	values, err := r.open.Rewards(ctx, within, n)
+	if err != nil {
+		return fail(err)
+	}
+	return values, nil
+}
+
+// Close ends the program, if it has begun. It may begin again.
+func (r *program) Close() error {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	if r.open == nil {
+		return nil
+	}
+	err := r.open.Close()
+	r.open = nil
+	return err
+}
