@@ -2,15 +2,9 @@ package own
 
 import (
 	"fmt"
-	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/doob-diffusion/doob/experiment"
-	"github.com/doob-diffusion/doob/internal/config"
-	"github.com/doob-diffusion/doob/reward"
 	"github.com/doob-diffusion/doob/reward/external"
 )
 
@@ -111,40 +105,6 @@ func (p *Problem) key(i int) string {
 	return fmt.Sprintf("evaluate[%d]", i-len(p.Rewards))
 }
 
-// checkTerms notes what is wrong with rewards.
-func (p *Problem) checkTerms(c *config.Check) {
-	for i, t := range p.terms() {
-		key := p.key(i)
-		if kinds := t.kinds(); len(kinds) != 1 {
-			c.That(false, "%s has %d of command, http, classifier, jpeg, clip, imagereward, measurement and truth, want one of them", key, len(kinds))
-			continue
-		}
-		w := t.weight()
-		c.That(w != 0 && !math.IsInf(w, 0) && !math.IsNaN(w), "%s.weight is %g, want a number that is not 0: what is to be measured and not trained on stands under evaluate", key, w)
-		c.That(i < len(p.Rewards) || t.Weight == nil, "%s has a weight, but what is under evaluate is not trained on", key)
-		if t.external() {
-			t.Settings.Check(c, key)
-		}
-		c.That((t.Classifier == "") == (t.Class == ""), "%s has classifier %q and class %q, want both: a folder with a folder of pictures for each class, and the name of one", key, t.Classifier, t.Class)
-		if t.JPEG != "" {
-			c.OneOf(key+".jpeg", t.JPEG, "small", "large")
-			c.That(p.Base.Pictures != "", "%s.jpeg needs prior.pictures: sizes are in standard deviations of theirs", key)
-		}
-		pictured := t.CLIP != "" || t.ImageReward != ""
-		c.That(pictured == (t.Prompt != ""), "%s has the prompt %q, want one with clip or imagereward, and with nothing else", key, t.Prompt)
-		c.That(!pictured || !p.Base.Gray, "%s.%s is a reward of pictures with colours, but prior.gray is true", key, t.kind())
-		if t.likely() {
-			c.That(t.Sigma > 0 && !math.IsInf(t.Sigma, 1), "%s.sigma is %g, want a positive number: the noise of the measurement, on the scale of pictures from −1 to 1", key, t.Sigma)
-			if shape, err := p.Base.shape(); err == nil && (p.Base.Run == "" || p.Base.Size != "") {
-				_, err := reward.NewOperator(t.Operator, shape)
-				c.That(err == nil, "%s.operator: %v", key, err)
-			}
-		} else {
-			c.That(t.Operator == "" && t.Sigma == 0, "%s has operator or sigma, which belong to measurement or truth", key)
-		}
-	}
-}
-
 // differentiable reports whether the sum of the rewards has a gradient.
 func (p *Problem) differentiable() bool {
 	return !slices.ContainsFunc(p.Rewards, func(t Term) bool { return t.external() || t.JPEG != "" })
@@ -153,56 +113,6 @@ func (p *Problem) differentiable() bool {
 // likelihood reports whether the reward is the likelihood of a measurement and nothing else.
 func (p *Problem) likelihood() bool {
 	return len(p.Rewards) == 1 && p.Rewards[0].likely() && p.Rewards[0].weight() == 1
-}
-
-// files are those that a reward is made of. Their paths become absolute, since a run may be resumed elsewhere.
-func (t *Term) files() (out []string, err error) {
-	if t.Settings, err = t.Located(); err != nil {
-		return nil, err
-	}
-	for _, word := range t.Command {
-		if info, err := os.Stat(word); err == nil && filepath.IsAbs(word) && info.Mode().IsRegular() {
-			out = append(out, word)
-		}
-	}
-	for _, path := range []*string{&t.Classifier, &t.CLIP, &t.ImageReward, &t.Measurement, &t.Truth} {
-		if *path == "" {
-			continue
-		}
-		if *path, err = filepath.Abs(*path); err != nil {
-			return nil, err
-		}
-		out = append(out, *path)
-	}
-	return out, nil
-}
-
-// loadTerms reads what rewards are made of, and refuses files that are not those of the run.
-func (p *Problem) loadTerms() error {
-	p.networks = nil
-	for i := range p.terms() {
-		t := p.term(i)
-		files, err := t.files()
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.key(i), err)
-		}
-		if len(files) == 0 {
-			continue
-		}
-		sum, err := digest(files...)
-		if err != nil {
-			return fmt.Errorf("%w: %s: %w", experiment.ErrConfig, p.key(i), err)
-		}
-		if t.SHA256 != "" && t.SHA256 != sum {
-			return fmt.Errorf("%w: %s: %s is not what it was when the run began: undo the change, or begin another run with --out", experiment.ErrConfig, p.key(i), strings.Join(files, ", "))
-		}
-		if t.SHA256 = sum; t.Classifier != "" {
-			if err := p.loadClasses(i, t); err != nil {
-				return fmt.Errorf("%s: %w", p.key(i), err)
-			}
-		}
-	}
-	return nil
 }
 
 // term returns reward i, to be changed.
