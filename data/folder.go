@@ -12,18 +12,16 @@ import (
 	"strings"
 
 	"golang.org/x/image/draw"
-	_ "golang.org/x/image/webp" // one more format that pictures may have
+
+	"github.com/doob-diffusion/doob/vision"
 )
 
 // pictureNames are how the names of pictures end.
 var pictureNames = []string{".png", ".jpg", ".jpeg", ".gif", ".webp"}
 
-// mostPixels is how many pixels a picture of a folder may have: a file of some bytes can declare more than any memory holds.
-const mostPixels = 100_000_000
-
 // ReadFolder reads the pictures of a folder in the order of their names, as images of one size, see [ReadFitted]; where it has none, those of the folders in
 // it. Files that are not named as pictures, and hidden ones, are left out. A folder that is not there is [ErrMissing], one without pictures and a file that
-// is none are [ErrPicture].
+// is none are [vision.ErrPicture].
 func ReadFolder(dir string, height, width, channels int) (Images, error) {
 	files, err := picturesOf(dir)
 	if err != nil {
@@ -57,19 +55,19 @@ func ReadClasses(dir string, height, width, channels int) (im Images, names []st
 		names = append(names, filepath.Base(folder))
 	}
 	if len(names) < 2 {
-		return Images{}, nil, fmt.Errorf("%w: %s has folders for %d classes: want a folder of pictures for each of at least two, named after them", ErrPicture, dir, len(names))
+		return Images{}, nil, fmt.Errorf("%w: %s has folders for %d classes: want a folder of pictures for each of at least two, named after them", vision.ErrPicture, dir, len(names))
 	}
 	return im, names, nil
 }
 
 // ReadFitted reads a picture as an image of a size: scaled, up or down, until it covers that, and what then sticks out is cut off on both sides alike.
-// What is transparent becomes white. With 1 channel, colours become gray.
+// See [vision.Read] for how it is read. With 1 channel, colours become gray.
 func ReadFitted(path string, height, width, channels int) (Images, error) {
-	m, err := decodePicture(path)
+	p, err := vision.Read(path)
 	if err != nil {
 		return Images{}, err
 	}
-	fitted := cover(m, width, height)
+	fitted := cover(p.RGB().Image(), width, height)
 	out := Images{N: 1, Height: height, Width: width, Channels: channels, Labels: []int{0}}
 	for at := 0; at < len(fitted.Pix); at += 4 {
 		pixel := color.RGBA{fitted.Pix[at], fitted.Pix[at+1], fitted.Pix[at+2], 255}
@@ -103,31 +101,6 @@ func cover(m image.Image, width, height int) *image.RGBA {
 	return out
 }
 
-// decodePicture reads a file of an image.
-func decodePicture(path string) (image.Image, error) {
-	fail := func(err error) (image.Image, error) { return nil, fmt.Errorf("%w %s: %w", ErrPicture, path, err) }
-	f, err := os.Open(path)
-	if err != nil {
-		return fail(err)
-	}
-	defer f.Close()
-	size, _, err := image.DecodeConfig(f)
-	if err != nil {
-		return fail(fmt.Errorf("%w; want PNG, JPEG, GIF or WebP", err))
-	}
-	if size.Width < 1 || size.Height < 1 || size.Width > mostPixels/size.Height {
-		return fail(fmt.Errorf("it has %d×%d pixels, want 1 to %d million", size.Width, size.Height, mostPixels/1_000_000))
-	}
-	if _, err := f.Seek(0, 0); err != nil {
-		return fail(err)
-	}
-	m, _, err := image.Decode(f)
-	if err != nil {
-		return fail(fmt.Errorf("it is cut off or damaged: %w", err))
-	}
-	return m, nil
-}
-
 // picturesOf lists the pictures of a folder, or else of the folders in it.
 func picturesOf(dir string) (files []string, err error) {
 	files, folders, others, err := list(dir)
@@ -144,7 +117,7 @@ func picturesOf(dir string) (files []string, err error) {
 		}
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%w: there is none in %s, in %d folders and %d other files: want files whose names end in %s", ErrPicture, dir, len(folders), others, strings.Join(pictureNames, ", "))
+		return nil, fmt.Errorf("%w: there is none in %s, in %d folders and %d other files: want files whose names end in %s", vision.ErrPicture, dir, len(folders), others, strings.Join(pictureNames, ", "))
 	}
 	return files, nil
 }
@@ -172,5 +145,5 @@ func missing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrMissing, err)
 	}
-	return fmt.Errorf("%w: %w", ErrPicture, err)
+	return fmt.Errorf("%w: %w", vision.ErrPicture, err)
 }

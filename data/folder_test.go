@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/doob-diffusion/doob/vision"
 )
 
 // paint writes a picture of columns of colours, each so many pixels wide.
@@ -120,8 +122,8 @@ func TestReadFolder(t *testing.T) {
 		err   error
 		words []string
 	}{
-		"nowhere": {ErrMissing, []string{"nowhere"}}, "none": {ErrPicture, []string{"none", "1 other files", ".png"}}, "text": {ErrPicture, []string{"a.png", "want PNG, JPEG, GIF or WebP"}},
-		"cut": {ErrPicture, []string{"a.png", "cut off or damaged"}}, "bomb": {ErrPicture, []string{"a.png", "100000×100000", "100 million"}},
+		"nowhere": {ErrMissing, []string{"nowhere"}}, "none": {vision.ErrPicture, []string{"none", "1 other files", ".png"}}, "text": {vision.ErrPicture, []string{"a.png", "PNG, JPEG"}},
+		"cut": {vision.ErrPicture, []string{"a.png", "ends too early"}}, "bomb": {vision.ErrPicture, []string{"a.png", "100000×100000", "67"}},
 	} {
 		_, err := ReadFolder(filepath.Join(dir, name), 1, 1, 3)
 		for _, w := range c.words {
@@ -131,7 +133,7 @@ func TestReadFolder(t *testing.T) {
 		}
 	}
 	_, _, err = ReadClasses(filepath.Join(dir, "classes/a"), 1, 1, 3)
-	if !errors.Is(err, ErrPicture) || !strings.Contains(err.Error(), "folders for 0 classes") {
+	if !errors.Is(err, vision.ErrPicture) || !strings.Contains(err.Error(), "folders for 0 classes") {
 		t.Errorf("no classes: %v", err)
 	}
 }

@@ -123,7 +123,7 @@ func (p *Problem) measured(ctx context.Context, l *experiment.Lab, i int, t Term
 		if err != nil {
 			return nil, err
 		}
-		if r.Y, err = r.Measure(ctx, sharp.Pixels, 1, noise.New(p.Seed).Sub("measure").At(i)); err != nil {
+		if r.Y, err = r.Measure(ctx, sharp.Pixels, 0, 1, noise.New(p.Seed).Sub("measure").At(i)); err != nil {
 			return nil, err
 		}
 		if p.truth == nil && i < len(p.Rewards) {
