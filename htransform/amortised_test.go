@@ -76,7 +76,7 @@ func TestLikelihoodIsExactForNormalData(t *testing.T) {
 		}
 		x := make([]float32, rows*d)
 		noise.New(2).Normal(x, 0, 0)
-		y, err := r.Measure(context.Background(), x, rows, noise.New(3)) // of anything
+		y, err := r.Measure(context.Background(), x, 0, rows, noise.New(3)) // of anything
 		if err != nil {
 			t.Fatal(err)
 		}
