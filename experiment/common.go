@@ -3,6 +3,7 @@ package experiment
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -96,6 +97,7 @@ func validate(p Problem) error {
 	c, check := p.common(), &config.Check{}
 	check.That(c.Experiment == c.entry.Name, "experiment is %q, want %s", c.Experiment, c.entry.Name)
 	check.Positive("seeds", c.Seeds)
+	check.That(c.Seeds < 1 || c.Seed <= math.MaxUint64-uint64(c.Seeds-1), "seed is %d, want room for %d consecutive ones up to 2⁶⁴ − 1", c.Seed, c.Seeds)
 	check.That(c.Samples > 1, "samples is %d, want at least 2", c.Samples)
 	check.Positive("batch", c.Batch)
 	check.That(c.Pool >= 0, "pool is %d, want at least 0", c.Pool)

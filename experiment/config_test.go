@@ -219,10 +219,15 @@ func TestRunFolder(t *testing.T) {
 	}
 	found := map[string]float64{}
 	for _, line := range lines[1:] {
-		if line[0] == "" && line[2] == d.report.Titles[line[1]] && line[5] == "" && line[4] != "" {
-			if found[line[1]+" "+line[3]], err = strconv.ParseFloat(line[4], 64); err != nil {
-				t.Error(err)
-			}
+		if line[0] != "" || line[2] != d.report.Titles[line[1]] {
+			continue
+		}
+		if found[line[1]+" "+line[3]], err = strconv.ParseFloat(line[4], 64); err != nil {
+			t.Error(err)
+		}
+		se := d.report.Methods[line[1]][line[3]].SE
+		if got, err := strconv.ParseFloat(line[5], 64); (err != nil) != math.IsNaN(se) || err == nil && got != se {
+			t.Errorf("the error of %s is %q in report.csv, want %v", line[3], line[5], se)
 		}
 	}
 	for name, r := range d.report.Methods {

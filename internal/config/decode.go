@@ -98,6 +98,9 @@ func node(dst any, n ast.Node, whole any) error {
 			return &yaml.SyntaxError{Message: fmt.Sprintf("cannot use %s as a key, want a name", key.GetToken().Value), Token: key.GetToken()}
 		}
 	}
+	if len(found.endless) > 0 {
+		return notFinite(found.endless[0].GetToken())
+	}
 	for _, n := range found.numbers {
 		if t := n.GetToken(); leadingZero.MatchString(t.Value) {
 			plain := cmp.Or(strings.TrimLeft(strings.TrimLeft(t.Value, "+-"), "0_"), "0")
@@ -124,8 +127,8 @@ func suggested(err error, dst any) error {
 	return &yaml.SyntaxError{Message: at.GetMessage() + Suggest(key, keys(reflect.TypeOf(dst), "", 0)), Token: at.GetToken()}
 }
 
-// visitor collects keys, values that are floats or strings, and numbers.
-type visitor struct{ keys, scalars, numbers []ast.Node }
+// visitor collects keys, values that are floats or strings, finite numbers, and others.
+type visitor struct{ keys, scalars, numbers, endless []ast.Node }
 
 func (v *visitor) Visit(n ast.Node) ast.Visitor {
 	switch n := n.(type) {
@@ -139,6 +142,8 @@ func (v *visitor) Visit(n ast.Node) ast.Visitor {
 		v.scalars = append(v.scalars, n)
 	case *ast.IntegerNode:
 		v.numbers = append(v.numbers, n)
+	case *ast.InfinityNode, *ast.NanNode:
+		v.endless = append(v.endless, n)
 	}
 	return v
 }
@@ -173,6 +178,9 @@ func wholeNumbers(whole any, scalars []ast.Node) error {
 			return err
 		}
 		got, err := path.FilterFile(decoded)
+		if err == nil && (got.Type() == ast.InfinityType || got.Type() == ast.NanType) { // of a text such as inf
+			return notFinite(n.GetToken())
+		}
 		zero := yaml.IsNotFoundNodeError(err) && x != 0 && math.Abs(x) < 1 // left out because it is zero now: it was cut
 		if zero || err == nil && got.Type() == ast.IntegerType {
 			t := n.GetToken()
@@ -180,6 +188,11 @@ func wholeNumbers(whole any, scalars []ast.Node) error {
 		}
 	}
 	return nil
+}
+
+// notFinite refuses a number that no setting may have; of an integer the decoder would make the least one.
+func notFinite(t *token.Token) error {
+	return &yaml.SyntaxError{Message: fmt.Sprintf("cannot use %s, want a finite number, or a text in quotes", t.Value), Token: t}
 }
 
 // Setting writes a setting "a.b=v" as YAML.

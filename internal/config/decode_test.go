@@ -78,6 +78,7 @@ func TestDecode(t *testing.T) {
 		"samples: 0x10\nprefill: 0o17\nscale: 0.5\nseed: 0\nname: '007'\n": func(c *run, _ *routed) { // of one meaning only
 			c.Samples, c.Prefill, c.Seed, c.Name = 16, 15, 0, "007"
 		},
+		"name: inf\n": func(c *run, _ *routed) { c.Name = "inf" }, "name: '.nan'\n": func(c *run, _ *routed) { c.Name = ".nan" },
 		"\ufeff": same, "\ufeff# a mark\nsamples: 70\n": func(c *run, _ *routed) { c.Samples = 70 }, "\ufeffsamples: 70\n": func(c *run, _ *routed) { c.Samples = 70 },
 
 		// Documents come one after another.
@@ -144,6 +145,11 @@ func TestDecodeShowsMistakes(t *testing.T) {
 		"limits: {a: 00}\n":                    {"[1:13]", "cannot use 00", "want 0,"},
 		"seed: 0_1\n":                          {"[1:7]", "cannot use 0_1"},
 		"h: {width: 010}\n":                    {"[1:12]", "cannot use 010"},
+		"scale: .nan\n":                        {"[1:8]", "cannot use .nan, want a finite number"},
+		"samples: -.inf\n":                     {"[1:10]", "cannot use -.inf"}, // the least integer to the decoder
+		"rates: [1, .inf]\n":                   {"[1:12]", "cannot use .inf"},
+		"scale: NaN\n":                         {"[1:8]", "cannot use NaN"}, // a text to the parser
+		"net: {decay: \"inf\"}\n":              {"[1:14]", "cannot use inf"},
 		"\xff\xfes\x00":                        {"UTF-16, want UTF-8"},
 		"samples: 1\n\ufeff---\nsamples: 2\n":  {"[2:1]"},
 
