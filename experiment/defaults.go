@@ -35,10 +35,11 @@ func (*Common) Networks() []Network { return nil }
 // Prepare implements [Problem].
 func (*Common) Prepare(context.Context, *Lab) error { return nil }
 
-// Keys implements [Problem]: all methods share the noise of their samples, and those that learn start from the same h.
+// Keys implements [Problem]: of a task, all methods share the noise of their samples, and those that learn start from the same h.
 func (*Common) Keys(seed uint64, task, name string) method.Keys {
 	key := noise.New(seed).Sub("repetition")
-	return method.Keys{Root: key, Start: key.Sub("h"), Loop: key.Sub(task).Sub(name), Particles: key.Sub("particles")}
+	own := key.Sub(task)
+	return method.Keys{Root: own, Start: key.Sub("h"), Loop: own.Sub(name), Particles: own.Sub("particles")}
 }
 
 // References implements [Problem].

@@ -160,8 +160,12 @@ func (p *Plan) methods(ctx context.Context, l *Lab, measure bool) error {
 		}
 		p.Rows = append(p.Rows, planRow{name, times * (cost.Base + cost.Paths + cost.Own), times * cost.Calls(work), times * cost.Seconds(work, perCall, perUpdate)})
 	}
-	if shared > 0 { // charged to all that use them, simulated once
-		p.Rows = append(p.Rows, planRow{Name: "base paths", Seconds: float64(c.Seeds) * shared * work.Steps * perCall})
+	if shared > 0 { // charged to all that use them, simulated once for all tasks with a base model
+		roots := map[noise.Key]bool{}
+		for _, task := range tasks {
+			roots[l.problem.Keys(c.Seed, task, "").Root] = true
+		}
+		p.Rows = append(p.Rows, planRow{Name: "base paths", Seconds: float64(c.Seeds*len(roots)) * shared * work.Steps * perCall})
 	}
 	if c.KeepSamples {
 		p.Disk += float64(len(tasks)*len(c.Methods)) * work.Samples * 4 * work.Dim

@@ -36,7 +36,8 @@ type Problem interface {
 	Prepare(ctx context.Context, l *Lab) error
 	// Target describes the law of a task, with the networks of the lab.
 	Target(ctx context.Context, l *Lab, task string) (*method.Target, error)
-	// Keys says where the randomness of a method comes from, and so what it shares with others.
+	// Keys says where the randomness of a method comes from, and so what it shares with others. Tasks with the same root share their base paths, and so must
+	// have the same base model.
 	Keys(seed uint64, task, method string) method.Keys
 
 	// Metrics are all that is measured, in the order of tables.

@@ -128,6 +128,21 @@ func TestPlanMatchesRun(t *testing.T) {
 	}
 }
 
+// Every prompt has base paths of its own: what is drawn for one does not depend on which others there are.
+func TestPromptsApart(t *testing.T) {
+	one, two := "Two dogs in the park.", "A green colored rabbit."
+	draw := func(prompts ...string) experiment.Result {
+		_, rep := run(t, problem(t, "methods=[base, best_of_k]", "prompts=["+strings.Join(prompts, ", ")+"]"))
+		return rep.Tasks[slug(two)]["base"]
+	}
+	alone, after := draw(two), draw(one, two)
+	for _, name := range []string{"reward", "diversity", "log_z"} {
+		if a, b := alone[name].Value, after[name].Value; a != b {
+			t.Errorf("%s of %q is %g, and %g after another prompt", name, two, a, b)
+		}
+	}
+}
+
 // Two runs give the same bytes.
 func TestRunAgain(t *testing.T) {
 	var before []byte
