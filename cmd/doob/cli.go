@@ -61,17 +61,17 @@ var steps = []kong.Group{
 }
 
 // start is below the commands in the help: the shortest way from nothing to a result.
-const start = `From pictures to a result, some minutes on two cores:
+const start = `From nothing to a result, some minutes on two cores and no download:
 
   doob doctor
-  doob data get mnist
-  doob run mnist --out digits
-  doob sample digits -n 16 -o samples.png
-  doob compare digits OTHER-RUN
+  doob run textimage --out roses
+  doob sample roses -n 16 -o samples.png
+  doob serve roses
 
-Without a download, "doob run toy" takes a minute, and superres draws its own
-digits. "doob run NAME --dry-run" tells beforehand what a run will cost. A run
-folder has its report as report.html, report.json and report.csv.
+With pictures of your own, "doob init pictures" writes the file that "doob tune"
+reads, with a reward beside it. "doob run NAME --dry-run" tells beforehand what
+a run will cost. A run folder has its report as report.html, report.json and
+report.csv.
 `
 
 // help prints that of a command, or of all with the way to begin.

@@ -63,6 +63,23 @@ func (t Training) autoencoder(ctx context.Context, f *sd.Folder) error {
 	return m.Save(t.file("model/vae/diffusion_pytorch_model.safetensors"), vae.Tensors(), checkpoint.F16, saved)
 }
 
+// reconstructor makes of pictures [batch, Side, Side, 3] what the autoencoder keeps of them.
+func reconstructor(e *engine.Engine, f *sd.Folder) (*engine.Program, error) {
+	w, err := f.VAEWeights()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	m, err := w.Load(e.Scope("/reconstructor"), nil)
+	if err != nil {
+		return nil, err
+	}
+	return e.Compile(func(in []*graph.Node) []*graph.Node {
+		mean, _ := f.VAE.Encode(m, in[0])
+		return []*graph.Node{f.VAE.Decode(m, graph.MulScalar(mean, f.VAE.Scale))}
+	})
+}
+
 // setScale writes the scale of latents into the configuration.
 func (t Training) setScale(scale float64) error {
 	path := t.file("model/vae/config.json")

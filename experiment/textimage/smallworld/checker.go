@@ -2,6 +2,7 @@ package smallworld
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/sd"
 )
 
 // What the checker says: of each kind whether there is none, one or two; which colour; which place; and whether the wall is green.
@@ -63,19 +65,28 @@ func scene(choices []int) (s world.Scene, ok bool) {
 
 func checkerNetwork(s *model.Scope) nn.CNN { return nn.CNN{Scope: s, In: 3, Out: allLogits, Width: 24} }
 
-// checker trains the classifier that says what pictures show, on slightly damaged ones.
-func (t Training) checker(ctx context.Context) error {
+// checker trains the classifier that says what pictures show: on slightly damaged ones, and on as many that the autoencoder has made of them, as it makes all
+// that the model draws.
+func (t Training) checker(ctx context.Context, f *sd.Folder) error {
 	const steps, batch = 4000, 64
 	key := t.key.Sub("checker")
+	program, err := reconstructor(t.engine, f)
+	if err != nil {
+		return err
+	}
+	var failed error
 	net := checkerNetwork(t.engine.Scope("/checker")).Init(key, 1, 0)
 	loss := func(in []*graph.Node) *graph.Node {
 		return graph.MulScalar(graph.ReduceAllSum(graph.Mul(in[1], logProbabilities(net.Apply(nil, in[0])))), -1.0/batch)
 	}
 	scope, err := t.fit(ctx, "checker", "/checker", steps, nn.Optimizer{LearningRate: 2e-3, WeightDecay: 0.01, EMA: 0.998}, loss, func(step int) []any {
 		x, right := checked(key, step*batch, batch)
+		again, err := program.Map(ctx, x[:batch/2*pixels], batch/2, batch/2, world.Side, world.Side, 3)
+		failed = errors.Join(failed, err)
+		copy(x, again)
 		return []any{engine.Rows(x, world.Side, world.Side, 3), right}
 	})
-	if err != nil {
+	if err = errors.Join(err, failed); err != nil {
 		return err
 	}
 	path := scope.Scope()
@@ -83,13 +94,13 @@ func (t Training) checker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f := checkpoint.File{Tensors: map[string]checkpoint.Tensor{}}
+	file := checkpoint.File{Tensors: map[string]checkpoint.Tensor{}}
 	for name, v := range values {
-		if f.Tensors[strings.TrimPrefix("/"+name, path+"/")], err = checkpoint.Rounded(v.Shape, v.F32, checkpoint.F16); err != nil {
+		if file.Tensors[strings.TrimPrefix("/"+name, path+"/")], err = checkpoint.Rounded(v.Shape, v.F32, checkpoint.F16); err != nil {
 			return err
 		}
 	}
-	return checkpoint.Save(t.file("checker/checker.safetensors"), f)
+	return checkpoint.Save(t.file("checker/checker.safetensors"), file)
 }
 
 // logProbabilities normalises each group of the checker's results.

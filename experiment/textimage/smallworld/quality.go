@@ -46,19 +46,7 @@ func (q *Quality) pictures(ctx context.Context, e *engine.Engine, dir string, ke
 	if err != nil {
 		return err
 	}
-	w, err := f.VAEWeights()
-	if err != nil {
-		return err
-	}
-	defer w.Close()
-	m, err := w.Load(e.Scope("/quality/vae"), nil)
-	if err != nil {
-		return err
-	}
-	program, err := e.Compile(func(in []*graph.Node) []*graph.Node {
-		mean, _ := f.VAE.Encode(m, in[0])
-		return []*graph.Node{f.VAE.Decode(m, graph.MulScalar(mean, f.VAE.Scale))}
-	})
+	program, err := reconstructor(e, f)
 	if err != nil {
 		return err
 	}

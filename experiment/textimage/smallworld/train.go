@@ -54,7 +54,7 @@ func Train(ctx context.Context, e *engine.Engine, t Training) error {
 		{"reward/ImageReward.safetensors", func() error { return t.preference(ctx, "reward") }},
 		{"held-out/ImageReward.safetensors", func() error { return t.preference(ctx, "held-out") }},
 		{"clip/model.safetensors", func() error { return t.encoder(ctx) }},
-		{"checker/checker.safetensors", func() error { return t.checker(ctx) }},
+		{"checker/checker.safetensors", func() error { return t.checker(ctx, folder) }},
 	} {
 		if _, err := os.Stat(t.file(part.file)); err == nil {
 			continue
