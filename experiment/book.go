@@ -91,7 +91,7 @@ func (b *book) mean(out Result, key, metric string, tasks []string, name string,
 func (b *book) report(names []string, seeds int, references map[string]Result) *Report {
 	c, tasks := b.problem.common(), b.problem.Tasks()
 	rep := &Report{Experiment: c.Experiment, Seed: c.Seed, Seeds: seeds, Backend: c.Backend, Version: version.String(), Order: names, Titles: map[string]string{},
-		Methods: map[string]Result{}, Verdicts: map[string]*finetune.Verdict{}, TaskVerdicts: map[string]map[string]*finetune.Verdict{}, Tasks: map[string]map[string]Result{}, Reference: b.references(references), problem: b.problem, tasks: tasks}
+		Methods: map[string]Result{}, Verdicts: map[string]*finetune.Verdict{}, TaskVerdicts: map[string]map[string]*finetune.Verdict{}, Tasks: map[string]map[string]Result{}, Reference: b.references(references), Cautions: Cautions(b.problem), problem: b.problem, tasks: tasks}
 	b.settle()
 	for _, name := range names {
 		rep.Titles[name], rep.Methods[name], rep.Verdicts[name] = c.title(name), Result{}, b.verdict(name, tasks, seeds)

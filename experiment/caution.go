@@ -3,7 +3,7 @@ package experiment
 // Cautious is implemented by problems that know, before any work, where numbers will mean less than they seem to.
 type Cautious interface {
 	Problem
-	// Cautions says so, a sentence each; none of a report that was read, of which the problem knows no settings.
+	// Cautions says so, a sentence each.
 	Cautions() []string
 }
 

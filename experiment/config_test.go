@@ -47,7 +47,7 @@ func TestPrecedence(t *testing.T) {
 
 // All presets can be run, and list all that belongs together.
 func TestPresets(t *testing.T) {
-	want := map[string][]string{"bell": {"quick"}, "mnist": {"quick", "ablation", "compressible", "paper", "small"}, "superres": {"quick", "gaussian", "paper", "small"}, "toy": {"quick", "grid", "paper"}}
+	want := map[string][]string{"bell": {"quick"}, "outside": {"quick"}, "mnist": {"quick", "ablation", "compressible", "paper", "small"}, "superres": {"quick", "gaussian", "paper", "small"}, "toy": {"quick", "grid", "paper"}}
 	for _, e := range experiment.Entries() {
 		if d := cmp.Diff(want[e.Name], e.PresetNames()); d != "" {
 			t.Errorf("%s (-want +got)\n%s", e.Name, d)
@@ -171,7 +171,7 @@ func TestBadFile(t *testing.T) {
 	_, err = experiment.New("toy", "../mnist/small", "", nil)
 	oracle.WantError(t, err, "no preset")
 	_, err = experiment.New("video", "", "", nil)
-	oracle.WantError(t, err, `"video"`, "mnist, superres, toy")
+	oracle.WantError(t, err, `"video"`, "mnist, outside, superres, toy")
 }
 
 // config.yaml of a run, given as a file over any preset, is the whole run: the same config.yaml comes out, and the same numbers.
@@ -204,12 +204,15 @@ func TestRunFolder(t *testing.T) {
 	d := run(t, tiny(t, "toy", "methods=[base, guidance, importance, smc_fk]", "base=exact"), "cpu")
 	var got []string
 	for name := range tree(t, d.folder) {
+		if strings.HasPrefix(name, "tensorboard/") { // whose names have the time
+			name = filepath.Dir(name)
+		}
 		got = append(got, name)
 	}
 	slices.Sort(got)
 	want := []string{"checkpoint/importance.safetensors", "checkpoint/importance_state.safetensors", "config.yaml", "events.jsonl", "figures/methods.png",
-		"figures/training.png", "report.csv", "report.html", "report.json", "samples/base.safetensors", "samples/guidance.safetensors", "samples/importance.safetensors",
-		"samples/smc_fk.safetensors"}
+		"figures/steps.png", "figures/training.png", "report.csv", "report.html", "report.json", "samples/base.safetensors", "samples/guidance.safetensors", "samples/importance.safetensors",
+		"samples/smc_fk.safetensors", "tensorboard/base", "tensorboard/guidance", "tensorboard/importance", "tensorboard/run", "tensorboard/smc_fk"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("files (-want +got)\n%s", d)
 	}

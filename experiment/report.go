@@ -27,6 +27,7 @@ type Report struct {
 	Tasks                        map[string]map[string]Result // by task, then method; without names of tasks there are none
 	TaskVerdicts                 map[string]map[string]*finetune.Verdict
 	Reference                    Result         // what the target itself reaches, by the places of the metrics
+	Cautions                     []string       // where numbers mean less than they seem to, see [Cautious]
 	Extra                        map[string]any // what the problem says
 
 	problem Problem
@@ -43,6 +44,9 @@ func (rep *Report) MarshalJSON() ([]byte, error) {
 	}
 	maps.Copy(out, map[string]any{"experiment": rep.Experiment, "seed": rep.Seed, "seeds": rep.Seeds, "backend": rep.Backend, "version": rep.Version,
 		"seconds": rep.Seconds, "order": rep.Order, "titles": rep.Titles, "methods": judged(rep.Methods, rep.Verdicts)})
+	if len(rep.Cautions) > 0 {
+		out["cautions"] = rep.Cautions
+	}
 	if len(rep.Tasks) > 0 {
 		tasks := map[string]any{}
 		for task, methods := range rep.Tasks {

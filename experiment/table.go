@@ -14,7 +14,7 @@ func (rep *Report) Table() report.Table {
 	if rep.notes == nil {
 		t.Notes = rep.problem.Notes(rep)
 	}
-	t.Notes = append(append(t.Notes, Cautions(rep.problem)...), rep.doubtful()...)
+	t.Notes = append(append(t.Notes, rep.Cautions...), rep.doubtful()...)
 	if rep.Seeds > 1 {
 		t.Notes = append(t.Notes, fmt.Sprintf("Mean ± standard error over %d seeds of fine-tuning and sampling.", rep.Seeds))
 	}

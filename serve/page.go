@@ -109,7 +109,7 @@ func shown(runs []run) view {
 	if len(runs) > 1 {
 		v.Title = fmt.Sprintf("%d runs", len(runs))
 	}
-	var labels, configs []string
+	var configs []string
 	reports := map[string][]*experiment.Report{} // by experiment
 	names := map[string][]string{}
 	for _, r := range runs {
@@ -119,7 +119,7 @@ func shown(runs []run) view {
 			text = err.Error()
 		}
 		one.Config = text
-		labels, configs = append(labels, r.name), append(configs, text)
+		configs = append(configs, text)
 		previews, others := experiment.PreviewsOf(r.Files())
 		one.Previews = previews
 		for _, f := range others {

@@ -26,7 +26,7 @@ func (r *program) Rewards(ctx context.Context, x []float32, n int) ([]float64, e
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	fail := func(err error) ([]float64, error) {
-		return nil, fmt.Errorf("%s: %w; what is done is kept: doob run --resume DIR goes on from there", r.where, err)
+		return nil, fmt.Errorf("%s: %w", r.where, err)
 	}
 	if r.open == nil {
 		open, err := r.settings.Open(context.WithoutCancel(ctx), r.shape) // until Close

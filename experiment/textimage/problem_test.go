@@ -162,16 +162,15 @@ func TestRunAgain(t *testing.T) {
 // What a configuration may not say.
 func TestCheck(t *testing.T) {
 	for want, sets := range map[string][]string{
-		"prompts has \"two dogs in the park\"":  {"prompts=[Two dogs in the park., two dogs in the park]"},
-		"guidance_scale is -1":                  {"guidance_scale=-1"},
-		"up to 1 it has no effect":              {"negative=blurred"},
-		"lora.rank is 0":                        {"lora.rank=0"},
-		"scale is 0":                            {"scale=0"},
-		"reward is not set":                     {"model=somewhere"},
-		"want one of them":                      {"model=somewhere", "world=here", "reward=there"},
-		`model is "" and world is "", want one`: nil,
-		"has no path weights":                   {"process.eta=0"},
-		"unknown spacing":                       {"process.spacing=even"},
+		"prompts has \"two dogs in the park\"": {"prompts=[Two dogs in the park., two dogs in the park]"},
+		"guidance_scale is -1":                 {"guidance_scale=-1"},
+		"up to 1 it has no effect":             {"negative=blurred"},
+		"lora.rank is 0":                       {"lora.rank=0"},
+		"scale is 0":                           {"scale=0"},
+		"reward is not set":                    {"model=somewhere"},
+		"want at most one of them":             {"model=somewhere", "world=here", "reward=there"},
+		"has no path weights":                  {"process.eta=0"},
+		"unknown spacing":                      {"process.spacing=even"},
 	} {
 		_, err := experiment.New("textimage", "quick", "", slices.Concat(tiny, sets))
 		oracle.WantError(t, err, want)

@@ -40,7 +40,7 @@ func TestTrain(t *testing.T) {
 	for _, g := range groups() {
 		nothing += 0.1 * math.Log(float64(g[1]-g[0]))
 	}
-	if first := losses["reward"][0]; math.Abs(first-nothing) > 0.2 {
+	if first := losses["reward"][0]; math.Abs(first-nothing) > 0.4 { // after two steps
 		t.Errorf("a preference model that knows nothing begins with a loss of %g, want about %g", first, nothing)
 	}
 	f, err := sd.Open(training.file("model"))
