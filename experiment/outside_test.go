@@ -20,6 +20,7 @@ import (
 
 	"github.com/gomlx/gomlx/ml/model"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/diffusion"
@@ -51,7 +52,7 @@ type outside struct {
 
 	prior  *gmm.Mixture
 	reward reward.Reward
-	judges experiment.Judges
+	judge  reward.Reward
 }
 
 const outsideDefaults = `
@@ -107,7 +108,7 @@ func newOutside() experiment.Problem {
 		x[0], x[1] = 100, 100 // which must change nothing
 		return out
 	})
-	return &outside{judges: experiment.Judges{{Name: "sum", Reward: sum}}}
+	return &outside{judge: sum}
 }
 
 func (p *outside) Check(c *config.Check) {
@@ -149,11 +150,18 @@ func (p *outside) Target(context.Context, *experiment.Lab, string) (*method.Targ
 		}}, nil
 }
 
-func (p *outside) Metrics() []experiment.Metric { return p.judges.Metrics() }
+func (*outside) Metrics() []experiment.Metric {
+	return []experiment.Metric{{Name: "judge_sum", Title: "sum", Format: "%.3f"}, {Name: "judge_sum_forbidden", Title: "forbidden", Format: "%.3f", Hidden: true}}
+}
 
 func (p *outside) Measure(ctx context.Context, _ *experiment.Lab, _ string, s *method.Samples) (experiment.Result, error) {
-	values, err := p.judges.Measure(ctx, s.X, s.Count*s.Members)
-	return experiment.Numbers(values), err
+	values, err := reward.Evaluate(ctx, p.judge, s.X, nil, s.Count*s.Members)
+	if err != nil {
+		return nil, err
+	}
+	out := experiment.Result{}
+	out.Rewarded("judge_sum", values)
+	return out, nil
 }
 
 // Whatever goes wrong outside stops the run, with an error that tells what, and the resumed run is the one that never stopped, byte for byte. The rewards are
@@ -266,25 +274,13 @@ func TestRewardsFromOutside(t *testing.T) {
 	oracle.WantError(t, err, "iteration 1", "for all 50 paths")
 }
 
-// Judges measure, name what they forbid, and tell whose error it is.
-func TestJudges(t *testing.T) {
-	j := experiment.Judges{{Name: "a", Title: "A", Reward: reward.Func(func(x []float32) float64 { return math.Log(float64(x[0])) })},
-		{Name: "b", Reward: reward.Func(func(x []float32) float64 { return float64(x[0]) })}}
-	got, err := j.Measure(t.Context(), []float32{0, 1, float32(math.E), 0}, 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	oracle.Near(t, "mean of b", got["judge_b"], (1+math.E)/4, 1e-6)
-	delete(got, "judge_b")
-	if d := cmp.Diff(map[string]float64{"judge_a": 0.5, "judge_a_forbidden": 0.5, "judge_b_forbidden": 0}, got, cmp.Comparer(func(x, y float64) bool { return math.Abs(x-y) < 1e-6 })); d != "" {
+// What a reward forbids is counted, and not taken into its mean.
+func TestRewarded(t *testing.T) {
+	got := experiment.Result{}
+	got.Rewarded("a", []float64{math.Inf(-1), 1, 3, math.Inf(-1)})
+	got.Rewarded("b", []float64{math.Inf(-1)})
+	want := experiment.Result{"a": {Value: 2, SE: 1}, "a_forbidden": {Value: 0.5, SE: math.NaN()}, "b_forbidden": {Value: 1, SE: math.NaN()}}
+	if d := cmp.Diff(want, got, cmpopts.EquateNaNs()); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
-	}
-	if got, err := j[:1].Measure(t.Context(), []float32{0}, 1); err != nil || len(got) != 1 || got["judge_a_forbidden"] != 1 {
-		t.Errorf("of a sample that is forbidden: %v, %v", got, err)
-	}
-	_, err = j.Measure(t.Context(), []float32{1, -1}, 2)
-	oracle.WantError(t, err, "judge a", "NaN", "sample 1 of 2")
-	if m := j.Metrics(); len(m) != 4 || m[0].Name != "judge_a" || m[0].Title != "A" || m[2].Title != "b" || m[2].Hidden || !m[3].Hidden {
-		t.Errorf("metrics %+v", m)
 	}
 }

@@ -26,6 +26,16 @@ func Numbers(values map[string]float64) Result {
 	return out
 }
 
+// Rewarded adds the mean of rewards, with its standard error, over the samples that they do not forbid, and the share of those that they do as NAME_forbidden.
+func (r Result) Rewarded(name string, values []float64) {
+	allowed := slices.DeleteFunc(slices.Clone(values), func(v float64) bool { return math.IsInf(v, -1) })
+	if len(allowed) > 0 {
+		mean, se := metric.MeanSE(allowed)
+		r[name] = Estimate{mean, se}
+	}
+	r[name+"_forbidden"] = Estimate{1 - float64(len(allowed))/float64(len(values)), math.NaN()}
+}
+
 // get returns a number with its error, NaN if there is none.
 func (r Result) get(name string) Estimate {
 	if e, ok := r[name]; ok {

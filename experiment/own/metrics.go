@@ -17,14 +17,15 @@ import (
 
 // Metrics implements [experiment.Problem].
 func (p *Problem) Metrics() []experiment.Metric {
-	all := []experiment.Metric{{Name: "reward", Title: "reward", Better: "higher", Format: "%.2f", Live: true}}
+	all := []experiment.Metric{{Name: "reward", Title: "reward", Better: "higher", Format: "%.2f", Live: true},
+		{Name: "reward_forbidden", Title: "forbidden", Better: "lower", Format: "%.2f", Hidden: true}}
 	names := p.names()
 	for i, t := range p.terms() {
 		m := experiment.Metric{Name: names[i], Title: t.title(), Better: "higher", Format: "%.2f", Aside: true, Hidden: len(p.Rewards) == 1 && t.weight() == 1}
 		if i >= len(p.Rewards) {
 			m.Title, m.Hidden, m.Aside = "held-out "+m.Title, false, false
 		}
-		all = append(all, m)
+		all = append(all, m, experiment.Metric{Name: m.Name + "_forbidden", Title: m.Title + ", forbidden", Better: "lower", Format: "%.2f", Hidden: true})
 	}
 	if slices.ContainsFunc(p.Rewards, func(t Term) bool { return t.Truth != "" }) {
 		all = append(all, experiment.Metric{Name: "psnr", Title: "PSNR, dB", Better: "higher", Format: "%.2f"})
@@ -51,23 +52,19 @@ func (p *Problem) measure(ctx context.Context, x []float32) (experiment.Result, 
 	dim := engine.Size(shape)
 	n := len(x) / dim
 	out, sum := experiment.Result{}, make([]float64, n)
-	estimate := func(name string, values []float64) {
-		mean, se := metric.MeanSE(values)
-		out[name] = experiment.Estimate{Value: mean, SE: se}
-	}
 	for i, j := range p.judges {
 		values, err := reward.Evaluate(ctx, j.reward, x, nil, n)
 		if err != nil {
 			return nil, err
 		}
-		estimate(j.name, values)
+		out.Rewarded(j.name, values)
 		if i < len(p.Rewards) {
 			for k, v := range values {
 				sum[k] += p.Rewards[i].weight() * v
 			}
 		}
 	}
-	estimate("reward", sum)
+	out.Rewarded("reward", sum)
 	if p.truth != nil {
 		mean, _ := moments(x, dim)
 		out["psnr"] = experiment.Estimate{Value: metric.PSNR(mean, p.truth, dim)[0], SE: math.NaN()}

@@ -42,6 +42,39 @@ func picture(t testing.TB, path string) vision.RGB {
 	return vision.FromImage(m)
 }
 
+// drawn is the picture of a request that starts from latents in the layout [channels, height, width] of others.
+func drawn(t *testing.T, g Generation, start []float32) vision.RGB {
+	t.Helper()
+	d, err := g.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := oracle.Open(t)
+	s, err := d.sampler(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A step that goes nowhere, at which the start is put in the place of our own noise.
+	s.Steps = append([]diffusion.Step{{T: 1, Next: 1, A: 1, Uncontrolled: true}}, s.Steps...)
+	channels := d.latent[2]
+	paths, err := s.Run(t.Context(), noise.New(1), 0, 1, func(p *diffusion.Population) error {
+		for j := range p.X {
+			if p.Index == 0 {
+				p.X[j] = start[j%channels*(len(p.X)/channels)+j/channels]
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pictures, err := d.decode(t.Context(), e, paths.X)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pictures[0]
+}
+
 // From the same noise, the pictures are those of the pipeline of diffusers in all their 8 bits, but for a few bytes that are rounded the other way: float32 in
 // the reference moves as many between instruction sets.
 func TestPicturesOfThePipeline(t *testing.T) {
@@ -56,33 +89,7 @@ func TestPicturesOfThePipeline(t *testing.T) {
 			if adapted {
 				g.Adapters = []Adapter{{golden.Path("lora/kohya/lora.safetensors"), 1}}
 			}
-			d, err := g.open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			e := oracle.Open(t)
-			s, err := d.sampler(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			// A step that goes nowhere, at which the start is put in the place of our own noise.
-			s.Steps = append([]diffusion.Step{{T: 1, Next: 1, A: 1, Uncontrolled: true}}, s.Steps...)
-			start := f.Tensors["start"].F32[i*256:]
-			paths, err := s.Run(t.Context(), noise.New(1), 0, 1, func(p *diffusion.Population) error {
-				for j := range p.X {
-					if p.Index == 0 {
-						p.X[j] = start[j%4*64+j/4]
-					}
-				}
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			pictures, err := d.decode(t.Context(), e, paths.X)
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := drawn(t, g, f.Tensors["start"].F32[i*256:])
 			var want []uint8
 			if adapted {
 				for _, v := range f.Tensors["lora.image"].F32[i*3072 : (i+1)*3072] {
@@ -92,7 +99,7 @@ func TestPicturesOfThePipeline(t *testing.T) {
 				want = picture(t, golden.Path("images/base-"+string(rune('0'+i))+".png")).Pixels
 			}
 			differ := 0
-			for j, v := range pictures[0].Pixels {
+			for j, v := range got.Pixels {
 				if off := int(v) - int(want[j]); off != 0 {
 					if differ++; off*off > 1 {
 						t.Fatalf("%q, adapted %t: byte %d is %d, want %d", prompt, adapted, j, v, want[j])

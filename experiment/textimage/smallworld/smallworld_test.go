@@ -88,6 +88,38 @@ func TestTrain(t *testing.T) {
 	}
 }
 
+// The networks that are part of the program are as good as docs/results/textimage says, within what 256 pictures tell; files that are there stay.
+func TestExtract(t *testing.T) {
+	t.Setenv("DOOB_DATA", t.TempDir())
+	dir, err := Extract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := Measure(t.Context(), open(t), dir, 256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q.PSNR < 25.5 || q.Checked < 0.98 || q.Reconstructed < 0.95 || q.Preferred < 0.8 || q.HeldOut < 0.8 || q.Correlation < 0.85 {
+		t.Errorf("%+v", q)
+	}
+	path := dir + "/checker/checker.safetensors"
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/model/model_index.json", []byte("damaged"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Extract()
+	after, statErr := os.Stat(path)
+	if err != nil || statErr != nil || again != dir || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("extracted again to %s: %v, %v", again, err, statErr)
+	}
+	if text, err := os.ReadFile(dir + "/model/model_index.json"); err != nil || string(text) == "damaged" {
+		t.Error("a damaged file was left", err)
+	}
+}
+
 // Every word is one token of either tokenizer.
 func TestWords(t *testing.T) {
 	dir := t.TempDir()
