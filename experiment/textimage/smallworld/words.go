@@ -55,6 +55,18 @@ func merges() [][2]string {
 	return all
 }
 
+// clipSettings are what transformers must be told of a tokenizer of CLIP.
+const clipSettings = `{
+  "tokenizer_class": "CLIPTokenizer",
+  "model_max_length": 77,
+  "do_lower_case": true,
+  "bos_token": "<|startoftext|>",
+  "eos_token": "<|endoftext|>",
+  "pad_token": "<|endoftext|>",
+  "unk_token": "<|endoftext|>"
+}
+`
+
 // writeCLIPWords writes the files of a tokenizer of CLIP.
 func writeCLIPWords(dir string) error {
 	text := strings.Builder{}
@@ -66,7 +78,7 @@ func writeCLIPWords(dir string) error {
 	if err != nil {
 		return err
 	}
-	return writeFiles(dir, map[string][]byte{"merges.txt": []byte(text.String()), "vocab.json": vocabulary})
+	return writeFiles(dir, map[string][]byte{"merges.txt": []byte(text.String()), "vocab.json": vocabulary, "tokenizer_config.json": []byte(clipSettings)})
 }
 
 // wordPieces are the tokens of ImageReward's tokenizer, in the order of their numbers: padding, what is not known, the marks, the full stop, the words.
