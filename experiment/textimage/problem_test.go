@@ -3,6 +3,7 @@ package textimage
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -206,6 +207,22 @@ func TestFingerprint(t *testing.T) {
 	}
 	if after := sum("reward=" + reward); after == before {
 		t.Error("another reward has the same fingerprint")
+	}
+}
+
+// The published report is read, with all its methods, and shows what the table of docs/results says.
+func TestPublishedReport(t *testing.T) {
+	text, err := os.ReadFile("../../docs/results/textimage/report.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rep experiment.Report
+	if err := json.Unmarshal(text, &rep); err != nil {
+		t.Fatal(err)
+	}
+	table := rep.Table()
+	if len(table.Rows) != 13 || rep.Tasks["two_roses_in_a_vase"]["importance"]["success"].Value != 79./96 {
+		t.Errorf("%d rows, success %v", len(table.Rows), rep.Tasks["two_roses_in_a_vase"]["importance"]["success"])
 	}
 }
 
