@@ -276,6 +276,9 @@ func (p Plan) Table() report.Table {
 	return t
 }
 
+// slow is how long a step of a model on one row takes at least if measuring it as often as that of a small one would be a matter of many minutes.
+const slow = 2 * time.Second
+
 // speed measures seconds per network call in sampling with a control, and per sample of a supervised gradient step.
 func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate float64, err error) {
 	e := t.Engine.Fork()
@@ -290,12 +293,19 @@ func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate
 	if m, ok := c.Method("importance").(*method.Importance); ok && m.Batch > 0 {
 		training.Batch, training.Optimizer = m.Batch, m.Optimizer
 	}
+	rows, again := 2*c.Batch, 3
+	start := time.Now()
+	if _, err := (&diffusion.Sampler{Engine: t.Engine.Fork(), Process: s.Process, Steps: s.Steps[:1], Shape: s.Shape, Base: s.Base, Given: s.Given, Batch: 1}).Run(ctx, noise.New(0), 0, 1, nil); err != nil {
+		return 0, 0, err
+	}
+	if time.Since(start) > slow { // then compiling is little beside computing, and one row tells enough
+		rows, again, s.Batch, s.Steps, training.Batch = 1, 1, 1, s.Steps[:1], 1
+	}
 	objective, err := finetune.NewSupervised(s, h, training, 0)
 	if err != nil {
 		return 0, 0, err
 	}
-	rows := 2 * c.Batch
-	for range 2 { // the first run compiles
+	for range min(2, again) { // the first run compiles
 		start := time.Now()
 		if _, err = s.Run(ctx, noise.New(0), 0, rows, nil); err != nil {
 			return 0, 0, err
@@ -305,7 +315,7 @@ func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate
 	dim := engine.Size(t.Shape)
 	buffer := &finetune.Buffer{Capacity: 1, Dim: dim}
 	buffer.Append(make([]float32, dim))
-	for i := range 3 {
+	for i := range again {
 		start := time.Now()
 		if _, err = objective.Fit(ctx, noise.New(0).At(i), finetune.Weighted{}, buffer); err != nil {
 			return 0, 0, err
