@@ -16,6 +16,7 @@ func TestAccumulate(t *testing.T) {
 		e := oracle.Open(t)
 		v := e.Scope("/h").VariableWithValue("a", []float32{1, -2, 0.5})
 		loss := func(in []*graph.Node) *graph.Node { // of linear regression: the mean over rows
+			engine.CountCall(in[0])
 			return graph.ReduceAllMean(graph.Square(graph.Sub(graph.MatMul(in[0], v.NodeValue(in[0].Graph())), in[1])))
 		}
 		trainer, err := nn.NewTrainer(e, variables(e, "/h"), nn.Optimizer{LearningRate: 0.05, EMA: 0.9, ClipNorm: 0.5}, loss)
@@ -39,6 +40,9 @@ func TestAccumulate(t *testing.T) {
 				t.Fatal(err)
 			}
 			losses = append(losses, got)
+		}
+		if calls := e.NetworkCalls(); calls != 8*12 {
+			t.Errorf("in %d parts, %d calls are counted, want one for each of 8·12 rows", parts, calls)
 		}
 		values, err := nn.State(e, "/ema/h")
 		if err != nil || len(values) != 1 {

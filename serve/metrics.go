@@ -15,10 +15,10 @@ import (
 func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	states := map[string]int{experiment.Complete: 0, experiment.Running: 0, experiment.Stopped: 0}
 	var done, total strings.Builder // lines of one name stand together
-	for _, r := range s.library.runs() {
+	for _, r := range s.collection.runs() {
 		state := r.State()
 		if states[state]++; state == experiment.Running {
-			now := s.library.course(r).since(r, &seen{})
+			now := s.collection.course(r).since(r, &seen{})
 			of := fmt.Sprintf("{run=%s,stage=%s}", label(r.name), label(now.Now))
 			fmt.Fprintf(&done, "doob_stage_done%s %d\n", of, now.Done)
 			fmt.Fprintf(&total, "doob_stage_total%s %d\n", of, now.Total)

@@ -49,7 +49,7 @@ var experimentLine = regexp.MustCompile(`(?m)^experiment:\s*(\S+)`)
 
 // list has the runs that work first, then the latest.
 func (s *Server) list() (rows []row) {
-	for _, r := range s.library.runs() {
+	for _, r := range s.collection.runs() {
 		one := row{Name: r.name, State: r.State(), Changed: r.Changed()}
 		if text, err := r.Config(); err == nil {
 			if m := experimentLine.FindStringSubmatch(text); m != nil {

@@ -15,8 +15,8 @@ import (
 
 // Server shows the runs in some folders.
 type Server struct {
-	library *library
-	token   string
+	collection *collection
+	token      string
 	// Poll is how often events are looked for.
 	Poll time.Duration
 
@@ -48,15 +48,15 @@ func New(folders []string, token string) (*Server, error) {
 	if token != "" && len(token) < minToken {
 		return nil, fmt.Errorf("%w of at least %d characters, got one of %d; openssl rand -hex 16 makes one", ErrToken, minToken, len(token))
 	}
-	l, err := newLibrary(folders)
+	l, err := newCollection(folders)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{library: l, token: token, Poll: 500 * time.Millisecond, busy: make(chan struct{}, mostRequests), streams: make(chan struct{}, mostStreams)}, nil
+	return &Server{collection: l, token: token, Poll: 500 * time.Millisecond, busy: make(chan struct{}, mostRequests), streams: make(chan struct{}, mostStreams)}, nil
 }
 
 // Close releases the folders.
-func (s *Server) Close() error { return s.library.close() }
+func (s *Server) Close() error { return s.collection.close() }
 
 // Listen opens an address, which without a token must be one of this machine only.
 func (s *Server) Listen(address string) (net.Listener, error) {

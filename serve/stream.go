@@ -15,7 +15,7 @@ func (s *Server) asked(w http.ResponseWriter, r *http.Request) (runs []run, ok b
 		return nil, false
 	}
 	for _, name := range names {
-		one, found := s.library.find(name)
+		one, found := s.collection.find(name)
 		if !found {
 			http.Error(w, fmt.Sprintf("there is no run %q here", name), http.StatusNotFound)
 			return nil, false
@@ -48,7 +48,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	quiet := time.Now()
 	for {
 		for i, one := range runs { // each as soon as it is read
-			n := s.library.course(one).since(one, &told[i])
+			n := s.collection.course(one).since(one, &told[i])
 			state := n
 			state.Again, state.Series, state.Previews = false, nil, nil
 			now := fmt.Sprint(state)

@@ -13,8 +13,8 @@ import (
 	"github.com/doob-diffusion/doob/experiment"
 )
 
-// library is the runs in some folders, each of which is a run folder or has run folders in it.
-type library struct {
+// collection is the runs in some folders, each of which is a run folder or has run folders in it.
+type collection struct {
 	places  []place
 	mutex   sync.Mutex
 	courses map[string]*course // by the names of runs
@@ -29,11 +29,11 @@ type place struct {
 // most is how many runs are looked for in a folder.
 const most = 2000
 
-func newLibrary(folders []string) (*library, error) {
+func newCollection(folders []string) (*collection, error) {
 	if len(folders) == 0 {
 		return nil, errors.New("serve: want a run folder, or a folder with run folders")
 	}
-	l := &library{courses: map[string]*course{}}
+	l := &collection{courses: map[string]*course{}}
 	for _, folder := range folders {
 		root, err := os.OpenRoot(folder)
 		if err != nil {
@@ -52,7 +52,7 @@ func newLibrary(folders []string) (*library, error) {
 	return l, nil
 }
 
-func (l *library) close() (err error) {
+func (l *collection) close() (err error) {
 	for _, p := range l.places {
 		err = errors.Join(err, p.root.Close())
 	}
@@ -67,7 +67,7 @@ type run struct {
 }
 
 // runs lists those that there are now.
-func (l *library) runs() (all []run) {
+func (l *collection) runs() (all []run) {
 	for _, p := range l.places {
 		if r, ok := p.run(""); ok {
 			all = append(all, r)
@@ -105,7 +105,7 @@ func (p place) run(folder string) (run, bool) {
 }
 
 // find returns a run by its name.
-func (l *library) find(name string) (run, bool) {
+func (l *collection) find(name string) (run, bool) {
 	for _, p := range l.places {
 		if name == p.label {
 			return p.run("")
@@ -118,7 +118,7 @@ func (l *library) find(name string) (run, bool) {
 }
 
 // course returns what is kept of a run's events.
-func (l *library) course(r run) *course {
+func (l *collection) course(r run) *course {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	if l.courses[r.name] == nil {
