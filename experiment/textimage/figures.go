@@ -29,7 +29,11 @@ func (*Problem) Alike() []string { return []string{"model", "guidance_scale", "r
 
 // Describe implements [experiment.Problem].
 func (p *Problem) Describe(*experiment.Lab) map[string]any {
-	return map[string]any{"model": p.parts.model, "guidance_scale": p.Guidance, "reward_scale": p.Scale, "prompts": p.Prompts}
+	name := p.parts.model
+	if p.small() && p.World == "" { // where it was extracted to is of no interest
+		name = filepath.Base(filepath.Dir(name))
+	}
+	return map[string]any{"model": name, "guidance_scale": p.Guidance, "reward_scale": p.Scale, "prompts": p.Prompts}
 }
 
 // Notes implements [experiment.Problem].
