@@ -31,12 +31,13 @@ type Common struct {
 	Denoising diffusion.Denoising `yaml:"denoising,flow"`      // of base model and h alike
 	Pretrain  nn.Training         `yaml:"pretrain,flow"`       // of the base model
 	Self      Self                `yaml:"self,flow,omitempty"` // the base model's own fit, which h is relative to
-	Pool      int                 `yaml:"pool"`                // base paths that take the place of iteration 1, shared by all methods that learn from endpoints
-	Samples   int                 `yaml:"samples"`             // of every method, for the metrics
-	Previews  int                 `yaml:"previews"`            // iterations between two pictures of what is learned; 0 for none
-	Batch     int                 `yaml:"batch"`               // rows in one network evaluation
-	States    bool                `yaml:"states"`              // keep what it takes to go on with more iterations; if not, they begin anew
-	Backend   string              `yaml:"backend,omitempty"`   // set when the run begins
+	Temper    Temper              `yaml:"temper,flow,omitempty"`
+	Pool      int                 `yaml:"pool"`              // base paths that take the place of iteration 1, shared by all methods that learn from endpoints
+	Samples   int                 `yaml:"samples"`           // of every method, for the metrics
+	Previews  int                 `yaml:"previews"`          // iterations between two pictures of what is learned; 0 for none
+	Batch     int                 `yaml:"batch"`             // rows in one network evaluation
+	States    bool                `yaml:"states"`            // keep what it takes to go on with more iterations; if not, they begin anew
+	Backend   string              `yaml:"backend,omitempty"` // set when the run begins
 
 	// NoTensorBoard leaves out the event files for TensorBoard.
 	NoTensorBoard bool `yaml:"no_tensorboard,omitempty"`
@@ -106,6 +107,7 @@ func validate(p Problem) error {
 	check.Times("denoising", c.Denoising.Times)
 	check.Optimizer("pretrain", c.Pretrain.Optimizer)
 	c.Self.check(check)
+	c.Temper.check(check, c.Pool)
 	check.Some("methods", c.Methods)
 	check.That(c.Pool == 0 || p.Offers()&method.Unconditional != 0, "pool is %d, want 0: base paths know nothing of what these are conditioned on", c.Pool)
 	known := slices.Clone(c.Methods)
@@ -120,7 +122,7 @@ func validate(p Problem) error {
 			of := cmp.Or(v.Of, importance)
 			known := strings.HasPrefix(s, of+".") || strings.HasPrefix(s, "h.") || s == withoutSelf
 			check.That(known, "variant %q sets %s, want keys below %s or h, or %s", v.Name, s, of, withoutSelf)
-			own := !c.Self.on() || slices.Contains(v.Set, withoutSelf) || !strings.HasPrefix(s, "h.") || slices.ContainsFunc(shapeless, func(key string) bool { return strings.HasPrefix(s, key) })
+			own := !c.Self.On() || slices.Contains(v.Set, withoutSelf) || !strings.HasPrefix(s, "h.") || slices.ContainsFunc(shapeless, func(key string) bool { return strings.HasPrefix(s, key) })
 			check.That(own, "variant %q sets %s, but the base model's own fit is of the h of the run: set %s with it", v.Name, s, withoutSelf)
 		}
 	}

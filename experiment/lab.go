@@ -47,8 +47,14 @@ func (l *Lab) target(ctx context.Context, task, name string) (Problem, *method.T
 	t.Process, t.Steps, t.Training = c.Process.Process(), c.Process.Table(l.fitted), finetune.Training{Denoising: c.Denoising}
 	t.Memoryless = c.Process.Memoryless().Table(l.fitted)
 	t.Samples, t.PoolSize, t.Pool = c.Samples, c.Pool, l.pool
-	t.Engine, t.Of, t.Self = l.Engine.Fork(), p, c.Self.on()
+	t.Engine, t.Of = l.Engine.Fork(), p
 	t.Seeds = func(path string) ([]float32, error) { return readSeeds(path, t.Shape) }
+	if c.Temper.On() {
+		if t.Scaled == nil {
+			return nil, nil, nil, fmt.Errorf("%w: temper: the reward of %s has a scale of its own, want neither ess nor kl", ErrConfig, c.Experiment)
+		}
+		t.Reward = t.Scaled(l.Factor(task))
+	}
 	if m.About().Zero {
 		t.Reward = reward.Zero{}
 	}

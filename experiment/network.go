@@ -30,12 +30,12 @@ type Network struct {
 	EachSeed bool // every repetition trains one of its own
 	Steps    int
 	Settings any // all that its training depends on besides data, seed and backend
-	Net      func(s *model.Scope) nn.Network
-	Last     float64 // scale of the last layer at the start
+	// Init creates the parameters below a scope, at random as the key says, and returns them.
+	Init func(s *model.Scope, key noise.Key) ([]*model.Variable, error)
 	// Draw, if set, makes samples to train on, of networks that have been trained before. Its randomness comes from the key.
 	Draw func(ctx context.Context, trained *engine.Engine, key noise.Key) ([]float32, error)
-	// Train returns a trainer of net, and the inputs of every step. Its randomness comes from the key.
-	Train func(g Ground, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error)
+	// Train returns a trainer of the parameters in the ground's scope, and the inputs of every step. Its randomness comes from the key.
+	Train func(g Ground, key noise.Key) (*nn.Trainer, func(step int) []any, error)
 	// Paths are those that Draw simulates, and Calls all network evaluations; 0 means those of the prior's batches. They predict costs.
 	Paths int
 	Calls float64
@@ -44,8 +44,16 @@ type Network struct {
 // Ground is what the training of a network stands on.
 type Ground struct {
 	Engine  *engine.Engine // a fork of Trained, with the network's own parameters
+	Scope   *model.Scope   // of these
 	Trained *engine.Engine // holds the averages of the networks that have been trained before
 	Samples []float32      // from Draw; nil where none were drawn, to measure speed only
+}
+
+// Fresh is [Network.Init] of a network whose last layer is scaled so at the start.
+func Fresh(net func(s *model.Scope) nn.Network, last float64) func(*model.Scope, noise.Key) ([]*model.Variable, error) {
+	return func(s *model.Scope, key noise.Key) ([]*model.Variable, error) {
+		return net(s).Init(key, last, 0).Parameters(), nil
+	}
 }
 
 // baseName is the name of the base model among the networks.
@@ -57,10 +65,10 @@ func (n Network) stage() string { return "train " + n.Name }
 // Prior returns the network of a base model as something to train, named base. Rows returns what fills in n samples of the data for every step.
 func (c *Common) Prior(net func(s *model.Scope) nn.Network, shape []int, rows func(key noise.Key, n int) func(dst []float32, step int), settings ...any) Network {
 	p := diffusion.Pretraining{Training: c.Pretrain, Denoising: c.Denoising}
-	return Network{Name: baseName, Steps: p.Steps, Settings: append([]any{p, c.Process.VP}, settings...), Net: net,
-		Train: func(g Ground, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
+	return Network{Name: baseName, Steps: p.Steps, Settings: append([]any{p, c.Process.VP}, settings...), Init: Fresh(net, 0),
+		Train: func(g Ground, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
 			key = key.Sub("pretrain")
-			trainer, err := p.Trainer(g.Engine, c.Process.Process(), diffusion.Network{Velocity: net})
+			trainer, err := p.Trainer(g.Engine, c.Process.Process(), diffusion.Network{Velocity: net(g.Scope)})
 			return trainer, p.Inputs(key, c.Process.Process(), shape, rows(key, p.Batch)), err
 		}}
 }
@@ -76,7 +84,9 @@ const keepEvery = 20 * time.Second
 func (r *run) obtain(ctx context.Context, e *engine.Engine, n Network, seed uint64) error {
 	c, result := r.problem.common(), Numbers(map[string]float64{"stored": 0})
 	file, path := checkpointFile(r.folder.Path, c.fileName(n.Name, "", seed)), nn.Averaged("/"+n.Name)
-	n.Net(e.Scope(path)).Init(noise.New(seed), n.Last, 0)
+	if _, err := n.Init(e.Scope(path), noise.New(seed)); err != nil {
+		return err
+	}
 	if !exists(file) {
 		stored, noStore := storedNetwork(r.address(n, seed))
 		f, err := checkpoint.Load(stored)
@@ -103,7 +113,7 @@ func (r *run) obtain(ctx context.Context, e *engine.Engine, n Network, seed uint
 // train returns the checkpoint of a network's averages, after all its steps. Trained holds those of the networks before it.
 func (r *run) train(ctx context.Context, trained *engine.Engine, n Network, seed uint64) (checkpoint.File, error) {
 	e, key, path, done := trained.Fork(), noise.New(seed), "/"+n.Name, 0
-	ground := Ground{Engine: e, Trained: trained}
+	ground := Ground{Engine: e, Scope: e.Scope(path), Trained: trained}
 	resumed := r.folder.Resumed(seed, "", n.stage())
 	if resumed == nil {
 		r.observe(Event{Seed: seed, Stage: n.stage(), Total: n.Steps})
@@ -114,7 +124,10 @@ func (r *run) train(ctx context.Context, trained *engine.Engine, n Network, seed
 			return checkpoint.File{}, err
 		}
 	}
-	trainer, inputs, err := n.Train(ground, n.Net(e.Scope(path)).Init(key.Sub(n.Name), n.Last, 0), key)
+	if _, err := n.Init(ground.Scope, key.Sub(n.Name)); err != nil {
+		return checkpoint.File{}, err
+	}
+	trainer, inputs, err := n.Train(ground, key)
 	if err != nil {
 		return checkpoint.File{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gomlx/gomlx/ml/model"
@@ -80,7 +81,7 @@ func plan(ctx context.Context, p Problem, source data.Source, measure bool) (*Pl
 		fitted: &diffusion.Analytic{LogSNR: []float64{0}, Left: []float64{1}}} // of which no cost depends
 	out := &Plan{Backend: e.Name}
 	networks := p.Networks()
-	if c.Self.on() && !slices.ContainsFunc(networks, func(n Network) bool { return n.Name == selfName }) {
+	if c.Self.On() && !slices.ContainsFunc(networks, func(n Network) bool { return strings.HasPrefix(n.Name, selfName) }) {
 		return nil, fmt.Errorf("%w: self.paths is %d, want 0: %s makes no own fit of its base model", ErrConfig, c.Self.Paths, c.Experiment)
 	}
 	for _, n := range networks {
@@ -88,7 +89,11 @@ func plan(ctx context.Context, p Problem, source data.Source, measure bool) (*Pl
 		if n.EachSeed {
 			times = float64(c.Seeds)
 		}
-		bytes := size(n.Net(e.Scope(nn.Averaged("/"+n.Name))).Init(l.Key, n.Last, 0).Parameters())
+		parameters, err := n.Init(e.Scope(nn.Averaged("/"+n.Name)), l.Key)
+		if err != nil {
+			return nil, err
+		}
+		bytes := size(parameters)
 		out.networks += bytes
 		out.Disk += times * bytes
 		stored, err := storedNetwork((&run{problem: p, data: source}).address(n, c.Seed))
@@ -333,7 +338,11 @@ func speed(ctx context.Context, c *Common, t *method.Target) (perCall, perUpdate
 // speed measures the seconds of a training step. The engine has the networks before, trained or not.
 func (n Network) speed(trained *engine.Engine, key noise.Key) (seconds float64, err error) {
 	e := trained.Fork()
-	trainer, inputs, err := n.Train(Ground{Engine: e, Trained: trained}, n.Net(e.Scope("/"+n.Name)).Init(key, n.Last, 0), key)
+	ground := Ground{Engine: e, Scope: e.Scope("/" + n.Name), Trained: trained}
+	if _, err := n.Init(ground.Scope, key); err != nil {
+		return 0, err
+	}
+	trainer, inputs, err := n.Train(ground, key)
 	if err != nil {
 		return 0, err
 	}

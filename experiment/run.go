@@ -133,6 +133,9 @@ func (r *run) finish(ctx context.Context) (rep *Report, err error) {
 			return nil, err
 		}
 		for _, task := range r.problem.Tasks() {
+			if err := r.temper(ctx, l, task); err != nil {
+				return nil, fmt.Errorf("the reward of %s, seed %d: %w", task, l.seed, err)
+			}
 			for _, name := range c.Methods {
 				if err := r.method(ctx, l, task, name); err != nil {
 					return nil, err

@@ -222,7 +222,9 @@ func openLab(ctx context.Context, folder, from, backend string, prepare bool) (*
 	}
 	for _, n := range p.Networks() {
 		path := nn.Averaged("/" + n.Name)
-		n.Net(e.Scope(path)).Init(l.Key, n.Last, 0)
+		if _, err := n.Init(e.Scope(path), l.Key); err != nil {
+			return nil, err
+		}
 		err := nn.Load(checkpointFile(folder, n.Name), e, path)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w %s: the run has not trained its networks yet: doob run --resume %s", ErrFolder, folder, folder)

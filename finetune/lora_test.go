@@ -83,7 +83,7 @@ func learnsAdapter(t *testing.T, objective func(*diffusion.Sampler, htransform.L
 		}
 	}
 	base := sd.Guided{UNet: f.UNet, Modules: modules, Prediction: diffusion.Velocity, Scale: 2, Texts: texts}
-	h, err := htransform.LoRASettings{Rank: 4}.New(e, base, noise.New(1))
+	h, err := htransform.LoRASettings{Rank: 4}.New(e.Scope(htransform.Path), base, noise.New(1))
 	if err != nil {
 		t.Fatal(err)
 	}

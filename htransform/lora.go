@@ -34,17 +34,29 @@ type LoRASettings struct {
 	Targets []string `yaml:"targets,omitempty"` // ends of the names of modules; none means sd.AttentionMaps
 }
 
-// New creates the adapter with its parameters below [Path].
-func (s LoRASettings) New(e *engine.Engine, base sd.Guided, key noise.Key) (LoRA, error) {
-	targets := s.Targets
-	if len(targets) == 0 {
-		targets = sd.AttentionMaps
-	}
-	low, err := sd.NewLowRank(e.Scope(Path), base.UNet.Tensors(), s.Rank, targets, key.Sub(Path))
+// New creates the adapter with its parameters in a scope, of a random start: [Path] for what a sampler is guided by.
+func (s LoRASettings) New(scope *model.Scope, base sd.Guided, key noise.Key) (LoRA, error) {
+	low, err := sd.NewLowRank(scope, base.UNet.Tensors(), s.Rank, s.targets(), key.Sub(Path))
 	if err != nil {
 		return LoRA{}, fmt.Errorf("htransform: %w", err)
 	}
 	return LoRA{Base: base, Low: low}, nil
+}
+
+// In returns the adapter whose parameters [LoRASettings.New] has created in a scope.
+func (s LoRASettings) In(scope *model.Scope, base sd.Guided) (LoRA, error) {
+	low, err := sd.LowRankOf(scope, base.UNet.Tensors(), s.targets())
+	if err != nil {
+		return LoRA{}, fmt.Errorf("htransform: %w", err)
+	}
+	return LoRA{Base: base, Low: low}, nil
+}
+
+func (s LoRASettings) targets() []string {
+	if len(s.Targets) == 0 {
+		return sd.AttentionMaps
+	}
+	return s.Targets
 }
 
 // NewLoRA creates the h that an adapter is, with its parameters below [Path], to be learned further or sampled. Maps of the text encoder are refused: they
@@ -61,10 +73,13 @@ func NewLoRA(e *engine.Engine, base sd.Guided, a lora.Adapter) (LoRA, error) {
 }
 
 // Noise implements [diffusion.Control].
-func (h LoRA) Noise(s diffusion.State) *graph.Node {
+func (h LoRA) Noise(s diffusion.State) *graph.Node { return h.adding(s, h.Low.Addition) }
+
+// adding returns what an addition to the U-Net's maps changes.
+func (h LoRA) adding(s diffusion.State, addition func(module string, x *graph.Node) *graph.Node) *graph.Node {
 	engine.CountCall(s.X)
 	tuned := h.Base
-	tuned.Modules = tuned.Modules.Adding(h.Low.Addition)
+	tuned.Modules = tuned.Modules.Adding(addition)
 	return graph.Sub(tuned.Noise(s), s.Eps)
 }
 

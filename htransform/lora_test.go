@@ -330,7 +330,7 @@ func TestNewLoRAIsZero(t *testing.T) {
 			e := oracle.OpenOn(t, backend)
 			m := openTiny(t, e)
 			m.guided.Scale = scale
-			h, err := htransform.LoRASettings{Rank: 4}.New(e, m.guided, noise.New(3))
+			h, err := htransform.LoRASettings{Rank: 4}.New(e.Scope(htransform.Path), m.guided, noise.New(3))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -388,7 +388,7 @@ func TestLoRAWithin(t *testing.T) {
 func TestLoRAErrors(t *testing.T) {
 	e := oracle.Open(t)
 	m := openTiny(t, e)
-	_, err := htransform.LoRASettings{}.New(e, m.guided, noise.New(1))
+	_, err := htransform.LoRASettings{}.New(e.Scope(htransform.Path), m.guided, noise.New(1))
 	oracle.WantError(t, err, "rank 0")
 	_, err = htransform.NewLoRA(e, m.guided, lora.Adapter{Text: map[string]lora.Pair{"encoder.layers.0.mlp.fc1": {}}})
 	oracle.WantError(t, err, "1 maps of the text encoder")

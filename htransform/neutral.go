@@ -40,8 +40,11 @@ func (h Neutral) Within(place func(*model.Scope) *model.Scope) Learned {
 
 // Fitted takes h apart into what (15) fits and what h is relative to, nil where that is the base model.
 func Fitted(h Learned) (fit Learned, self diffusion.Control) {
-	if n, ok := h.(Neutral); ok {
-		return n.Fit, n.Self
+	switch h := h.(type) {
+	case Neutral:
+		return h.Fit, h.Self
+	case NeutralLoRA:
+		return h.LoRA, apart{h.LoRA, h}
 	}
 	return h, nil
 }

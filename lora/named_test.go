@@ -3,6 +3,7 @@ package lora
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/doob-diffusion/doob/internal/golden"
@@ -38,5 +39,18 @@ func TestScaled(t *testing.T) {
 		if p.Scale != 2 || half.UNet[module].Scale != 1 {
 			t.Fatalf("%s: scale %g, half of it %g, want 2 and 1", module, p.Scale, half.UNet[module].Scale)
 		}
+	}
+}
+
+// The difference of two pairs changes a map by the difference of what they change.
+func TestLess(t *testing.T) {
+	p := Pair{Rank: 1, In: 2, Out: 2, A: []float32{1, 2}, B: []float32{3, 4}, Scale: 2}
+	q := Pair{Rank: 2, In: 2, Out: 2, A: []float32{1, 0, 5, 1}, B: []float32{2, 1, 0, 3}, Scale: 0.5}
+	less, want := p.Less(q), p.Delta()
+	for i, v := range q.Delta() {
+		want[i] -= v
+	}
+	if !slices.Equal(less.Delta(), want) || less.Rank != 3 {
+		t.Errorf("of rank %d, it changes %v, want rank 3 and %v", less.Rank, less.Delta(), want)
 	}
 }

@@ -23,9 +23,12 @@ type Target struct {
 	Base        diffusion.Model
 	Shape       []int // of one sample
 	Evaluations int   // of a network that one of Base and one of h are: 2 under classifier-free guidance; 0 means 1
+	Self        bool  // a learned h evaluates the base model's own fit too, see [htransform.Neutral]
 	// Data returns what fills in n samples of p_data for every step, for a kernel whose variance is estimated on them; nil if there are none.
 	Data   func(key noise.Key, n int) func(rows []float32, step int)
 	Reward reward.Reward
+	// Scaled returns the reward times a factor; nil where it has a scale of its own, as a likelihood has.
+	Scaled func(factor float64) reward.Reward
 	// Anneal multiplies the reward on the way, for methods that follow it there; nil means 1. See [reward.Anneal].
 	Anneal func(diffusion.State) *graph.Node
 	// H makes h⁰ for a reward, with its parameters on an engine.
@@ -51,7 +54,6 @@ type Target struct {
 	Batch      int               // rows in one network evaluation
 	Training   finetune.Training // the law of times and the weighting, for methods that do not say
 	PoolSize   int               // base paths in place of iteration 1; 0 for none
-	Self       bool              // a learned h is relative to the base model's own fit, see [htransform.Neutral]
 	Engine     *engine.Engine    // of this method alone: what it counts is what the method has cost
 	Pool       *Pool
 	// Run runs Algorithm 1, and keeps what it takes to go on after an interruption.

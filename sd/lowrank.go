@@ -43,7 +43,26 @@ func NewLowRank(s *model.Scope, network map[string][]int, rank int, targets []st
 	if rank < 1 {
 		return LowRank{}, fmt.Errorf("sd: an adapter of rank %d: want at least 1", rank)
 	}
+	l, err := LowRankOf(s, network, targets)
+	if err != nil {
+		return LowRank{}, err
+	}
 	pairs := map[string]lora.Pair{}
+	for module, shape := range l.shapes {
+		out, in := shape[0], shape[1]
+		p := lora.Pair{Rank: rank, In: in, Out: out, Scale: 1, A: make([]float32, rank*in), B: make([]float32, out*rank)}
+		own, bound := key.Sub(module), 1/math.Sqrt(float64(in))
+		for i := range p.A {
+			p.A[i] = float32(bound * (2*own.Uniform(uint64(i), 0) - 1))
+		}
+		pairs[module] = p
+	}
+	return LoadLowRank(s, network, pairs)
+}
+
+// LowRankOf describes what [NewLowRank] makes of these targets, with its parameters in a scope or yet to be made there.
+func LowRankOf(s *model.Scope, network map[string][]int, targets []string) (LowRank, error) {
+	l := LowRank{Scope: s, shapes: map[string][]int{}}
 	for _, target := range targets {
 		found := false
 		for tensor, shape := range network {
@@ -55,19 +74,14 @@ func NewLowRank(s *model.Scope, network map[string][]int, rank int, targets []st
 				return LowRank{}, fmt.Errorf("sd: %s has shape %v, and adapters change linear maps and convolutions of kernel 1×1: want other targets than %q", tensor, shape, target)
 			}
 			found = true
-			out, in := shape[0], shape[1]
-			p := lora.Pair{Rank: rank, In: in, Out: out, Scale: 1, A: make([]float32, rank*in), B: make([]float32, out*rank)}
-			own, bound := key.Sub(module), 1/math.Sqrt(float64(in))
-			for i := range p.A {
-				p.A[i] = float32(bound * (2*own.Uniform(uint64(i), 0) - 1))
-			}
-			pairs[module] = p
+			l.shapes[module] = shape
 		}
 		if !found {
 			return LowRank{}, fmt.Errorf("sd: no module is named %q, alone or after a dot: want such as %s", target, strings.Join(AttentionMaps, ", "))
 		}
 	}
-	return LoadLowRank(s, network, pairs)
+	l.Modules = slices.Sorted(maps.Keys(l.shapes))
+	return l, nil
 }
 
 // LoadLowRank creates parameters in a scope from pairs, such as [lora.Adapter.UNet], of one rank or of several.

@@ -79,11 +79,11 @@ type Draw func(row []float32, i int, key noise.Key, step, place int)
 // Classification is a classifier of images of a shape as something to train.
 func Classification(name string, images data.Images, shape []int, s nn.Training, net func(s *model.Scope) nn.Classifier, draw Draw, settings any) experiment.Network {
 	dim := engine.Size(shape)
-	return experiment.Network{Name: name, Steps: s.Steps, Settings: settings, Last: 1,
-		Net: func(scope *model.Scope) nn.Network { return net(scope) },
-		Train: func(g experiment.Ground, _ nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
+	return experiment.Network{Name: name, Steps: s.Steps, Settings: settings,
+		Init: experiment.Fresh(func(scope *model.Scope) nn.Network { return net(scope) }, 1),
+		Train: func(g experiment.Ground, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
 			key = key.Sub(name)
-			trainer, err := nn.NewClassifierTrainer(g.Engine, net(g.Engine.Scope("/"+name)), s)
+			trainer, err := nn.NewClassifierTrainer(g.Engine, net(g.Scope), s)
 			labels, rows := make([]int32, s.Batch), make([]float32, s.Batch*dim)
 			next := data.StepBatches(key.Sub("batches"), images.N, s.Batch)
 			return trainer, func(step int) []any {

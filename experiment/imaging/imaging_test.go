@@ -105,8 +105,11 @@ func TestClassifier(t *testing.T) {
 	if network.Name != "halves" || network.Steps != 40 || network.Settings != "what it depends on" || network.EachSeed {
 		t.Errorf("%+v", network)
 	}
-	net := network.Net(e.Scope("/halves")).Init(noise.New(2), network.Last, 0)
-	trainer, inputs, err := network.Train(experiment.Ground{Engine: e}, net, noise.New(2))
+	ground := experiment.Ground{Engine: e, Scope: e.Scope("/halves")}
+	if _, err := network.Init(ground.Scope, noise.New(2)); err != nil {
+		t.Fatal(err)
+	}
+	trainer, inputs, err := network.Train(ground, noise.New(2))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,8 +41,11 @@ func TestJudgeSeesImagesMoved(t *testing.T) {
 	im := data.Images{Pixels: append(dot(5, 5), dot(20, 20)...), Labels: []int{7, 2}, N: 2, Height: 28, Width: 28, Channels: 1}
 	e := oracle.Open(t)
 	network := j.Network("judge", im)
-	net := network.Net(e.Scope("/judge")).Init(noise.New(1), network.Last, 0)
-	_, inputs, err := network.Train(experiment.Ground{Engine: e}, net, noise.New(1))
+	ground := experiment.Ground{Engine: e, Scope: e.Scope("/judge")}
+	if _, err := network.Init(ground.Scope, noise.New(1)); err != nil {
+		t.Fatal(err)
+	}
+	_, inputs, err := network.Train(ground, noise.New(1))
 	if err != nil {
 		t.Fatal(err)
 	}

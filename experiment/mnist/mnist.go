@@ -114,8 +114,8 @@ func (p *Problem) Networks() []experiment.Network {
 	copied := func(row []float32, i int, _ noise.Key, _, _ int) { copy(row, train.At(i)) }
 	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, 1, 1) }, shape, p.rows, p.Network)
 	return p.WithSelf([]experiment.Network{p.Classifier.Network("classifier", train, shape, 10, copied, p.Classifier), p.Judge.Network("judge", train), prior},
-		experiment.OwnFit{Shape: shape, Data: p.rows, Tuned: p.H.Tuned, NN1: p.nn1, Settings: []any{p.H.Size(p.Network)}, Base: func(trained *engine.Engine) diffusion.Model {
-			return diffusion.Network{Velocity: p.prior(trained)}
+		experiment.OwnFit{Shape: shape, Data: p.rows, Fits: experiment.FitsNN1{Net: p.nn1, Tuned: p.H.Tuned}, Settings: []any{p.H.Tuned, []any{p.H.Size(p.Network)}}, Base: func(trained *engine.Engine) (diffusion.Model, error) {
+			return diffusion.Network{Velocity: p.prior(trained)}, nil
 		}})
 }
 
@@ -165,7 +165,7 @@ func (p *Problem) Keys(seed uint64, task, _ string) method.Keys {
 // Target implements [experiment.Problem].
 func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*method.Target, error) {
 	base, r := p.base, p.rewards[task]
-	return &method.Target{Base: diffusion.Network{Velocity: base}, Shape: shape, Data: p.rows, Reward: r, Conditions: 1,
+	return &method.Target{Base: diffusion.Network{Velocity: base}, Self: p.Self.On(), Shape: shape, Data: p.rows, Reward: r, Conditions: 1,
 		H: func(e *engine.Engine, key noise.Key, r reward.Reward) (htransform.Learned, error) {
 			return p.H.New(e, key, htransform.Parts{Base: base, Self: p.Own(p.trained, p.nn1), Reward: r, NN1: p.nn1})
 		},

@@ -126,8 +126,10 @@ func (p *Problem) Networks() []experiment.Network {
 	for _, c := range p.networks {
 		all = append(all, c.network(p))
 	}
-	return p.WithSelf(append(all, prior), experiment.OwnFit{Shape: shape, Data: p.data(), Tuned: p.H.Tuned, NN1: p.nn1, Settings: []any{p.H.Size(p.Network)},
-		Base: func(trained *engine.Engine) diffusion.Model { return diffusion.Network{Velocity: p.prior(trained)} }})
+	return p.WithSelf(append(all, prior), experiment.OwnFit{Shape: shape, Data: p.data(), Fits: experiment.FitsNN1{Net: p.nn1, Tuned: p.H.Tuned}, Settings: []any{p.H.Tuned, []any{p.H.Size(p.Network)}},
+		Base: func(trained *engine.Engine) (diffusion.Model, error) {
+			return diffusion.Network{Velocity: p.prior(trained)}, nil
+		}})
 }
 
 // prior is the network of the base model, trained on an engine.
@@ -174,7 +176,7 @@ func (p *Problem) Close() error {
 
 // Target implements [experiment.Problem].
 func (p *Problem) Target(context.Context, *experiment.Lab, string) (*method.Target, error) {
-	t := &method.Target{Base: diffusion.Network{Velocity: p.base}, Shape: p.size(), Data: p.data(), Reward: p.reward, Conditions: 1}
+	t := &method.Target{Base: diffusion.Network{Velocity: p.base}, Self: p.Self.On(), Shape: p.size(), Data: p.data(), Reward: p.reward, Conditions: 1}
 	parts := htransform.Parts{Base: p.base, Self: p.Own(p.lab, p.nn1), NN1: p.nn1}
 	if p.likelihood() {
 		t.Anneal, parts.Weight = reward.Anneal(p.inverse.Sigma, p.spread), htransform.Likelihood(p.inverse.Sigma, p.spread)

@@ -76,7 +76,7 @@ func (s *Prior) loadRun(p *Problem) (err error) {
 func (t *trained) network(n experiment.Network) experiment.Network {
 	train := n.Train
 	n.Steps, n.Settings = 0, t.sha256
-	n.Train = func(g experiment.Ground, net nn.Network, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
+	n.Train = func(g experiment.Ground, key noise.Key) (*nn.Trainer, func(step int) []any, error) {
 		file, _, err := experiment.Trained(t.folder)
 		if err != nil {
 			return nil, nil, fmt.Errorf("prior.run: %w", err)
@@ -84,7 +84,7 @@ func (t *trained) network(n experiment.Network) experiment.Network {
 		if sum, err := digest(file); err != nil || sum != t.sha256 {
 			return nil, nil, fmt.Errorf("prior.run: %s is not what it was when this run began (%w)", file, cmp.Or(err, experiment.ErrFolder))
 		}
-		trainer, inputs, err := train(g, net, key)
+		trainer, inputs, err := train(g, key)
 		if err == nil {
 			err = nn.Load(file, g.Engine, experiment.TrainedPath)
 		}

@@ -153,7 +153,8 @@ func (p *Problem) read() (err error) {
 
 // Networks implements [experiment.Problem]: the classifier whose features are used, and the prior.
 func (p *Problem) Networks() []experiment.Network {
-	own := experiment.OwnFit{Shape: p.image(), Base: p.model, Data: p.rows, NN1: p.nn1, Tuned: p.H.Tuned, Settings: []any{p.H.Size(p.Network), p.Gaussian}}
+	own := experiment.OwnFit{Shape: p.image(), Data: p.rows, Fits: experiment.FitsNN1{Net: p.nn1, Tuned: p.H.Tuned}, Settings: []any{p.H.Tuned, []any{p.H.Size(p.Network), p.Gaussian}},
+		Base: func(trained *engine.Engine) (diffusion.Model, error) { return p.model(trained), nil }}
 	if p.gaussian() {
 		return p.WithSelf(nil, own)
 	}
@@ -205,7 +206,7 @@ func (p *Problem) Keys(seed uint64, _, name string) method.Keys {
 // Target implements [experiment.Problem]: one h serves all measurements (56).
 func (p *Problem) Target(_ context.Context, l *experiment.Lab, _ string) (*method.Target, error) {
 	key := p.Keys(l.Seed(), "", "").Root
-	return &method.Target{Base: p.base, Shape: p.image(), Data: p.rows, Reward: p.reward, Anneal: reward.Anneal(p.Sigma, p.spread), H: p.newH,
+	return &method.Target{Base: p.base, Self: p.Self.On(), Shape: p.image(), Data: p.rows, Reward: p.reward, Anneal: reward.Anneal(p.Sigma, p.spread), H: p.newH,
 		Conditions: p.Measurements, Given: p.these, Learn: p.training(), Group: p.Group,
 		Held: &method.Held{Given: p.these(0, p.Group), Key: key.Sub("held"), Paths: p.Held * p.Group, Group: p.Group},
 		Trial: func(ctx context.Context, paths int) (method.Trial, error) {

@@ -52,7 +52,9 @@ func prepared(t *testing.T, sets ...string) (*Problem, *experiment.Lab) {
 	}
 	l := &experiment.Lab{Engine: oracle.Open(t), Key: noise.New(1)}
 	for _, n := range p.Networks() {
-		n.Net(l.Engine.Scope("/ema/"+n.Name)).Init(l.Key, 1, 0)
+		if _, err := n.Init(l.Engine.Scope("/ema/"+n.Name), l.Key); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := p.Prepare(t.Context(), l); err != nil {
 		t.Fatal(err)

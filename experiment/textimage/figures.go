@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/doob-diffusion/doob/experiment"
-	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/lora"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/report"
@@ -28,12 +27,20 @@ func (p *Problem) Title() string {
 func (*Problem) Alike() []string { return []string{"model", "guidance_scale", "reward_scale"} }
 
 // Describe implements [experiment.Problem].
-func (p *Problem) Describe(*experiment.Lab) map[string]any {
+func (p *Problem) Describe(l *experiment.Lab) map[string]any {
 	name := p.parts.model
 	if p.small() && p.World == "" { // where it was extracted to is of no interest
 		name = filepath.Base(filepath.Dir(name))
 	}
-	return map[string]any{"model": name, "guidance_scale": p.Guidance, "reward_scale": p.Scale, "prompts": p.Prompts}
+	out := map[string]any{"model": name, "guidance_scale": p.Guidance, "reward_scale": p.Scale, "prompts": p.Prompts}
+	if p.Temper.On() {
+		scales := map[string]float64{}
+		for _, task := range p.Tasks() {
+			scales[task] = p.Scale * l.Factor(task)
+		}
+		out["reward_scale"] = scales
+	}
+	return out
 }
 
 // Notes implements [experiment.Problem].
@@ -102,7 +109,7 @@ func (p *Problem) export(ctx context.Context, l *experiment.Lab, task, name stri
 	if err != nil {
 		return err
 	}
-	adapter, err := h.(htransform.LoRA).Adapter()
+	adapter, err := h.(interface{ Adapter() (lora.Adapter, error) }).Adapter()
 	if err != nil {
 		return err
 	}

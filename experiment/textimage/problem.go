@@ -25,6 +25,7 @@ import (
 	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/internal/config"
 	"github.com/doob-diffusion/doob/method"
+	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 	"github.com/doob-diffusion/doob/sd"
@@ -56,6 +57,7 @@ type Problem struct {
 	folder   *sd.Folder
 	latent   []int // shape of one
 	base     sd.Guided
+	lab      *engine.Engine // with base, and own fits of it
 	vae      sd.Modules
 	rewards  map[string]*reward.Pictured // by task
 	heldOut  map[string]*reward.Pictured
@@ -205,23 +207,10 @@ func (p *Problem) fingerprint() (string, error) {
 }
 
 // Prepare implements [experiment.Problem]: it reads the networks, and encodes the prompts.
-func (p *Problem) Prepare(_ context.Context, l *experiment.Lab) error {
-	texts := append([]string{p.Negative}, p.Prompts...)
-	states, lost, err := p.folder.Encode(l.Engine.Scope("/texts"), l.Engine, sd.Texts{Texts: texts})
-	if err != nil {
+func (p *Problem) Prepare(_ context.Context, l *experiment.Lab) (err error) {
+	if err := p.read(l.Engine); err != nil {
 		return err
 	}
-	for i, end := range lost {
-		if end != "" {
-			return fmt.Errorf("%w: the prompt %q has more tokens than the model takes: it would not see the end, %q", config.ErrConfig, texts[i], end)
-		}
-	}
-	unet, err := load(p.folder.UNetWeights, l.Engine, "/unet", nil)
-	if err != nil {
-		return err
-	}
-	unet.Checkpoint = !p.small() // one block of Stable Diffusion's has more to keep than all of the small world's
-	p.base = sd.Guided{UNet: p.folder.UNet, Modules: unet, Prediction: diffusion.Prediction(p.folder.Schedule.Prediction), Scale: p.Guidance, Texts: states}
 	if p.vae, err = load(p.folder.VAEWeights, l.Engine, "/vae", p.folder.VAE.Drawing); err != nil {
 		return err
 	}
@@ -230,6 +219,31 @@ func (p *Problem) Prepare(_ context.Context, l *experiment.Lab) error {
 		return err
 	}
 	return p.judges(l)
+}
+
+// read reads the base model, once, and encodes the prompts.
+func (p *Problem) read(e *engine.Engine) error {
+	if p.lab != nil {
+		return nil
+	}
+	p.lab = e
+	texts := append([]string{p.Negative}, p.Prompts...)
+	states, lost, err := p.folder.Encode(e.Scope("/texts"), e, sd.Texts{Texts: texts})
+	if err != nil {
+		return err
+	}
+	for i, end := range lost {
+		if end != "" {
+			return fmt.Errorf("%w: the prompt %q has more tokens than the model takes: it would not see the end, %q", config.ErrConfig, texts[i], end)
+		}
+	}
+	unet, err := load(p.folder.UNetWeights, e, "/unet", nil)
+	if err != nil {
+		return err
+	}
+	unet.Checkpoint = !p.small() // one block of Stable Diffusion's has more to keep than all of the small world's
+	p.base = sd.Guided{UNet: p.folder.UNet, Modules: unet, Prediction: diffusion.Prediction(p.folder.Schedule.Prediction), Scale: p.Guidance, Texts: states}
+	return nil
 }
 
 // load reads the weights of a part.
@@ -252,9 +266,18 @@ func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*me
 	if base.Guides() {
 		evaluations = 2
 	}
-	return &method.Target{Base: base, Evaluations: evaluations, Shape: p.latent, Reward: decoded{p, p.rewards[task], p.Scale}, Conditions: 1,
+	scaled := func(factor float64) reward.Reward { return decoded{p, p.rewards[task], p.Scale * factor} }
+	return &method.Target{Base: base, Evaluations: evaluations, Shape: p.latent, Reward: scaled(1), Scaled: scaled, Conditions: 1,
 		H: func(e *engine.Engine, key noise.Key, _ reward.Reward) (htransform.Learned, error) {
-			return p.LoRA.New(e, base, key)
+			h, err := p.LoRA.New(e.Scope(htransform.Path), base, key)
+			if err != nil || !p.Self.On() {
+				return h, err
+			}
+			self, err := p.LoRA.In(p.lab.Scope(nn.Averaged("/"+experiment.OwnFitOf(task))), base)
+			if err != nil {
+				return nil, err
+			}
+			return htransform.NewNeutralLoRA(h, self.Low)
 		}}, nil
 }
 

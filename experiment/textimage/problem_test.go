@@ -249,3 +249,42 @@ func TestLongPrompt(t *testing.T) {
 	_, err := experiment.Run(t.Context(), problem(t, "prompts=["+long+"]", "methods=[base]"), filepath.Join(t.TempDir(), "run"), engine.Default, func(experiment.Event) {})
 	oracle.WantError(t, err, "it would not see the end")
 }
+
+// With own fits of the base model, one for every prompt, fine-tuning starts at h = 0 and stays near it where there is nothing to learn, at the calls that are planned; what is
+// saved is the whole h. Every prompt has the scale of its reward at which base paths have the effective sample size that is asked for.
+func TestOwnFitAndTemper(t *testing.T) {
+	sets := []string{"methods=[base, importance, neutral]", "self={paths: 16, steps: 8, batch: 8, learning_rate: 0.002, ema: 0.9}", "pool=40", "temper.ess=0.6", "loop.paths=40", "seed=3", "process.free=0"}
+	plan, err := experiment.NewPlan(t.Context(), problem(t, sets...), engine.Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := problem(t, sets...)
+	folder, rep := run(t, p)
+	for _, row := range plan.Rows {
+		if row.Name != "importance" {
+			continue
+		}
+		var calls float64
+		for _, task := range p.Tasks() {
+			calls += rep.Tasks[task]["importance"]["network_calls"].Value
+		}
+		if row.Calls != calls {
+			t.Errorf("importance: planned %g calls, done %g", row.Calls, calls)
+		}
+	}
+	factors := map[float64]bool{}
+	for _, scale := range rep.Extra["reward_scale"].(map[string]float64) {
+		factors[scale] = true
+	}
+	if len(factors) != 2 || factors[p.Scale] {
+		t.Errorf("scales of rewards are %v, want one of its own for each prompt", rep.Extra["reward_scale"])
+	}
+	f, err := sd.Open(p.parts.model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	adapter, _, err := lora.Load(filepath.Join(folder, "lora", p.Tasks()[0]+"_importance.safetensors"), lora.Model{UNet: f.UNet.Tensors(), Text: f.Text.Tensors()})
+	if err != nil || !slices.Equal(adapter.Ranks(), []int{4}) {
+		t.Errorf("ranks %v of what is saved, want 4: h and the own fit; %v", adapter.Ranks(), err)
+	}
+}

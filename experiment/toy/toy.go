@@ -77,7 +77,8 @@ func (p *Problem) Load() (data.Source, error) {
 
 // Networks implements [experiment.Problem]: the base model, unless its score is exact.
 func (p *Problem) Networks() []experiment.Network {
-	own := experiment.OwnFit{Shape: []int{p.law.dim()}, Base: p.model, Data: p.rows, NN1: p.nn1, EachSeed: true, Settings: []any{p.H.MLP, p.Base, p.Prior}}
+	own := experiment.OwnFit{Shape: []int{p.law.dim()}, Data: p.rows, Fits: experiment.FitsNN1{Net: p.nn1}, EachSeed: true, Settings: []any{false, []any{p.H.MLP, p.Base, p.Prior}},
+		Base: func(trained *engine.Engine) (diffusion.Model, error) { return p.model(trained), nil }}
 	if p.Base == "exact" {
 		return p.WithSelf(nil, own)
 	}
@@ -128,7 +129,7 @@ func (p *Problem) Keys(seed uint64, _, name string) method.Keys {
 
 // Target implements [experiment.Problem].
 func (p *Problem) Target(_ context.Context, l *experiment.Lab, _ string) (*method.Target, error) {
-	return &method.Target{Base: p.model(l.Engine), Shape: []int{p.law.dim()}, Data: p.rows, Reward: p.law.reward, Conditions: 1,
+	return &method.Target{Base: p.model(l.Engine), Self: p.Self.On(), Shape: []int{p.law.dim()}, Data: p.rows, Reward: p.law.reward, Conditions: 1,
 		H: func(e *engine.Engine, key noise.Key, r reward.Reward) (htransform.Learned, error) {
 			return p.H.New(e, key, htransform.Parts{Reward: r, NN1: p.nn1, Self: p.Own(l.Engine, p.nn1)})
 		}}, nil
