@@ -43,6 +43,9 @@ func (b *book) add(ev Event) {
 // Names of what the frame itself adds to results, besides those of path weights.
 const trainingPaths, trainingCalls, trainingSeconds = "training_paths", "training_calls", "training_seconds"
 
+// peakMemory is the most memory that the process had while a method worked, in bytes, the networks included. It is measured where a problem has it among its metrics.
+const peakMemory = "peak_memory"
+
 // spent returns what a method has cost before it sampled.
 func (b *book) spent(at stage) method.Spent {
 	r := b.results[at]

@@ -66,21 +66,23 @@ func certified(c finetune.Certificate) Result {
 	return out
 }
 
-// settle judges the certificates of all methods by each other: what is estimated is one log Z, of a task, and of a prior, so that of every seed that
-// has its own. Since every log Ẑ is low rather than high, the highest bound that one of them gives is one for all; and those that can be trusted
+// settle judges the certificates of all methods by each other: what is estimated is one log Z, of a task and a factor of its reward, and of a prior, so
+// that of every seed that has its own. Since every log Ẑ is low rather than high, the highest bound that one of them gives is one for all; and those that can be trusted
 // make together the log Z that all KL take. Methods that are [method.Apart] stand for themselves.
 func (b *book) settle() {
 	own := slices.ContainsFunc(b.problem.Networks(), func(n Network) bool { return n.EachSeed })
 	type law struct {
-		seed uint64
-		task string
+		seed   uint64
+		task   string
+		factor float64 // of the reward, which variants may set
 	}
 	laws := map[law][]stage{}
 	for at := range b.certificates {
 		if m := b.problem.common().Method(at.name); m != nil && method.Apart(m) {
 			continue
 		}
-		of := law{0, at.task}
+		_, factor := b.problem.common().Factored(at.name)
+		of := law{0, at.task, factor}
 		if own {
 			of.seed = at.seed
 		}

@@ -25,6 +25,38 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+// bare is a problem of which only the common settings are asked.
+type bare struct {
+	Problem
+	c Common
+}
+
+func (b *bare) common() *Common     { return &b.c }
+func (b *bare) Networks() []Network { return nil }
+
+// What is known of log Z serves all methods of one law, and none of another: variants that are fine-tuned to another multiple of the reward have their own.
+func TestSettle(t *testing.T) {
+	p := &bare{}
+	var v struct {
+		Name string   `yaml:"name"`
+		Of   string   `yaml:"of,omitempty"`
+		Set  []string `yaml:"set,flow"`
+	}
+	v.Name, v.Set = "hot", []string{"temper.factor=3"}
+	p.c.Variants = append(p.c.Variants, v)
+	certificate := func(logZ, se finetune.Number) finetune.Certificate {
+		return finetune.Certificate{LogZ: logZ, LogZSE: se, LSC: 1, LSCSE: 0.1, KL: 1 + logZ, Paths: 100, Verdict: finetune.Verdict{Reliable: true, KLReliable: true}}
+	}
+	b := newBook(p)
+	b.certificates = map[stage]finetune.Certificate{{1, "", "base"}: certificate(-3, 0.5), {1, "", "importance"}: certificate(-2.9, 0.01), {1, "", "hot"}: certificate(-8, 0.3)}
+	b.settle()
+	oracle.Near(t, "KL of the base model", b.certificates[stage{1, "", "base"}].KL, 1-2.9, 0.01)
+	oracle.Near(t, "KL of the variant", b.certificates[stage{1, "", "hot"}].KL, 1-8, 1e-9)
+	if !b.certificates[stage{1, "", "hot"}].Reliable {
+		t.Error("the variant is judged by what is known of another law")
+	}
+}
+
 // A reason is shown as one of few kinds, whatever task and numbers it has.
 func TestKind(t *testing.T) {
 	for reason, want := range map[string]string{

@@ -25,7 +25,7 @@ type Common struct {
 	Variants []struct {
 		Name string   `yaml:"name"`
 		Of   string   `yaml:"of,omitempty"` // the method; none means importance
-		Set  []string `yaml:"set,flow"`     // key=value, keys below the method and h, or self.paths=0
+		Set  []string `yaml:"set,flow"`     // key=value, keys below the method and h, self.paths=0 or temper.factor
 	} `yaml:"variants,omitempty"`
 	Process   diffusion.Scheme    `yaml:"process,flow"`
 	Denoising diffusion.Denoising `yaml:"denoising,flow"`      // of base model and h alike
@@ -120,8 +120,8 @@ func validate(p Problem) error {
 		check.That(!twice && c.settings[v.Name] == nil, "variants has the name %q twice, or it is that of a method", v.Name)
 		for _, s := range v.Set {
 			of := cmp.Or(v.Of, importance)
-			known := strings.HasPrefix(s, of+".") || strings.HasPrefix(s, "h.") || s == withoutSelf
-			check.That(known, "variant %q sets %s, want keys below %s or h, or %s", v.Name, s, of, withoutSelf)
+			known := strings.HasPrefix(s, of+".") || strings.HasPrefix(s, "h.") || s == withoutSelf || strings.HasPrefix(s, factored)
+			check.That(known, "variant %q sets %s, want keys below %s or h, %s or temper.factor", v.Name, s, of, withoutSelf)
 			own := !c.Self.On() || slices.Contains(v.Set, withoutSelf) || !strings.HasPrefix(s, "h.") || slices.ContainsFunc(shapeless, func(key string) bool { return strings.HasPrefix(s, key) })
 			check.That(own, "variant %q sets %s, but the base model's own fit is of the h of the run: set %s with it", v.Name, s, withoutSelf)
 		}

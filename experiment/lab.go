@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -49,11 +50,11 @@ func (l *Lab) target(ctx context.Context, task, name string) (Problem, *method.T
 	t.Samples, t.PoolSize, t.Pool = c.Samples, c.Pool, l.pool
 	t.Engine, t.Of = l.Engine.Fork(), p
 	t.Seeds = func(path string) ([]float32, error) { return readSeeds(path, t.Shape) }
-	if c.Temper.On() {
+	if c.Temper != (Temper{}) {
 		if t.Scaled == nil {
-			return nil, nil, nil, fmt.Errorf("%w: temper: the reward of %s has a scale of its own, want neither ess nor kl", ErrConfig, c.Experiment)
+			return nil, nil, nil, fmt.Errorf("%w: temper: the reward of %s has a scale of its own, want none of ess, kl and factor", ErrConfig, c.Experiment)
 		}
-		t.Reward = t.Scaled(l.Factor(task))
+		t.Reward = t.Scaled(l.Factor(task) * cmp.Or(c.Temper.Factor, 1))
 	}
 	if m.About().Zero {
 		t.Reward = reward.Zero{}

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"slices"
 
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/htransform"
+	"github.com/doob-diffusion/doob/internal/machine"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/reward"
@@ -68,6 +71,7 @@ func (w *work) do(ctx context.Context, m method.Method) error {
 		w.observe(w.event(0))
 	}
 	w.target.Run = w.tune
+	watched := slices.ContainsFunc(w.problem.Metrics(), func(m Metric) bool { return m.Name == peakMemory }) && machine.ResetPeak()
 	w.spent = w.target.Meter()
 	fitted, err := m.Fit(ctx, w.target)
 	if err != nil {
@@ -88,6 +92,9 @@ func (w *work) do(ctx context.Context, m method.Method) error {
 		return err
 	}
 	ev := w.event(w.total)
+	if bytes, ok := machine.Peak(); ok && watched {
+		result[peakMemory] = Estimate{bytes, math.NaN()}
+	}
 	if w.first() {
 		if ev.Picture, err = w.show(s); err != nil {
 			return err

@@ -1,9 +1,11 @@
 package experiment
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/doob-diffusion/doob/internal/config"
 	"github.com/doob-diffusion/doob/metric"
@@ -13,8 +15,9 @@ import (
 // Temper chooses a factor of the reward, 1/λ of p_data·exp(r/λ), for every task by itself, from its base paths: so that the tilted law is as far
 // from the base model's as is said, whatever the units of the reward. One of ESS and KL is given, or neither, which leaves the reward as it is.
 type Temper struct {
-	ESS float64 `yaml:"ess,omitempty"` // effective sample size of base paths weighed by the tilted law, as a share of them
-	KL  float64 `yaml:"kl,omitempty"`  // of the tilted law to the base model's, nats
+	ESS    float64 `yaml:"ess,omitempty"`    // effective sample size of base paths weighed by the tilted law, as a share of them
+	KL     float64 `yaml:"kl,omitempty"`     // of the tilted law to the base model's, nats
+	Factor float64 `yaml:"factor,omitempty"` // multiplies what was chosen; 0 means 1. Variants that differ in it show a frontier.
 }
 
 // On reports whether a factor is chosen.
@@ -24,6 +27,7 @@ func (t Temper) On() bool { return t.ESS != 0 || t.KL != 0 }
 const effective = 20
 
 func (t Temper) check(c *config.Check, pool int) {
+	c.That(t.Factor >= 0 && !math.IsInf(t.Factor, 1), "temper.factor is %g, want a positive number, or 0 for 1", t.Factor)
 	if !t.On() {
 		return
 	}
@@ -81,7 +85,6 @@ func (r *run) temper(ctx context.Context, l *Lab, task string) error {
 	if err != nil || r.ended(at, settings) {
 		return err
 	}
-	delete(r.book.results, at) // of other settings
 	_, t, _, err := l.target(ctx, task, "base")
 	if err != nil {
 		return err
@@ -90,7 +93,7 @@ func (r *run) temper(ctx context.Context, l *Lab, task string) error {
 	if err != nil {
 		return err
 	}
-	rewards, err := reward.Evaluate(ctx, t.Reward, paths.X, paths.Given, paths.N)
+	rewards, err := reward.Evaluate(ctx, t.Scaled(1), paths.X, paths.Given, paths.N)
 	if err != nil {
 		return err
 	}
@@ -101,6 +104,26 @@ func (r *run) temper(ctx context.Context, l *Lab, task string) error {
 	r.observe(Event{Seed: at.seed, Task: task, Stage: tempering, Done: 1, Total: 1, Settings: settings, Result: Numbers(map[string]float64{factorName: factor})})
 	r.done[at] = settings
 	return nil
+}
+
+// factored begins the setting of a variant that is fine-tuned to another multiple of the reward.
+const factored = "temper.factor="
+
+// Factored returns the method that a variant is of, which is the method itself if it is none, and the factor that it sets or else the run.
+func (c *Common) Factored(name string) (of string, factor float64) {
+	of, factor = name, cmp.Or(c.Temper.Factor, 1)
+	for _, v := range c.Variants {
+		if v.Name != name {
+			continue
+		}
+		of = cmp.Or(v.Of, importance)
+		for _, s := range v.Set {
+			if text, ok := strings.CutPrefix(s, factored); ok {
+				factor = cmp.Or(number(text), 1)
+			}
+		}
+	}
+	return of, factor
 }
 
 // Factor returns what temper has chosen for a task's reward in a repetition, 1 where it has chosen nothing.

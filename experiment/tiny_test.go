@@ -170,7 +170,7 @@ func timeless(v any) any {
 	}
 	out := map[string]any{}
 	for key, value := range object {
-		if !strings.HasSuffix(key, "seconds") && key != "version" {
+		if !strings.HasSuffix(key, "seconds") && key != "version" && key != "peak_memory" {
 			out[key] = timeless(value)
 		}
 	}

@@ -3,6 +3,7 @@ package reward
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/gomlx/gomlx/core/graph"
 
@@ -100,17 +101,25 @@ func Cosine(a, b []float32) (sum float64) {
 	return sum
 }
 
-// Diversity returns 1 less the mean cosine over all pairs of embeddings, and false for fewer than two. It tells nothing without their number.
-func Diversity(embeddings [][]float32) (float64, bool) {
+// Diversity returns 1 less the mean cosine over all pairs of embeddings, with its standard error over samples by the jackknife, which is NaN for two; and false
+// for fewer. It tells nothing without their number.
+func Diversity(embeddings [][]float32) (diversity, se float64, ok bool) {
 	n := len(embeddings)
 	if n < 2 {
-		return 0, false
+		return 0, 0, false
 	}
-	var sum float64
+	own, sum := make([]float64, n), 0.0 // of the pairs that a sample is in, of all
 	for i, a := range embeddings {
-		for _, b := range embeddings[:i] {
-			sum += Cosine(a, b)
+		for j, b := range embeddings[:i] {
+			c := Cosine(a, b)
+			own[i], own[j], sum = own[i]+c, own[j]+c, sum+c
 		}
 	}
-	return 1 - sum/float64(n*(n-1)/2), true
+	mean := sum / float64(n*(n-1)/2)
+	var spread float64
+	for _, c := range own { // the mean without a sample
+		d := (sum-c)/float64((n-1)*(n-2)/2) - mean
+		spread += d * d
+	}
+	return 1 - mean, math.Sqrt(spread * float64(n-1) / float64(n)), true
 }

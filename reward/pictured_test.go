@@ -4,17 +4,20 @@ import (
 	"context"
 	"fmt"
 	"image/png"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+	"gonum.org/v1/gonum/stat"
 
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/internal/golden"
 	"github.com/doob-diffusion/doob/internal/oracle"
+	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/sd"
 	"github.com/doob-diffusion/doob/tokenizer"
 	"github.com/doob-diffusion/doob/vision"
@@ -189,13 +192,33 @@ func TestCLIP(t *testing.T) {
 		oracle.Near(t, "cosine", Cosine(e, text), want, 1e-5)
 		embeddings = append(embeddings, e)
 	}
-	d, ok := Diversity(embeddings)
+	d, _, ok := Diversity(embeddings)
 	if !ok {
 		t.Error("no diversity of three pictures")
 	}
 	oracle.Near(t, "diversity", d, float64(all["diversity"].F32[0]), 1e-5)
-	if _, ok := Diversity(embeddings[:1]); ok {
+	if _, _, ok := Diversity(embeddings[:1]); ok {
 		t.Error("diversity of one picture")
+	}
+}
+
+// The standard error of diversity is the spread of what other samples of the same law would say, here of normal directions in the plane.
+func TestDiversityError(t *testing.T) {
+	const sets, n = 400, 40
+	draw := noise.New(1).Rand()
+	var values, errors []float64
+	for range sets {
+		embeddings := make([][]float32, n)
+		for i := range embeddings {
+			x, y := 1+draw.NormFloat64(), draw.NormFloat64()
+			embeddings[i] = []float32{float32(x / math.Hypot(x, y)), float32(y / math.Hypot(x, y))}
+		}
+		d, se, _ := Diversity(embeddings)
+		values, errors = append(values, d), append(errors, se)
+	}
+	spread, said := stat.StdDev(values, nil), stat.Mean(errors, nil)
+	if math.Abs(said-spread) > 4*spread/math.Sqrt(2*sets) { // four standard errors of the spread
+		t.Errorf("standard error %g on average, and the spread over sets is %g", said, spread)
 	}
 }
 

@@ -194,7 +194,7 @@ func timeless(file string) (tree any, err error) {
 		switch v := v.(type) {
 		case map[string]any:
 			for key, inner := range v {
-				if strings.HasSuffix(key, "seconds") {
+				if strings.HasSuffix(key, "seconds") || key == "peak_memory" {
 					delete(v, key)
 				} else {
 					walk(inner)

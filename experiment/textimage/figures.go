@@ -73,6 +73,13 @@ func (p *Problem) Notes(rep *experiment.Report) []string {
 
 // Figures implements [experiment.Problem]: of every prompt, pictures of all methods of the same noise. And it saves what was learned as adapters.
 func (p *Problem) Figures(ctx context.Context, l *experiment.Lab, rep *experiment.Report) (sections []report.Section, err error) {
+	frontier, err := p.frontier(l.Figure("frontier.png"), rep)
+	if err != nil {
+		return nil, err
+	}
+	if frontier != nil {
+		sections = append(sections, *frontier)
+	}
 	height, width := p.size()
 	for _, task := range p.Tasks() {
 		var rows []report.GridRow

@@ -2,6 +2,7 @@ package textimage
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	"github.com/doob-diffusion/doob/data/world"
@@ -26,6 +27,7 @@ func (p *Problem) Metrics() []experiment.Metric {
 		{Name: "paths", Title: "paths", Overall: true, Work: true, Aside: true},
 		{Name: "network_calls", Title: "calls", Log: true, Overall: true, Work: true},
 		{Name: "seconds", Title: "minutes", Format: "%.2f", Factor: 1. / 60, Log: true, Overall: true, Work: true},
+		{Name: "peak_memory", Title: "memory", Format: "%.2f", Factor: 1e-9, Unit: " GB", Overall: true, Work: true, Aside: true},
 		{Name: "scale", Title: "scale", Format: "%g", Overall: true, Hidden: true},
 	}
 }
@@ -81,7 +83,7 @@ func (p *Problem) Measure(ctx context.Context, _ *experiment.Lab, task string, s
 }
 
 func (p *Problem) measure(ctx context.Context, task string, pictures []float32, n int) (experiment.Result, error) {
-	out := map[string]float64{}
+	out := experiment.Result{}
 	for name, judge := range map[string]*reward.Pictured{"reward": p.rewards[task], "held_out": p.heldOut[task]} {
 		if judge == nil {
 			continue
@@ -90,7 +92,8 @@ func (p *Problem) measure(ctx context.Context, task string, pictures []float32, 
 		if err != nil {
 			return nil, err
 		}
-		out[name], _ = metric.MeanSE(values)
+		mean, se := metric.MeanSE(values)
+		out[name] = experiment.Estimate{Value: mean, SE: se}
 	}
 	right, err := p.right(ctx, task, pictures, n)
 	if err != nil {
@@ -103,10 +106,11 @@ func (p *Problem) measure(ctx context.Context, task string, pictures []float32, 
 				count++
 			}
 		}
-		out["success"] = float64(count) / float64(n)
+		share := float64(count) / float64(n)
+		out["success"] = experiment.Estimate{Value: share, SE: math.Sqrt(share * (1 - share) / float64(n))}
 	}
 	if p.clip == nil {
-		return experiment.Numbers(out), nil
+		return out, nil
 	}
 	height, width := p.size()
 	dim := 3 * height * width
@@ -121,11 +125,11 @@ func (p *Problem) measure(ctx context.Context, task string, pictures []float32, 
 		}
 	}
 	for name, of := range map[string][][]float32{"diversity": all, "diversity_right": good} {
-		if d, ok := reward.Diversity(of); ok {
-			out[name] = d
+		if d, se, ok := reward.Diversity(of); ok {
+			out[name] = experiment.Estimate{Value: d, SE: se}
 		}
 	}
-	return experiment.Numbers(out), nil
+	return out, nil
 }
 
 // right says of pictures of the small world whether they show what the prompt says; nil where that is not known.

@@ -78,7 +78,7 @@ func TestRun(t *testing.T) {
 	for _, task := range p.Tasks() {
 		for _, name := range p.Methods {
 			r := rep.Tasks[task][name]
-			for _, m := range []string{"reward", "held_out", "success", "diversity"} {
+			for _, m := range []string{"reward", "held_out", "success", "diversity", "peak_memory"} {
 				if _, ok := r[m]; !ok {
 					t.Errorf("%s of %s has no %s", name, task, m)
 				}
@@ -286,5 +286,16 @@ func TestOwnFitAndTemper(t *testing.T) {
 	adapter, _, err := lora.Load(filepath.Join(folder, "lora", p.Tasks()[0]+"_importance.safetensors"), lora.Model{UNet: f.UNet.Tensors(), Text: f.Text.Tensors()})
 	if err != nil || !slices.Equal(adapter.Ranks(), []int{4}) {
 		t.Errorf("ranks %v of what is saved, want 4: h and the own fit; %v", adapter.Ranks(), err)
+	}
+}
+
+// Variants of one method for several multiples of the reward learn different laws, and a figure shows what they trade.
+func TestFrontier(t *testing.T) {
+	p := problem(t, "methods=[base, importance, importance ×3]", "prompts=[Two dogs in the park.]", `variants=[{name: importance ×3, set: [temper.factor=3]}]`)
+	folder, rep := run(t, p)
+	oracle.Picture(t, filepath.Join(folder, "figures", "frontier.png"), 300, 200)
+	r := rep.Tasks[p.Tasks()[0]]
+	if h, h3 := r["importance"]["reward"].Value, r["importance ×3"]["reward"].Value; h == h3 {
+		t.Errorf("both have learned the same: reward %g", h)
 	}
 }

@@ -1,7 +1,10 @@
 // Package machine says how much memory and disk there is to take.
 package machine
 
-import "runtime"
+import (
+	"runtime"
+	"runtime/debug"
+)
 
 // Memory returns the bytes of memory that this process may still take, and whether that is known.
 func Memory() (bytes float64, ok bool) { return memory() }
@@ -16,8 +19,14 @@ func Resident() float64 {
 	return float64(m.Sys)
 }
 
-// Peak returns the most memory that this process has had, in bytes, and whether that is known.
+// Peak returns the most memory that this process has had, in bytes, since it began or ResetPeak was called, and whether that is known.
 func Peak() (bytes float64, ok bool) { return peak() }
+
+// ResetPeak gives back what memory can be, makes [Peak] begin anew, and reports whether it does.
+func ResetPeak() bool {
+	debug.FreeOSMemory()
+	return resetPeak()
+}
 
 // Disk returns the bytes that may still be written below a folder, or below the nearest one above that exists, and whether that is known.
 func Disk(folder string) (bytes float64, ok bool) { return disk(folder) }

@@ -16,6 +16,18 @@ func TestMachine(t *testing.T) {
 	if peak, ok := Peak(); ok != linux || ok && !(peak >= 0.9*Resident()) {
 		t.Errorf("a peak of %g, now %g", peak, Resident())
 	}
+	large := make([]byte, 256<<20)
+	for i := 0; i < len(large); i += 4096 {
+		large[i] = 1
+	}
+	before, _ := Peak()
+	runtime.KeepAlive(large)
+	large = nil
+	if reset := ResetPeak(); reset != linux {
+		t.Errorf("the peak was reset: %v", reset)
+	} else if after, ok := Peak(); ok && after > before-200<<20 {
+		t.Errorf("a peak of %g, and of %g after what made it was given back", before, after)
+	}
 	here, ok := Disk(t.TempDir())
 	if !ok {
 		t.Skip("disks are unknown here")

@@ -9,3 +9,5 @@ func resident() (float64, bool) { return 0, false }
 func disk(string) (float64, bool) { return 0, false }
 
 func peak() (float64, bool) { return 0, false }
+
+func resetPeak() bool { return false }
