@@ -23,6 +23,9 @@ import (
 	"github.com/doob-diffusion/doob/vision"
 )
 
+// backend is that of tests that are made on XLA too.
+var backend = engine.Default
+
 var pictureTexts = []string{"A green colored rabbit.", "Two roses in a vase.", "Two dogs in the park.", ""}
 
 func goldenPicture(t testing.TB, i int) vision.RGB {
@@ -81,7 +84,7 @@ func tinyReward(t testing.TB, e *engine.Engine) *ImageReward {
 
 // From files and texts to numbers, against image-reward 1.5.
 func TestImageReward(t *testing.T) {
-	r := tinyReward(t, oracle.Open(t))
+	r := tinyReward(t, oracle.OpenOn(t, backend))
 	want := goldenTensors(t, "imagereward/rewards.safetensors")["rewards"].F32
 	for j, text := range pictureTexts {
 		reward, warning, err := r.For(text, 32, 32)
@@ -107,7 +110,7 @@ func TestImageReward(t *testing.T) {
 // As adjoint matching takes it: without 8 bits, with the gradient to a picture that is resized up or down. Colours are in [−1, 1] here, so that the
 // gradient is half of that to colours in [0, 1].
 func TestImageRewardGradient(t *testing.T) {
-	e := oracle.Open(t)
+	e := oracle.OpenOn(t, backend)
 	r := tinyReward(t, e)
 	all := goldenTensors(t, "imagereward/pictures.safetensors")
 	for _, name := range []string{"up", "down"} {
@@ -163,7 +166,7 @@ func TestPicturedClamps(t *testing.T) {
 
 // Scores and diversity, against transformers.
 func TestCLIP(t *testing.T) {
-	c, err := OpenCLIP(oracle.Open(t), "/clip", clipFolder(t))
+	c, err := OpenCLIP(oracle.OpenOn(t, backend), "/clip", clipFolder(t))
 	if err != nil {
 		t.Fatal(err)
 	}
