@@ -21,8 +21,8 @@ type Texts struct {
 }
 
 // Encode returns the states of texts as a variable [texts, tokens, Context] of a scope, not to be trained, as [Guided.Texts] takes it, and of every text
-// what was lost because it is longer than the encoder takes. The text encoder is read, used one text at a time, and dropped.
-func (f *Folder) Encode(s *model.Scope, e *engine.Engine, t Texts) (states *model.Variable, lost []string, err error) {
+// what [tokenizer.Tokens.Warning] says. The text encoder is read, used one text at a time, and dropped.
+func (f *Folder) Encode(s *model.Scope, e *engine.Engine, t Texts) (states *model.Variable, warnings []string, err error) {
 	tokens, err := f.Tokenizer()
 	if err != nil {
 		return nil, nil, err
@@ -40,7 +40,7 @@ func (f *Folder) Encode(s *model.Scope, e *engine.Engine, t Texts) (states *mode
 	var all []float32
 	for _, text := range t.Texts {
 		encoded := tokens.Encode(text)
-		lost = append(lost, encoded.Lost)
+		warnings = append(warnings, encoded.Warning())
 		out, err := program.Run(tensors.FromFlatDataAndDimensions(numbers(encoded), 1, f.Text.Positions))
 		if err != nil {
 			return nil, nil, fmt.Errorf("text encoder: %w", err)
@@ -55,7 +55,7 @@ func (f *Folder) Encode(s *model.Scope, e *engine.Engine, t Texts) (states *mode
 	if err != nil {
 		return nil, nil, err
 	}
-	return states.SetTrainable(false), lost, nil
+	return states.SetTrainable(false), warnings, nil
 }
 
 // textModules reads the text encoder, with what changes it.

@@ -110,13 +110,13 @@ func (d *drawing) sampler(e *engine.Engine) (*diffusion.Sampler, error) {
 	for _, a := range d.adapters {
 		text, unet = append(text, a.Text), append(unet, a.UNet)
 	}
-	states, lost, err := d.folder.Encode(e.Scope("/texts"), e, sd.Texts{Texts: []string{d.Negative, d.Prompt}, Adapters: text})
+	states, warnings, err := d.folder.Encode(e.Scope("/texts"), e, sd.Texts{Texts: []string{d.Negative, d.Prompt}, Adapters: text})
 	if err != nil {
 		return nil, err
 	}
 	for i, what := range []string{"negative prompt", "prompt"} {
-		if lost[i] != "" {
-			d.tell(Event{Warning: fmt.Sprintf("the %s is longer than the %d tokens that the text encoder takes; it does not see %q", what, d.folder.Text.Positions, lost[i])})
+		if warnings[i] != "" {
+			d.tell(Event{Warning: what + ": " + warnings[i]})
 		}
 	}
 	d.tell(Event{Stage: stage, Done: 1, Total: 2})

@@ -228,13 +228,13 @@ func (p *Problem) read(e *engine.Engine) error {
 	}
 	p.lab = e
 	texts := append([]string{p.Negative}, p.Prompts...)
-	states, lost, err := p.folder.Encode(e.Scope("/texts"), e, sd.Texts{Texts: texts})
+	states, warnings, err := p.folder.Encode(e.Scope("/texts"), e, sd.Texts{Texts: texts})
 	if err != nil {
 		return err
 	}
-	for i, end := range lost {
-		if end != "" {
-			return fmt.Errorf("%w: the prompt %q has more tokens than the model takes: it would not see the end, %q", config.ErrConfig, texts[i], end)
+	for i, warning := range warnings {
+		if warning != "" {
+			return fmt.Errorf("%w: prompts has %q: %s", config.ErrConfig, texts[i], warning)
 		}
 	}
 	unet, err := load(p.folder.UNetWeights, e, "/unet", nil)

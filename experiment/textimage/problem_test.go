@@ -247,7 +247,7 @@ func TestLongPrompt(t *testing.T) {
 		long += "dogs "
 	}
 	_, err := experiment.Run(t.Context(), problem(t, "prompts=["+long+"]", "methods=[base]"), filepath.Join(t.TempDir(), "run"), engine.Default, func(experiment.Event) {})
-	oracle.WantError(t, err, "it would not see the end")
+	oracle.WantError(t, err, "it does not see the end")
 }
 
 // With own fits of the base model, one for every prompt, fine-tuning starts at h = 0 and stays near it where there is nothing to learn, at the calls that are planned; what is
