@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -30,7 +31,7 @@ type scoreCommand struct {
 // scorer says what a picture is worth, and what all of them together are once they have been seen.
 type scorer struct {
 	of        func(vision.RGB) (float64, error)
-	diversity func() (float64, bool)
+	diversity func() (diversity, se float64, ok bool)
 }
 
 func (c *scoreCommand) Run(ctx context.Context, t *terminal) error {
@@ -91,7 +92,7 @@ func (c *scoreCommand) open() (s scorer, warning string, err error) {
 		if err != nil {
 			return s, "", err
 		}
-		return scorer{r.Of, func() (float64, bool) { return 0, false }}, warning, nil
+		return scorer{r.Of, func() (float64, float64, bool) { return 0, 0, false }}, warning, nil
 	}
 	network, err := reward.OpenCLIP(e, "/clip", dir)
 	if err != nil {
@@ -109,12 +110,12 @@ func (c *scoreCommand) open() (s scorer, warning string, err error) {
 		}
 		seen = append(seen, embedding)
 		return reward.Cosine(embedding, text), nil
-	}, func() (float64, bool) { return reward.Diversity(seen) }}, warning, nil
+	}, func() (float64, float64, bool) { return reward.Diversity(seen) }}, warning, nil
 }
 
 // write prints the scores: a table for people, tab-separated values for programs, in which the diversity, no picture's, goes to standard error.
 func (c *scoreCommand) write(t *terminal, scores []float64, s scorer) error {
-	diversity, several := s.diversity()
+	diversity, se, several := s.diversity()
 	if c.JSON {
 		out := json.NewEncoder(t.out)
 		for i, path := range c.Pictures {
@@ -125,9 +126,17 @@ func (c *scoreCommand) write(t *terminal, scores []float64, s scorer) error {
 		if !several {
 			return nil
 		}
-		return out.Encode(map[string]any{"diversity": diversity, "pictures": len(scores)})
+		last := map[string]any{"diversity": diversity, "pictures": len(scores)}
+		if !math.IsNaN(se) {
+			last["diversity_se"] = se
+		}
+		return out.Encode(last)
 	}
-	note := fmt.Sprintf("diversity %s: 1 − the mean cosine over all pairs of %d pictures", number(diversity), len(scores))
+	said := number(diversity)
+	if !math.IsNaN(se) {
+		said += " ± " + number(se)
+	}
+	note := fmt.Sprintf("diversity %s: 1 − the mean cosine over all pairs of %d pictures", said, len(scores))
 	table := report.Table{Columns: []report.Column{{Name: "picture"}, {Name: "score", Right: true}}}
 	for i, path := range c.Pictures {
 		table.Rows = append(table.Rows, []string{path, number(scores[i])})
