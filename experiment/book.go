@@ -76,17 +76,20 @@ func scaleName(i, n int) string {
 
 // mean returns the mean of a method's results over tasks within each seed, and then over so many seeds. The error is that over seeds; of a single
 // one, what the results themselves have.
-func (b *book) mean(out Result, key, metric string, tasks []string, name string, seeds int) {
+func (b *book) mean(out Result, key string, m Metric, tasks []string, name string, seeds int) {
 	values, own := make([]float64, seeds), 0.0
 	for i := range values {
 		for _, task := range tasks {
-			e := b.results[stage{b.problem.common().Seed + uint64(i), task, name}].get(metric)
+			e := b.results[stage{b.problem.common().Seed + uint64(i), task, name}].get(m.Name)
 			values[i] += e.Value / float64(len(tasks))
 			own = math.Hypot(own, e.SE/float64(len(tasks)))
 		}
 	}
 	if out.add(key, values); seeds == 1 {
 		out[key] = Estimate{out[key].Value, own}
+	}
+	if m.Rare && !finite(out[key].Value) {
+		delete(out, key)
 	}
 }
 
@@ -99,7 +102,7 @@ func (b *book) report(names []string, seeds int, references map[string]Result) *
 	for _, name := range names {
 		rep.Titles[name], rep.Methods[name], rep.Verdicts[name] = c.title(name), Result{}, b.verdict(name, tasks, seeds)
 		for _, col := range columns(b.problem, tasks) {
-			b.mean(rep.Methods[name], col.key, col.Name, col.tasks, name, seeds)
+			b.mean(rep.Methods[name], col.key, col.Metric, col.tasks, name, seeds)
 		}
 	}
 	for _, task := range tasks {
@@ -113,7 +116,7 @@ func (b *book) report(names []string, seeds int, references map[string]Result) *
 			}
 			rep.Tasks[task][name], rep.TaskVerdicts[task][name] = Result{}, b.verdict(name, []string{task}, seeds)
 			for _, m := range metrics(b.problem) {
-				b.mean(rep.Tasks[task][name], m.Name, m.Name, []string{task}, name, seeds)
+				b.mean(rep.Tasks[task][name], m.Name, m, []string{task}, name, seeds)
 			}
 		}
 	}

@@ -25,18 +25,20 @@ func doubts(v finetune.Verdict, metric string) bool {
 	return false
 }
 
-// certificateMetrics are what every problem has, in JSON at least.
-var certificateMetrics = []Metric{
+// commonMetrics are metrics that every problem has, in JSON at least: of the certificate, and what methods have tuned.
+var commonMetrics = []Metric{
 	{Name: "ess_fraction", Title: "ESS", Format: "%.3f"}, {Name: "log_z", Title: "log Ẑ", Format: "%.3f"}, {Name: "log_z_se", Title: "s.e. of log Ẑ", Format: "%.3f"},
 	{Name: "l_sc", Title: "L_SC", Format: "%.3f"}, {Name: "l_sc_se", Title: "s.e. of L_SC", Format: "%.3f"},
 	{Name: "kl", Title: "KL", Format: "%.3f"}, {Name: "kl_se", Title: "s.e. of KL", Format: "%.3f"},
 	{Name: "k_hat", Title: "k̂", Format: "%.2f"}, {Name: "certified_paths", Title: "paths"},
+	{Name: "scale", Title: "scale", Format: "%g"},
+	{Name: "scale_1", Title: "scale of early steps", Format: "%g", Rare: true}, {Name: "scale_2", Title: "of middle ones", Format: "%g", Rare: true}, {Name: "scale_3", Title: "of late ones", Format: "%g", Rare: true},
 }
 
-// metrics are those of a problem, and those of the certificate that it does not show itself.
+// metrics are those of a problem, and common ones that it does not show itself.
 func metrics(p Problem) []Metric {
 	all := p.Metrics()
-	for _, m := range certificateMetrics {
+	for _, m := range commonMetrics {
 		if !slices.ContainsFunc(all, func(own Metric) bool { return own.Name == m.Name }) {
 			m.Overall, m.Hidden = true, true
 			all = append(all, m)

@@ -22,6 +22,7 @@ type Metric struct {
 	Overall, Work bool
 	Aside         bool // in tables, but not in figures
 	Hidden        bool // in JSON only
+	Rare          bool // in JSON of methods that have it, where others are null
 	// Reference is the place in the report of what the target itself reaches; "" means "floor." and the name.
 	Reference string
 }

@@ -82,5 +82,5 @@ func (rep *Report) certificateTable() report.Table {
 }
 
 func certificateMetric(name string) Metric {
-	return certificateMetrics[slices.IndexFunc(certificateMetrics, func(m Metric) bool { return m.Name == name })]
+	return commonMetrics[slices.IndexFunc(commonMetrics, func(m Metric) bool { return m.Name == name })]
 }

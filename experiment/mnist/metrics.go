@@ -25,7 +25,6 @@ func (*Problem) Metrics() []experiment.Metric {
 		{Name: "paths", Title: "paths", Overall: true, Work: true, Aside: true},
 		{Name: "network_calls", Title: "calls", Log: true, Overall: true, Work: true},
 		{Name: "seconds", Title: "minutes", Format: "%.2f", Factor: 1. / 60, Log: true, Overall: true, Work: true},
-		{Name: "scale", Title: "scale", Format: "%g", Overall: true, Hidden: true},
 	}
 }
 

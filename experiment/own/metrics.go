@@ -37,8 +37,7 @@ func (p *Problem) Metrics() []experiment.Metric {
 		experiment.Metric{Name: "kl", Title: "KL", Better: "lower", Format: "%.2f", Log: true, Live: true},
 		experiment.Metric{Name: "paths", Title: "paths", Work: true, Aside: true},
 		experiment.Metric{Name: "network_calls", Title: "calls", Log: true, Work: true},
-		experiment.Metric{Name: "seconds", Title: "minutes", Format: "%.2f", Factor: 1. / 60, Log: true, Work: true},
-		experiment.Metric{Name: "scale", Title: "scale", Format: "%g", Hidden: true})
+		experiment.Metric{Name: "seconds", Title: "minutes", Format: "%.2f", Factor: 1. / 60, Log: true, Work: true})
 }
 
 // Measure implements [experiment.Problem].

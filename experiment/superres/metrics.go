@@ -33,7 +33,6 @@ func (p *Problem) Metrics() []experiment.Metric {
 		{Name: "ess_fraction", Title: "ESS", Format: "%.3f", Hidden: true},
 		{Name: "log_z", Title: "log Ẑ", Format: "%.3f", Hidden: true, Reference: "exact.log_z"},
 		{Name: "kl", Title: "KL", Format: "%.3f", Hidden: true},
-		{Name: "scale", Title: "scale", Format: "%g", Hidden: true},
 		{Name: "training_paths", Title: "paths to learn", Hidden: true, Work: true},
 		{Name: "training_seconds", Title: "seconds to learn", Format: "%.0f", Hidden: true, Work: true},
 	}

@@ -28,7 +28,6 @@ func (p *Problem) Metrics() []experiment.Metric {
 		{Name: "network_calls", Title: "calls", Log: true, Overall: true, Work: true},
 		{Name: "seconds", Title: "minutes", Format: "%.2f", Factor: 1. / 60, Log: true, Overall: true, Work: true},
 		{Name: "peak_memory", Title: "memory", Format: "%.2f", Factor: 1e-9, Unit: " GB", Overall: true, Work: true, Aside: true},
-		{Name: "scale", Title: "scale", Format: "%g", Overall: true, Hidden: true},
 	}
 }
 

@@ -24,7 +24,6 @@ func (*Problem) Metrics() []experiment.Metric {
 		{Name: "paths", Title: "paths", Log: true, Work: true},
 		{Name: "network_calls", Title: "calls", Log: true, Work: true},
 		{Name: "seconds", Title: "seconds", Format: "%.0f", Log: true, Work: true},
-		{Name: "scale", Title: "scale", Format: "%g", Hidden: true},
 	}
 }
 
