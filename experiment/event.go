@@ -89,6 +89,9 @@ func (ev Event) Fields() (fields [][2]string) {
 	if ev.Result.value("stored") == 1 {
 		fields = append(fields, [2]string{"from", "store"})
 	}
+	if f := ev.Result.value(factorName); finite(f) {
+		add("reward ×", f)
+	}
 	for _, m := range ev.live {
 		if e, ok := ev.Result[m.Name]; ok {
 			fields = append(fields, [2]string{m.Title, m.Text(Estimate{e.Value, math.NaN()})})

@@ -49,7 +49,9 @@ func (t Temper) factor(rewards []float64) (float64, error) {
 		if t.KL > 0 {
 			logZ, kl := metric.LogMeanExp(logW), 0.0
 			for _, lw := range logW {
-				kl += math.Exp(lw-logZ) * (lw - logZ) / float64(len(logW))
+				if w := math.Exp(lw - logZ); w > 0 { // the reward may forbid a sample
+					kl += w * (lw - logZ) / float64(len(logW))
+				}
 			}
 			return kl >= t.KL
 		}

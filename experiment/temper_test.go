@@ -38,6 +38,9 @@ func TestTemperFactor(t *testing.T) {
 	if ess := metric.ESS(rewards) / n; math.Abs(ess-0.1) > 1e-6 {
 		t.Errorf("at the factor, the ESS is %g, want 0.1", ess)
 	}
+	if got, err := (Temper{KL: 1}).factor([]float64{1, 2, 3, math.Inf(-1), 5, 6}); err != nil || !(got > 0 && got < 100) {
+		t.Errorf("with a sample that the reward forbids: factor %g, %v", got, err)
+	}
 	if _, err := (Temper{ESS: 0.1}).factor(make([]float64, 100)); err == nil {
 		t.Error("a constant reward was tempered")
 	}
