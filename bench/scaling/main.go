@@ -1,0 +1,143 @@
+// Command scaling simulates, in this process and from event to event, fine-tuning with up to 1,000 workers behind one broker, and says where trainer or broker become
+// the limit, in synchronous mode and with paths of an older h:
+//
+//	go run ./bench/scaling docs/results/scaling
+//
+// The sizes of messages are measured, of files as package checkpoint writes them; the times of paths, gradient steps and network are parameters. It writes table.json and
+// scaling.png there, and prints the tables of docs/scaling.md.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/doob-diffusion/doob/internal/atomicfile"
+	"github.com/doob-diffusion/doob/report"
+)
+
+func main() {
+	flag.Parse()
+	if flag.NArg() != 1 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench/scaling FOLDER")
+		os.Exit(2)
+	}
+	if err := write(flag.Arg(0)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// rack is a network within one building: 10 Gbit/s at the broker and 1 Gbit/s at every other machine, and a broker that has every message on its disk.
+var rack = network{Latency: 500e-6, Broker: 1.25e9, Link: 1.25e8, Message: 100e-6, Spread: 0.1, Tasks: 4}
+
+var (
+	workers   = []int{1, 3, 10, 30, 100, 300, 1000}
+	staleness = []int{0, 1, 4}
+)
+
+// row is one simulation.
+type row struct {
+	Work    string  `json:"work"`
+	Grown   bool    `json:"grown"` // an iteration has as many paths as workers have time for, see [grown]; if not, those of the preset
+	Paths   int     `json:"paths"` // of an iteration
+	Workers int     `json:"workers"`
+	Stale   int     `json:"staleness"`
+	Speedup float64 `json:"speedup"` // paths per second over those of one worker that is never idle
+	Limit   string  `json:"limit"`
+	usage
+}
+
+// grown returns a work with so many paths an iteration that every worker has a quarter more to do than fits into the trainer's gradient steps.
+func (w work) grown(workers int) work {
+	w.Paths = workers * int(math.Ceil(1.25*w.Train/w.Path))
+	return w
+}
+
+func sweep(w work, n network) (rows []row) {
+	w.Iterations = 24
+	for _, grown := range []bool{false, true} {
+		for _, count := range workers {
+			for _, s := range staleness {
+				of := w
+				if grown {
+					of = w.grown(count)
+				}
+				of.Staleness = s
+				u := simulate(of, n, count)
+				rows = append(rows, row{w.Name, grown, of.Paths, count, s, u.Rate * w.Path, u.limit(), u})
+			}
+		}
+	}
+	return rows
+}
+
+func write(folder string) error {
+	works, err := works()
+	if err != nil {
+		return err
+	}
+	var rows []row
+	fmt.Println("| problem | paths | weights of h | record of a path | and of a task | a path | gradient steps |\n|---|---:|---:|---:|---:|---:|---:|")
+	for _, w := range works {
+		rows = append(rows, sweep(w, rack)...)
+		fmt.Printf("| %s | %d | %.4g kB | %.4g kB | %.2g kB | %g s | %g s |\n", w.Name, w.Paths, w.Weights/1e3, w.Record/1e3, w.Task/1e3, w.Path, w.Train)
+	}
+	table(rows)
+	text, err := json.MarshalIndent(map[string]any{"command": "go run ./bench/scaling docs/results/scaling", "network": rack, "works": works, "rows": rows}, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o777); err != nil {
+		return err
+	}
+	if err := atomicfile.Write(filepath.Join(folder, "table.json"), append(text, '\n')); err != nil {
+		return err
+	}
+	return draw(filepath.Join(folder, "scaling.png"), rows)
+}
+
+// table prints the speed-up of some numbers of workers, and what limits it.
+func table(rows []row) {
+	fmt.Println("\n| problem | workers | paths | synchronous | staleness 1 | staleness 4 |\n|---|---:|---:|---:|---:|---:|")
+	for i := 0; i < len(rows); i += len(staleness) {
+		r := rows[i]
+		if r.Workers != 1 && r.Workers != 10 && r.Workers != 100 && r.Workers != 1000 {
+			continue
+		}
+		fmt.Printf("| %s | %d | %d |", r.Work, r.Workers, r.Paths)
+		for _, r := range rows[i : i+len(staleness)] {
+			fmt.Printf(" %.3g, %s |", r.Speedup, r.Limit)
+		}
+		fmt.Println()
+	}
+}
+
+// draw shows the speed-up over the number of workers: above with the paths of the presets, below with as many as the workers have time for.
+func draw(path string, rows []row) error {
+	var above, below []report.Chart
+	for i := 0; i < len(rows); {
+		r, end := rows[i], i
+		title := r.Work
+		if r.Grown {
+			title += ", more paths"
+		}
+		c := report.Chart{Title: title, XLabel: "workers, log₁₀", LogY: true, Series: []report.Series{{Name: "ideal"}, {Name: "synchronous"}, {Name: "staleness 1"}, {Name: "staleness 4"}}}
+		for ; end < len(rows) && rows[end].Work == r.Work && rows[end].Grown == r.Grown; end++ {
+			at, s := math.Log10(float64(rows[end].Workers)), (end-i)%len(staleness)
+			if s == 0 {
+				c.Series[0].X, c.Series[0].Y = append(c.Series[0].X, at), append(c.Series[0].Y, float64(rows[end].Workers))
+			}
+			c.Series[s+1].X, c.Series[s+1].Y = append(c.Series[s+1].X, at), append(c.Series[s+1].Y, rows[end].Speedup)
+		}
+		if i = end; r.Grown {
+			below = append(below, c)
+		} else {
+			above = append(above, c)
+		}
+	}
+	return report.Charts(path, len(above), append(above, below...))
+}
