@@ -110,10 +110,18 @@ func table(rows []row) {
 		}
 		fmt.Printf("| %s | %d | %d |", r.Work, r.Workers, r.Paths)
 		for _, r := range rows[i : i+len(staleness)] {
-			fmt.Printf(" %.3g, %s |", r.Speedup, r.Limit)
+			fmt.Printf(" %s, %s |", digits(r.Speedup), r.Limit)
 		}
 		fmt.Println()
 	}
+}
+
+// digits writes three digits, or those before the point.
+func digits(v float64) string {
+	if v >= 100 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
 }
 
 // draw shows the speed-up over the number of workers: above with the paths of the presets, below with as many as the workers have time for.
@@ -125,13 +133,15 @@ func draw(path string, rows []row) error {
 		if r.Grown {
 			title += ", more paths"
 		}
-		c := report.Chart{Title: title, XLabel: "workers, log₁₀", LogY: true, Series: []report.Series{{Name: "ideal"}, {Name: "synchronous"}, {Name: "staleness 1"}, {Name: "staleness 4"}}}
+		c := report.Chart{Title: title, XLabel: "workers, powers of ten", LogY: true, Series: []report.Series{{Name: "ideal"}, {Name: "synchronous"}, {Name: "staleness 1"}}}
 		for ; end < len(rows) && rows[end].Work == r.Work && rows[end].Grown == r.Grown; end++ {
 			at, s := math.Log10(float64(rows[end].Workers)), (end-i)%len(staleness)
 			if s == 0 {
 				c.Series[0].X, c.Series[0].Y = append(c.Series[0].X, at), append(c.Series[0].Y, float64(rows[end].Workers))
 			}
-			c.Series[s+1].X, c.Series[s+1].Y = append(c.Series[s+1].X, at), append(c.Series[s+1].Y, rows[end].Speedup)
+			if s+1 < len(c.Series) { // of more, the lines lie upon each other
+				c.Series[s+1].X, c.Series[s+1].Y = append(c.Series[s+1].X, at), append(c.Series[s+1].Y, rows[end].Speedup)
+			}
 		}
 		if i = end; r.Grown {
 			below = append(below, c)
