@@ -14,6 +14,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/doob-diffusion/doob/internal/atomicfile"
 	"github.com/doob-diffusion/doob/report"
@@ -68,7 +69,8 @@ func sweep(w work, n network) (rows []row) {
 				}
 				of.Staleness = s
 				u := simulate(of, n, count)
-				rows = append(rows, row{w.Name, grown, of.Paths, count, s, u.Rate * w.Path, u.limit(), u})
+				rows = append(rows, row{w.Name, grown, of.Paths, count, s, rounded(u.Rate * w.Path), u.limit(),
+					usage{rounded(u.Rate), rounded(u.Workers), rounded(u.Trainer), rounded(u.Broker), rounded(u.Link)}})
 			}
 		}
 	}
@@ -87,17 +89,43 @@ func write(folder string) error {
 		fmt.Printf("| %s | %d | %.4g kB | %.4g kB | %.2g kB | %g s | %g s |\n", w.Name, w.Paths, w.Weights/1e3, w.Record/1e3, w.Task/1e3, w.Path, w.Train)
 	}
 	table(rows)
-	text, err := json.MarshalIndent(map[string]any{"command": "go run ./bench/scaling docs/results/scaling", "network": rack, "works": works, "rows": rows}, "", " ")
+	text, err := lines(map[string]any{"command": "go run ./bench/scaling docs/results/scaling", "network": rack, "works": works}, rows)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return err
 	}
-	if err := atomicfile.Write(filepath.Join(folder, "table.json"), append(text, '\n')); err != nil {
+	if err := atomicfile.Write(filepath.Join(folder, "table.json"), text); err != nil {
 		return err
 	}
 	return draw(filepath.Join(folder, "scaling.png"), rows)
+}
+
+// lines writes an object with rows in it, one a line.
+func lines(head map[string]any, rows []row) ([]byte, error) {
+	text, err := json.Marshal(head)
+	if err != nil {
+		return nil, err
+	}
+	text = append(text[:len(text)-1], ",\"rows\":["...)
+	for i, r := range rows {
+		line, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(append(text, '\n'), line...)
+	}
+	return append(text, "\n]}\n"...), nil
+}
+
+// rounded has four digits.
+func rounded(v float64) float64 {
+	out, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64)
+	return out
 }
 
 // table prints the speed-up of some numbers of workers, and what limits it.
