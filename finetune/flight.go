@@ -19,11 +19,13 @@ var ErrOnPolicy = errors.New("this objective needs the paths of its own current 
 // whatever g is, and whatever has become of h since: no ratio of h to g is in it, and nothing is to be clipped. The loss (15) asks no more of its samples than
 // their law, and the regulariser (17) is of the current h at the states that the loss has noised itself. So [Supervised] is right with every [Selector]; those
 // that look at rewards alone tilt what they are given once more, as ever, and with staleness s take about s+1 iterations for a round of that. Theorem 5 holds for
-// each batch with the h that drove it: F(P^{h^{k+1}}) ≤ F(P̃) ≤ F(P^{h^{k−s}}), one such chain for every remainder of k by s+1.
+// each batch with the h that drove it: F(P^{h^{k+1}}) ≤ F(P̃) ≤ F(P^{h^{k−s}}), so that a round of progress takes s+1 iterations here too.
 //
 // Objectives that watch the paths, by a [diffusion.Visitor], take gradients of what their steps were under the current h, and are refused: [VarGrad] puts ℓ = −log w,
 // which is (57) at g = h only; the lean adjoint of [AdjointMatching] has its fixed point at h* on paths of h; [DPOK] and [DDPO] clip the ratio of steps
 // to one near 1, and would learn nothing from the rest.
+//
+// To resume a run, the paths are kept and not the h that drove them. In most presets they are the smaller of the two, and need not be simulated again.
 type Flight []diffusion.Paths
 
 // simulate returns the paths of iteration k. Those of the iterations up to k+Staleness that are not in flight set off now, with the current h; none flies over the end
