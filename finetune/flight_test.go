@@ -117,7 +117,7 @@ func TestOnPolicy(t *testing.T) {
 			"staleness": func(f *FineTuning) { f.Staleness = 1 },
 			"ESS":       func(f *FineTuning) { f.MinESS = 1e-9 },
 			"elsewhere": func(f *FineTuning) {
-				s := *f.Sampler
+				s := f.Sampler
 				f.Simulate = func(ctx context.Context, k int) (diffusion.Paths, error) {
 					return (&diffusion.Sampler{Engine: s.Engine, Steps: s.Steps, Shape: s.Shape, Base: s.Base, Control: s.Control}).Run(ctx, f.Key.At(k), 0, 64, nil)
 				}
