@@ -136,8 +136,8 @@ func summary(j job, outcomes []outcome, truth truth) row {
 // draw shows bias, spread and modes over the staleness; at 0 all weights are the same.
 func draw(path string, rows []row) error {
 	charts := []report.Chart{
-		{Title: "log Ẑ of the run: bias", HLines: []report.HLine{{Y: 0}}}, {Title: "log Ẑ of the run: standard deviation", LogY: true},
-		{Title: "log Ẑ of the last batch: bias", HLines: []report.HLine{{Y: 0}}}, {Title: "Mode TV of samples"}}
+		{Title: "log Ẑ of the run: bias", HLines: []report.HLine{{Y: 0, Label: "log Z of the chain"}}}, {Title: "log Ẑ of the run: standard deviation", LogY: true},
+		{Title: "log Ẑ of the last batch: bias", HLines: []report.HLine{{Y: 0, Label: "log Z of the chain"}}}, {Title: "Mode TV of samples"}}
 	for i := range charts {
 		charts[i].XLabel = "staleness, iterations"
 		for _, w := range []weighing{own, clipped, ignored} {
