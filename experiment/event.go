@@ -77,6 +77,9 @@ func (ev Event) Fields() (fields [][2]string) {
 		add("ESS", float64(it.ESS))
 		doubt(it.Reliable)
 		add("acceptance", it.Acceptance)
+		if it.Dropped {
+			fields[len(fields)-1][1] += " (dropped)"
+		}
 		add("reward", float64(it.Reward))
 		add("loss", it.Loss)
 	}

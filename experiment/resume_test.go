@@ -17,7 +17,7 @@ import (
 
 // several are settings of a toy with a method of every kind: tuned, learned in all ways, after another one.
 var several = append([]string{"methods=[guidance, importance, vargrad, dpok, ddpo, cem, adjoint_matching, importance_rejection, importance_smc]", "seeds=2", "samples=60",
-	"adjoint_matching={iterations: 10, paths: 20, updates: 2, batch: 10, buffer: 10, quantile: 0.5}"}, append(policies, plain...)...)
+	"adjoint_matching={iterations: 10, paths: 20, updates: 2, batch: 10, buffer: 10, quantile: 0.5}", "importance.staleness=1"}, append(policies, plain...)...)
 
 // small are settings of digits that take little time.
 var small = []string{"drawn=50", "pool=0", "samples=6", "previews=0", "process.steps=3", "classifier={steps: 4, batch: 8}", "pretrain={steps: 4, batch: 8}",
@@ -33,7 +33,8 @@ func TestResume(t *testing.T) {
 		{"toy", 9, several},
 		{"mnist", 23, append([]string{"tasks=[even]", "methods=[base, guidance, importance, importance_amplified]", "seeds=2", "guidance.paths=6",
 			"importance_amplified.paths=6"}, append(slices.Clone(small), "pool=10", "previews=2")...)},
-		{"superres", 13, []string{"methods=[dps, importance, importance_fast]", "drawn=50", "measurements=2", "held=1", "samples=2", "process.steps=3", "dps.paths=4"}},
+		{"superres", 13, []string{"methods=[dps, importance, importance_fast]", "drawn=50", "measurements=2", "held=1", "samples=2", "process.steps=3", "dps.paths=4",
+			"importance={staleness: 1, min_ess: 0.7, prefill: 8}"}},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
 			t.Setenv("DOOB_DATA", t.TempDir())

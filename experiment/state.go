@@ -13,8 +13,8 @@ import (
 	"github.com/doob-diffusion/doob/nn"
 )
 
-// objectivePrefix is before the names of what an objective keeps.
-const objectivePrefix = "objective/"
+// Before the names of what an objective keeps, and of the batches that are in flight.
+const objectivePrefix, flightPrefix = "objective/", "flight/"
 
 // state holds all that a stage needs to go on after an iteration.
 func (w *work) state(f *finetune.FineTuning) (map[string]checkpoint.Tensor, error) {
@@ -29,6 +29,9 @@ func (w *work) state(f *finetune.FineTuning) (map[string]checkpoint.Tensor, erro
 	tensors["pool"] = checkpoint.Tensor{Shape: []int{6}, F64: f.Pool.State()}
 	tensors["rewards"] = checkpoint.Tensor{Shape: []int{2}, F64: f.Seen.State()}
 	tensors["seconds"] = checkpoint.Tensor{Shape: []int{1}, F64: []float64{w.spent().Seconds}}
+	for name, t := range f.Flight.State() {
+		tensors[flightPrefix+name] = t
+	}
 	if o, ok := f.Objective.(finetune.Lasting); ok {
 		own, err := o.State()
 		if err != nil {
@@ -70,20 +73,29 @@ func (w *work) recall(f *finetune.FineTuning) error {
 	if err := nn.Restore(w.target.Engine, tensors, nn.TrainingState(htransform.Path)...); err != nil {
 		return err
 	}
+	var err error
+	if f.Flight, err = finetune.FlightOf(below(tensors, flightPrefix)); err != nil {
+		return err
+	}
 	if o, ok := f.Objective.(finetune.Lasting); ok {
-		own := map[string]checkpoint.Tensor{}
-		for name, t := range tensors {
-			if name, ok := strings.CutPrefix(name, objectivePrefix); ok {
-				own[name] = t
-			}
-		}
-		if err := o.Restore(own); err != nil {
+		if err := o.Restore(below(tensors, objectivePrefix)); err != nil {
 			return err
 		}
 	}
 	w.target.Recall(method.Spent{Paths: counts[1], Calls: counts[2], Seconds: seconds[0]})
 	f.Start = done
 	return nil
+}
+
+// below returns the tensors with a prefix, by their names without it.
+func below(tensors map[string]checkpoint.Tensor, prefix string) map[string]checkpoint.Tensor {
+	out := map[string]checkpoint.Tensor{}
+	for name, t := range tensors {
+		if name, ok := strings.CutPrefix(name, prefix); ok {
+			out[name] = t
+		}
+	}
+	return out
 }
 
 func (w *work) stateFile() string {

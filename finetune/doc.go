@@ -6,5 +6,5 @@
 // [Objective] turns an iteration into gradient steps on h: the supervised loss (15) on what was kept, or VarGrad (57),
 // adjoint matching, and online fine-tuning by backpropagation through the chain (10) on the paths themselves, or policy gradients, [DPOK] and [DDPO], on
 // steps of them that were recorded. [Weighted.Accepted] rejects once more among samples of
-// the h that was learned. [Certify] says how far the paths are from the target, in what they reach, and whether that may be believed.
+// the h that was learned. Batches may be of an older h, see [Flight]. [Certify] says how far the paths are from the target, in what they reach, and whether that may be believed.
 package finetune

@@ -27,14 +27,19 @@ type FineTuning struct {
 	Seen       Seen             // the range of rewards, kept up to date; that of a run that is resumed must be restored
 	Prefill    []float32        // endpoints that the buffer of a new run starts with, such as samples of the base model
 	First      *diffusion.Paths // in place of the simulation of iteration 1: base paths, for h⁰ = 0
-	Observe    func(Event)      // called once per iteration
-	Keep       func(int) error  // called with the iterations done, after Observe; its error ends the run
+	Staleness  int              // iterations by which the h that drives a batch is older than that which learns from it, see [Flight]
+	Flight     Flight           // the batches that are simulated already; those of a run that is resumed must be restored
+	MinESS     float64          // the ESS, as a share of its paths, below which a batch is neither learned from nor pooled; see [Event]
+	// Simulate, if set, is in place of the sampler: paths of iteration k, from 0, with the log ratio of the h that drove them, whichever it was.
+	Simulate func(ctx context.Context, k int) (diffusion.Paths, error)
+	Observe  func(Event)     // called once per iteration
+	Keep     func(int) error // called with the iterations done, after Observe; its error ends the run
 }
 
 // Run fine-tunes h in place. It stops with the context's error between two steps; h is then that of the last update.
 //
 // To resume a run exactly, restore what Keep has stored after Start iterations: the parameters of h, with their moments and
-// averages (see [nn.Trainer]), the Buffer, Pool and Seen. All else follows from Key and the number of the iteration.
+// averages (see [nn.Trainer]), the Buffer, Pool, Seen and Flight. All else follows from Key and the number of the iteration.
 //
 // The learning rate falls to zero over the iterations, and over those between two of Restarts: warm restarts (SGDR, Loshchilov
 // & Hutter 2017). So a finished run of K iterations is continued, with another restart at K.
@@ -47,8 +52,8 @@ func (f *FineTuning) Run(ctx context.Context) error {
 		from, to := f.segment(k)
 		f.Objective.Schedule(k, from, to)
 
-		// 1. Simulate N paths of (5) with the current h, accumulating log dP/dP^h (Lemma 4).
-		paths, err := f.simulate(ctx, k)
+		// 1. Simulate N paths of (5) with the current h, or have them of an older one, and log dP/dP^h of the h that drove them (Lemma 4).
+		paths, err := f.simulate(ctx, k, to)
 		if err != nil {
 			return err
 		}
@@ -62,6 +67,13 @@ func (f *FineTuning) Run(ctx context.Context) error {
 			return fmt.Errorf("finetune: iteration %d: %w", k+1, err)
 		}
 		kept := batch.keep(alpha, f.Key.Sub("accept").At(k))
+		certificate, dropped, err := f.certify(batch)
+		if err != nil {
+			return fmt.Errorf("finetune: iteration %d: %w", k+1, err)
+		}
+		if dropped {
+			kept = nil
+		}
 		f.Buffer.Append(kept)
 		// 3. M gradient steps on the objective, for (15) over batches from the buffer.
 		loss, err := f.Objective.Fit(ctx, f.Key.Sub("fit").At(k), batch, f.Buffer)
@@ -69,11 +81,9 @@ func (f *FineTuning) Run(ctx context.Context) error {
 			return fmt.Errorf("finetune: iteration %d: %w", k+1, err)
 		}
 
-		var certificate Certificate
-		certificate, f.Pool = Certify(batch, nil, f.Pool)
 		if f.Observe != nil {
 			f.Observe(Event{Iteration: k + 1, Iterations: f.Iterations, Certificate: certificate,
-				Acceptance: float64(len(kept)) / float64(len(batch.X)), LogC: Number(logC), Loss: loss,
+				Acceptance: float64(len(kept)) / float64(len(batch.X)), LogC: Number(logC), Dropped: dropped, Loss: loss,
 				NetworkCalls: f.Sampler.Engine.NetworkCalls() - calls, Seconds: time.Since(start).Seconds()})
 		}
 		if f.Keep != nil {
@@ -106,21 +116,17 @@ func progress(k, from, to int) float64 {
 	return float64(k) / float64(to)
 }
 
-func (f *FineTuning) simulate(ctx context.Context, k int) (diffusion.Paths, error) {
-	if k == 0 && f.First != nil {
-		return *f.First, nil
-	}
-	return f.Sampler.Run(ctx, f.Key.Sub("simulate").At(k), 0, f.Paths, f.Objective.Visitor(f.Key.Sub("visit").At(k)))
-}
-
 // Event is what one iteration has to tell. It is the only report of a fine-tuning run: terminal, log and figures read it.
 type Event struct {
 	Iteration  int `json:"iteration"` // from 1
 	Iterations int `json:"iterations"`
 	Certificate
-	Acceptance   float64 `json:"acceptance"` // share of the paths that was kept
-	LogC         Number  `json:"log_c"`      // of (14); absent for hard selectors
-	Loss         float64 `json:"loss"`       // mean over the iteration's gradient steps
+	Acceptance float64 `json:"acceptance"` // share of the paths that was kept
+	LogC       Number  `json:"log_c"`      // of (14); absent for hard selectors
+	// Dropped says that the ESS was below the least that is wanted: nothing of the batch was kept, gradient steps were on what the buffer held, and
+	// the certificate is of these paths alone.
+	Dropped      bool    `json:"dropped,omitempty"`
+	Loss         float64 `json:"loss"` // mean over the iteration's gradient steps
 	NetworkCalls int64   `json:"network_calls"`
 	Seconds      float64 `json:"seconds"`
 }

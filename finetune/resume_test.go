@@ -25,6 +25,9 @@ var objectives = map[string]func(s *diffusion.Sampler, h htransform.Learned, p p
 	"supervised": func(s *diffusion.Sampler, h htransform.Learned, _ problem) (Objective, error) {
 		return NewSupervised(s, h, Training{Updates: 3, Batch: 32, Optimizer: averaging, Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: 2}}}, 0.1)
 	},
+	stale: func(s *diffusion.Sampler, h htransform.Learned, _ problem) (Objective, error) {
+		return NewSupervised(s, h, Training{Updates: 3, Batch: 32, Optimizer: averaging, Denoising: diffusion.Denoising{Times: diffusion.TimeLaw{Power: 2}}}, 0)
+	},
 	"VarGrad": func(s *diffusion.Sampler, h htransform.Learned, _ problem) (Objective, error) {
 		return NewVarGrad(s, h, averaging, 4)
 	},
@@ -43,6 +46,9 @@ var objectives = map[string]func(s *diffusion.Sampler, h htransform.Learned, p p
 	},
 }
 
+// stale is learned on paths of an older h, and some batches are dropped.
+const stale = "supervised, stale"
+
 var averaging = nn.Optimizer{LearningRate: 5e-3, WeightDecay: 0.01, EMA: 0.8}
 
 // state is all that an iteration hands to the next one: every variable of the engine, the buffer, and what the objective keeps itself.
@@ -53,6 +59,7 @@ type state struct {
 	Next      int
 	Pool      []float64
 	Seen      []float64
+	Flight    map[string]checkpoint.Tensor
 }
 
 func (f *FineTuning) state() state {
@@ -61,7 +68,7 @@ func (f *FineTuning) state() state {
 		s.Variables[v.Path()] = tensors.MustCopyFlatData[float32](v.MustValue())
 	}
 	rows, next := f.Buffer.State()
-	s.Rows, s.Next, s.Pool, s.Seen = slices.Clone(rows), next, f.Pool.State(), f.Seen.State()
+	s.Rows, s.Next, s.Pool, s.Seen, s.Flight = slices.Clone(rows), next, f.Pool.State(), f.Seen.State(), f.Flight.State()
 	if o, ok := f.Objective.(Lasting); ok {
 		own, err := o.State()
 		if err != nil {
@@ -87,8 +94,12 @@ func fiveIterations(t *testing.T, objective string, seed uint64) *FineTuning {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &FineTuning{Sampler: s, Reward: p.reward(), Selector: Relaxed{Rate{0.9, 0.5, 0.3}}, Objective: o, Buffer: &Buffer{Capacity: 70, Dim: 1},
+	f := &FineTuning{Sampler: s, Reward: p.reward(), Selector: Relaxed{Rate{0.9, 0.5, 0.3}}, Objective: o, Buffer: &Buffer{Capacity: 70, Dim: 1},
 		Iterations: 5, Paths: 64, Key: noise.New(2), Prefill: []float32{-1, 0, 1}}
+	if objective == stale {
+		f.Staleness, f.MinESS = 2, 0.48
+	}
+	return f
 }
 
 // resume makes the run go on from a state after so many iterations.
@@ -107,7 +118,11 @@ func (f *FineTuning) resume(t *testing.T, from state, done int) {
 			t.Fatal(err)
 		}
 	}
-	f.Start, f.Pool, f.Seen = done, PoolOf(from.Pool), SeenOf(from.Seen)
+	flight, err := FlightOf(from.Flight)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Start, f.Pool, f.Seen, f.Flight = done, PoolOf(from.Pool), SeenOf(from.Seen), flight
 }
 
 // record runs it and returns the events and, after each iteration, the state.
@@ -136,6 +151,9 @@ func TestResume(t *testing.T) {
 			if len(states) != 5 || states[4].Next == 0 || len(states[4].Variables) < 4*4 {
 				t.Fatalf("%d states, the last with %d variables; the buffer replaces number %d: it has not wrapped around",
 					len(states), len(states[4].Variables), states[4].Next)
+			}
+			if dropped := slices.ContainsFunc(events, func(ev Event) bool { return ev.Dropped }); name == stale && !(dropped && len(states[1].Flight) == 2*4) {
+				t.Fatalf("nothing was dropped, or %d tensors are in flight", len(states[1].Flight))
 			}
 			for done := 1; done <= 5; done++ {
 				f := fiveIterations(t, name, 99) // other parameters, to be overwritten

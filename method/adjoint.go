@@ -30,6 +30,7 @@ func (*AdjointMatching) About() About {
 // Check implements [Method].
 func (m *AdjointMatching) Check(c *config.Check, key string) {
 	m.Loop.Check(c, key)
+	m.onPolicy(c, key, "its adjoints are right on the paths of the h that is trained only")
 	c.That(m.Steps >= 0, "%s.steps is %d, want at least 0", key, m.Steps)
 	c.That(m.Quantile > 0 && m.Quantile <= 1, "%s.quantile is %g, want a number in (0, 1]; at 1 no sample is left out", key, m.Quantile)
 }

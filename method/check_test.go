@@ -44,6 +44,8 @@ func TestCheck(t *testing.T) {
 			number("learning_rate", &l.LearningRate, -1, nan, inf)
 			number("weight_decay", &l.WeightDecay, -1, nan, inf)
 			number("ema", &l.EMA, -0.1, 1, nan)
+			whole("staleness", &l.Staleness, -1, 2, 9) // of two iterations
+			number("min_ess", &l.MinESS, -0.1, 1, nan)
 			for _, r := range [][]int{{0}, {-1}, {1, 1}, {2}, {1, 3}} {
 				out = append(out, change{fmt.Sprintf("key.restarts are %v,", r), func() { l.Restarts = r }})
 			}
@@ -147,6 +149,49 @@ func TestCheck(t *testing.T) {
 			c.do()
 			if err := checked(m); !errors.Is(err, config.ErrConfig) || !strings.Contains(err.Error(), c.what) {
 				t.Errorf("%s: error %v, want one with %q", name, err, c.what)
+			}
+		}
+	}
+}
+
+// Methods that learn from endpoints may learn from those of an older h, and leave some out; the others say why not, and which do.
+func TestOnPolicy(t *testing.T) {
+	for _, name := range everyName() {
+		m := small(New(name))
+		if !Learns(m) {
+			continue
+		}
+		if s, ok := m.(interface{ Shared() *Supervised }); ok {
+			before := m.Cost(Work{Samples: 10, Steps: 5})
+			s.Shared().Staleness, s.Shared().MinESS = 1, 0.5
+			if err := checked(m); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			before.Kept += 40 // in flight
+			if after := m.Cost(Work{Samples: 10, Steps: 5}); after != before {
+				t.Errorf("%s: the cost is %+v, want %+v", name, after, before)
+			}
+			continue
+		}
+		var l *Loop
+		switch m := m.(type) {
+		case *VarGrad:
+			l = &m.Loop
+		case *Online:
+			l = &m.Loop
+		case *AdjointMatching:
+			l = &m.Loop
+		case *DPOK:
+			l = &m.Loop
+		case *DDPO:
+			l = &m.Loop
+		default:
+			t.Fatalf("%s: is it right on paths of another h?", name)
+		}
+		l.Staleness, l.MinESS = 1, 0.5
+		for _, key := range []string{"key.staleness is 1, want 0", "key.min_ess is 0.5, want 0", "raft"} {
+			if err := checked(m); !errors.Is(err, config.ErrConfig) || !strings.Contains(err.Error(), key) {
+				t.Errorf("%s: error %v, want one with %q", name, err, key)
 			}
 		}
 	}

@@ -26,6 +26,7 @@ func (*DDPO) About() About {
 // Check implements [Method].
 func (m *DDPO) Check(c *config.Check, key string) {
 	m.Loop.Check(c, key)
+	m.onPolicy(c, key, "its gradient is of the steps that the h in training has taken, and its ratio is clipped near 1")
 	c.That(m.Paths > 1, "%s.paths is %d, want at least 2: advantages are in standard deviations", key, m.Paths)
 	checkClip(c, key, m.Clip)
 	c.That(m.Window >= 0 && m.Window != 1, "%s.window is %d, want at least 2 rewards, or 0 for those of an iteration", key, m.Window)

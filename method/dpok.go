@@ -39,6 +39,7 @@ func (m *DPOK) About() About {
 // Check implements [Method].
 func (m *DPOK) Check(c *config.Check, key string) {
 	m.Loop.Check(c, key)
+	m.onPolicy(c, key, "its gradient is of the steps that the h in training has taken, and its ratio is clipped near 1")
 	c.That(m.RewardWeight > 0 && !math.IsInf(m.RewardWeight, 1), "%s.reward_weight is %g, want a positive number", key, m.RewardWeight)
 	c.That(m.KL >= 0 && !math.IsInf(m.KL, 1), "%s.kl is %g, want at least 0", key, m.KL)
 	checkClip(c, key, m.Clip)

@@ -28,7 +28,12 @@ type Loop struct {
 	Batch   int    `yaml:"batch"`   // samples per gradient step
 	// Accumulate is the number of parts that a batch is computed in, one after the other, where memory is short; 0 means 1. Of the supervised loss: other
 	// objectives compute their batches whole.
-	Accumulate   int `yaml:"accumulate,omitempty"`
+	Accumulate int `yaml:"accumulate,omitempty"`
+	// Staleness is the number of iterations by which the h that drives a batch may be older than the one that learns from it, as where samplers never wait for
+	// the trainer. The batch is weighed under the h that drove it. Of methods that learn from endpoints, see [finetune.Flight].
+	Staleness int `yaml:"staleness,omitempty" json:",omitempty"`
+	// MinESS is the ESS, as a share of its paths, below which a batch is not learned from; 0 keeps all. Of the same methods.
+	MinESS       float64 `yaml:"min_ess,omitempty" json:",omitempty"`
 	nn.Optimizer `yaml:",inline"`
 }
 
@@ -45,14 +50,23 @@ func (l *Loop) Check(c *config.Check, key string) {
 	c.Positive(key+".updates", l.Updates)
 	c.That(l.Accumulate >= 0 && (l.Accumulate == 0 || l.Batch%l.Accumulate == 0), "%s.accumulate is %d, want a number that divides the batch, %d", key, l.Accumulate, l.Batch)
 	c.Positive(key+".buffer", l.Buffer)
+	c.That(l.Staleness >= 0 && (l.Staleness == 0 || l.Staleness < l.Iterations), "%s.staleness is %d, want a number below the iterations, %d: all paths would be of the h that it begins with", key, l.Staleness, l.Iterations)
+	c.That(l.MinESS >= 0 && l.MinESS < 1, "%s.min_ess is %g, want a share in [0, 1)", key, l.MinESS)
 	c.That(l.Prefill >= 0, "%s.prefill is %d, want at least 0", key, l.Prefill)
 	c.Optimizer(key, l.Optimizer)
+}
+
+// onPolicy refuses the settings of methods that may learn from paths of an older h, and says why this one may not.
+func (l *Loop) onPolicy(c *config.Check, key, why string) {
+	const instead = "importance, reward_only, raft, cem and rest learn from endpoints, which keep their weights"
+	c.That(l.Staleness == 0, "%s.staleness is %d, want 0: %s; %s", key, l.Staleness, why, instead)
+	c.That(l.MinESS == 0, "%s.min_ess is %g, want 0: %s; %s", key, l.MinESS, why, instead)
 }
 
 // cost is that of learning, by the given samples with base model and control in a gradient step, and of sampling.
 func (l *Loop) cost(w Work, updates, batch float64) Cost {
 	return Cost{Base: float64(l.Prefill), Paths: w.drawn() + float64(l.Iterations*l.Paths), Updates: updates, Batch: batch, Networks: w.learned(), Further: w.Self,
-		Rows: max(w.Samples, float64(l.Paths), float64(l.Prefill)), Kept: float64(l.Buffer + l.Batch)}
+		Rows: max(w.Samples, float64(l.Paths), float64(l.Prefill)), Kept: float64(l.Buffer + l.Batch + l.Staleness*l.Paths)}
 }
 
 // training are the settings of gradient steps, with the law of times and the weighting of the target.
@@ -70,7 +84,8 @@ func (l *Loop) run(ctx context.Context, t *Target, s finetune.Selector, pool boo
 		return Fitted{}, err
 	}
 	f := &finetune.FineTuning{Sampler: t.Sampler(nil, t.Learn, 0), Reward: t.Reward, Selector: s, Group: t.Group,
-		Buffer: &finetune.Buffer{Capacity: l.Buffer, Dim: engine.Size(t.Shape)}, Iterations: l.Iterations, Restarts: l.Restarts, Paths: l.Paths, Key: t.Keys.Loop}
+		Buffer: &finetune.Buffer{Capacity: l.Buffer, Dim: engine.Size(t.Shape)}, Iterations: l.Iterations, Restarts: l.Restarts, Paths: l.Paths,
+		Staleness: l.Staleness, MinESS: l.MinESS, Key: t.Keys.Loop}
 	if f.Objective, err = objective(f.Sampler, h); err != nil {
 		return Fitted{}, err
 	}

@@ -27,6 +27,7 @@ func (*Online) About() About {
 // Check implements [Method].
 func (m *Online) Check(c *config.Check, key string) {
 	m.Loop.Check(c, key)
+	m.onPolicy(c, key, "its gradient steps simulate their own paths, with the h that is trained")
 	c.That(m.Steps >= 0, "%s.steps is %d, want at least 0", key, m.Steps)
 }
 

@@ -24,6 +24,7 @@ func (*VarGrad) About() About { return About{Name: "vargrad", Title: "VarGrad", 
 // Check implements [Method].
 func (m *VarGrad) Check(c *config.Check, key string) {
 	m.Loop.Check(c, key)
+	m.onPolicy(c, key, "its gradient, of the variance of log w, is right on the paths of the h that is trained only")
 	c.That(m.Steps >= 0, "%s.steps is %d, want at least 0", key, m.Steps)
 	c.That(m.Paths > 1, "%s.paths is %d, want at least 2: its loss is a variance", key, m.Paths)
 }
