@@ -123,7 +123,9 @@ func (d *dump) load(p experiment.Problem, name string) error {
 	path := nn.Averaged("/base")
 	for _, n := range p.Networks() {
 		if n.Name == "base" {
-			n.Net(d.lab.Engine.Scope(path)).Init(d.lab.Key, n.Last, 0)
+			if _, err := n.Init(d.lab.Engine.Scope(path), d.lab.Key); err != nil {
+				return err
+			}
 		}
 	}
 	return nn.Load(filepath.Join(d.folder, "checkpoint", name+".safetensors"), d.lab.Engine, path)
