@@ -11,7 +11,7 @@ import (
 // Piece is a simulation of the paths [From, From+N) of a key by itself, with what it takes to join pieces to what one [Sampler.Run] of all
 // paths returns, to the last bit.
 type Piece struct {
-	Paths // StepEnergy and Given are nil: they are made again when pieces are joined
+	Paths // StepEnergy is nil: it is a mean over all paths
 	From  int
 	Spent []float64 // [steps, N]: each step's part of the energy of each path
 	// States and Controls are X and EpsH [steps, N, Dim] before every step; nil unless asked for.
@@ -30,12 +30,13 @@ func (s *Sampler) Piece(ctx context.Context, key noise.Key, from, n int, states 
 	}
 	var err error
 	p.Paths, err = s.run(ctx, key, from, n, visit, func(at *Population) { p.Spent = append(p.Spent, at.spent...) })
-	p.StepEnergy, p.Given = nil, nil
+	p.StepEnergy = nil
 	return p, err
 }
 
-// CheckPiece says what is wrong with a piece that came from elsewhere; states says whether it must have them.
-func (s *Sampler) CheckPiece(p Piece, states bool) error {
+// CheckPiece says what is wrong with a piece that came from elsewhere: its sizes, and what its paths are conditioned on, which is drawn here
+// again. States says whether it must have them.
+func (s *Sampler) CheckPiece(key noise.Key, p Piece, states bool) error {
 	dim, steps := s.dim(), len(s.Steps)
 	recorded := 0
 	if states {
@@ -50,6 +51,13 @@ func (s *Sampler) CheckPiece(p Piece, states bool) error {
 			return fmt.Errorf("diffusion: piece of the paths from %d to %d: %d %s, want %d", p.From, p.From+p.N, v.got, v.name, v.want)
 		}
 	}
+	var given []float32
+	if s.Given != nil {
+		given = s.given(key, p.From, p.N)
+	}
+	if !slices.Equal(given, p.Given) {
+		return fmt.Errorf("diffusion: piece of the paths from %d to %d: they are conditioned on something else than here: was it simulated for another target?", p.From, p.From+p.N)
+	}
 	return nil
 }
 
@@ -63,17 +71,14 @@ func (s *Sampler) Join(key noise.Key, from, n int, pieces []Piece, visit Visitor
 		if p.From != from+out.N {
 			return Paths{}, fmt.Errorf("diffusion: join: a piece begins at path %d, want one that begins at %d", p.From, from+out.N)
 		}
-		if err := s.CheckPiece(p, visit != nil); err != nil {
+		if err := s.CheckPiece(key, p, visit != nil); err != nil {
 			return Paths{}, err
 		}
 		out.N += p.N
-		out.X, out.LogRatio, out.Energy = append(out.X, p.X...), append(out.LogRatio, p.LogRatio...), append(out.Energy, p.Energy...)
+		out.X, out.LogRatio, out.Energy, out.Given = append(out.X, p.X...), append(out.LogRatio, p.LogRatio...), append(out.Energy, p.Energy...), append(out.Given, p.Given...)
 	}
 	if out.N != n {
 		return Paths{}, fmt.Errorf("diffusion: join: %d paths, want %d", out.N, n)
-	}
-	if s.Given != nil {
-		out.Given = s.given(key, from, n)
 	}
 	for k, step := range s.Steps {
 		var spent []float64

@@ -35,6 +35,9 @@ type Sampler struct {
 	// Batch is the number of rows in one network evaluation; 0 means 1024. Fewer paths are padded to it: kernels choose the
 	// order of their sums by shapes, and so path i is the same to the last bit whatever the number of paths.
 	Batch int
+	// Elsewhere, if set, does what Run does in place of this process, with the same result: see [Sampler.Piece] and [Sampler.Join], and there what a
+	// visitor does not see.
+	Elsewhere func(ctx context.Context, key noise.Key, from, n int, visit Visitor) (Paths, error)
 
 	once    sync.Once
 	program *engine.Program
@@ -131,10 +134,13 @@ type Visitor func(*Population) error
 // and i only: not on from, n, the place in a batch or the number of threads. So a simulation can be divided, to be done by
 // several machines. Run stops with the context's error between two steps.
 func (s *Sampler) Run(ctx context.Context, key noise.Key, from, n int, visit Visitor) (Paths, error) {
+	if s.Elsewhere != nil {
+		return s.Elsewhere(ctx, key, from, n, visit)
+	}
 	return s.run(ctx, key, from, n, visit, nil)
 }
 
-// run is Run; moved, if not nil, sees the population after every step.
+// run is Run in this process; moved, if not nil, sees the population after every step.
 func (s *Sampler) run(ctx context.Context, key noise.Key, from, n int, visit Visitor, moved func(*Population)) (Paths, error) {
 	if err := s.compile(); err != nil {
 		return Paths{}, err

@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/method"
@@ -68,6 +69,9 @@ func (w *work) do(ctx context.Context, m method.Method) error {
 		w.observe(w.event(0))
 	}
 	w.target.Run = w.tune
+	if w.crew != nil {
+		w.target.Spread = func(s *diffusion.Sampler, c method.Chain) method.Simulation { return w.crew.spread(w, m, s, c) }
+	}
 	w.spent = w.target.Meter()
 	fitted, err := m.Fit(ctx, w.target)
 	if err != nil {
