@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,7 +29,7 @@ type connection struct {
 	js jetstream.JetStream
 }
 
-// connect is patient with a server that restarts, but not with one that is not there, or turns this process away.
+// connect makes a connection that comes back after a server that restarts.
 func connect(o Options, name string) (connection, error) {
 	options := []nats.Option{nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.Timeout(5 * time.Second),
 		nats.PingInterval(10 * time.Second), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})} // the default prints
@@ -50,6 +52,23 @@ func connect(o Options, name string) (connection, error) {
 		return connection{}, fmt.Errorf("fleet: %w", err)
 	}
 	return connection{nc, js}, nil
+}
+
+// reach connects to a server that may not be there yet, for so long; waits is told so. Who is turned away need not wait.
+func reach(ctx context.Context, o Options, name string, patience time.Duration, waits func()) (connection, error) {
+	for start, told := time.Now(), false; ; {
+		c, err := connect(o, name)
+		if err == nil || !oneOf(err, nats.ErrNoServers, syscall.ECONNREFUSED, nats.ErrTimeout, io.EOF) || time.Since(start) > patience {
+			return c, err
+		}
+		if !told {
+			told = true
+			waits()
+		}
+		if err := sleep(ctx, 300*time.Millisecond); err != nil {
+			return connection{}, err
+		}
+	}
 }
 
 // ask sends a request as JSON and reads the answer.
@@ -96,7 +115,7 @@ func persist(ctx context.Context, what string, each time.Duration, do func(ctx c
 
 // lasting reports whether an error will be there again.
 func lasting(err error) bool {
-	return lost(err) || oneOf(err, nats.ErrMaxPayload, nats.ErrConnectionClosed, nats.ErrAuthorization, jetstream.ErrObjectNotFound)
+	return lost(err) || oneOf(err, ErrRefused, nats.ErrMaxPayload, nats.ErrConnectionClosed, nats.ErrAuthorization, jetstream.ErrObjectNotFound)
 }
 
 // lost reports whether an error says that what a trainer has made on the server is not there.

@@ -32,12 +32,12 @@ type Trainer struct {
 }
 
 // Open makes a server that of this run: what an earlier one has left there is deleted. It is refused while another trainer works with it. A
-// task that no worker says he is at for as long as patient is given to another; 0 means 30 s.
+// task that no worker says he is at for as long as patient is given to another; 0 means 10 s.
 func Open(ctx context.Context, o Options, about Announcement, patient time.Duration) (*Trainer, error) {
 	if patient == 0 {
-		patient = 30 * time.Second
+		patient = 10 * time.Second
 	}
-	c, err := connect(o, "trainer")
+	c, err := reach(ctx, o, "trainer", 10*time.Second, func() {})
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +50,17 @@ func Open(ctx context.Context, o Options, about Announcement, patient time.Durat
 }
 
 func (t *Trainer) open(ctx context.Context) error {
-	var other Status
-	if err := t.nats.ask(ctx, statusSubject, struct{}{}, &other); err == nil {
-		return fmt.Errorf("fleet: %w: %s works with this server already: want a server, or an account, for each run", ErrRefused, other.Run)
-	} else if !errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Errorf("fleet: is another trainer there? %w", err)
+	if err := persist(ctx, "look for another trainer", forMessage, func(ctx context.Context) error {
+		var other Status
+		switch err := t.nats.ask(ctx, statusSubject, struct{}{}, &other); {
+		case err == nil:
+			return fmt.Errorf("%w: %s works with this server already: want a server, or an account, for each run", ErrRefused, other.Run)
+		case !errors.Is(err, nats.ErrNoResponders):
+			return err
+		}
+		return nil
+	}); err != nil {
+		return err
 	}
 	if err := persist(ctx, "make streams (is JetStream on, and its store large enough?)", forMessage, t.streams); err != nil {
 		return err

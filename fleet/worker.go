@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -49,7 +50,7 @@ func Work(ctx context.Context, o Options, w Worker) error {
 	if w.Tell == nil {
 		w.Tell = func(string, ...any) {}
 	}
-	c, err := connect(o, w.Name)
+	c, err := reach(ctx, o, w.Name, math.MaxInt64, func() { w.Tell("waits for a server at %s", o.URL) })
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (s *shift) run(ctx context.Context, about Announcement) (err error) {
 	}
 	go s.beats(ctx, end)
 	for faults := 0; ; {
-		m, err := consumer.Next(jetstream.FetchMaxWait(5*time.Second), jetstream.FetchHeartbeat(2*time.Second))
+		m, err := next(ctx, consumer)
 		switch {
 		case ctx.Err() != nil:
 			if m != nil {
@@ -131,7 +132,7 @@ func (s *shift) run(ctx context.Context, about Announcement) (err error) {
 			}
 			return ctx.Err()
 		case err != nil:
-			if !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoMessages) {
+			if !oneOf(err, nats.ErrTimeout, context.DeadlineExceeded, jetstream.ErrNoMessages) { // else there was no task
 				if err := s.vanished(ctx, err); err != nil {
 					return err
 				}
@@ -152,6 +153,13 @@ func (s *shift) run(ctx context.Context, about Announcement) (err error) {
 			faults = 0
 		}
 	}
+}
+
+// next waits a few seconds for a task.
+func next(ctx context.Context, consumer jetstream.Consumer) (jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return consumer.Next(jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(2*time.Second))
 }
 
 // vanished waits a little after an error of the server, and returns errEnded if the session is over. Another trainer, or none, may be there.
