@@ -117,6 +117,11 @@ func (r *run) finish(ctx context.Context) (rep *Report, err error) {
 		return nil, err
 	}
 	defer dismiss()
+	defer func() { // why the context has ended, if it was not the caller
+		if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+			err = cause
+		}
+	}()
 	c := r.problem.common()
 	shared, err := r.lab(ctx, nil, c.Seed)
 	if err != nil {

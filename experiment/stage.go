@@ -70,7 +70,7 @@ func (w *work) do(ctx context.Context, m method.Method) error {
 	}
 	w.target.Run = w.tune
 	if w.crew != nil {
-		w.target.Spread = func(s *diffusion.Sampler, c method.Chain) method.Simulation { return w.crew.spread(w, m, s, c) }
+		w.target.Spread = func(s *diffusion.Sampler, c method.Chain) method.Start { return w.crew.spread(w, m, s, c) }
 	}
 	w.spent = w.target.Meter()
 	fitted, err := m.Fit(ctx, w.target)

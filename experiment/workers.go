@@ -37,6 +37,7 @@ type crew struct {
 	labs  map[uint64]*Lab   // by seed
 	sums  map[string]string // of the files that the server has, by their paths here
 	kept  []string          // weights that the server has, the newest last
+	open  int               // simulations that are waited for
 }
 
 // request says which simulation a task is of. Steps, networks and weights are files, by their SHA-256.
@@ -99,32 +100,33 @@ func (c *crew) lab(_ context.Context, o request) (*Lab, error) {
 	return nil, fmt.Errorf("the run has no seed %d", o.Seed)
 }
 
-// spread returns what simulates a chain by the crew; nil where h is not what the method itself learns, so that others could not make it.
-func (c *crew) spread(w *work, m method.Method, s *diffusion.Sampler, chain method.Chain) method.Simulation {
+// spread returns what starts a chain's simulation by the crew; nil where h is not what the method itself learns, so that others could not make it.
+func (c *crew) spread(w *work, m method.Method, s *diffusion.Sampler, chain method.Chain) method.Start {
 	if s.Control != nil && !method.Learns(m) {
 		return nil
 	}
-	return func(ctx context.Context, key noise.Key, from, n int, visit diffusion.Visitor) (diffusion.Paths, error) {
+	return func(ctx context.Context, key noise.Key, from, n int, visit diffusion.Visitor) (func(context.Context) (diffusion.Paths, error), error) {
 		o := request{Seed: w.at.seed, Task: w.at.task, Method: w.at.name, Chain: chain, Key: key, States: visit != nil, Networks: map[string]string{}}
 		err := c.supply(ctx, w.lab, s, &o)
 		if err == nil && s.Control != nil {
 			o.Weights, err = c.weights(ctx, s)
 		}
 		if err != nil {
-			return diffusion.Paths{}, err
+			return nil, err
 		}
 		text, err := key.MarshalText()
 		if err != nil {
-			return diffusion.Paths{}, err
+			return nil, err
 		}
 		job := &fleet.Job{Name: strings.Join(strings.Fields(fmt.Sprintf("%s %s seed %d %s", w.at.name, w.at.task, w.at.seed, text)), " "),
 			Order: o, Sampler: s, Key: key, From: from, N: n, Each: s.Batch, Visit: visit}
-		if err := c.trainer.Start(ctx, job); err != nil {
-			return diffusion.Paths{}, err
-		}
-		paths, calls, err := job.Wait(ctx)
-		s.Engine.Recount(s.Engine.Paths()+int64(n), s.Engine.NetworkCalls()+calls)
-		return paths, err
+		c.open++
+		return func(ctx context.Context) (diffusion.Paths, error) {
+			c.open--
+			paths, calls, err := job.Wait(ctx)
+			s.Engine.Recount(s.Engine.Paths()+int64(n), s.Engine.NetworkCalls()+calls)
+			return paths, err
+		}, c.trainer.Start(ctx, job)
 	}
 }
 
@@ -137,8 +139,13 @@ func (c *crew) supply(ctx context.Context, l *Lab, s *diffusion.Sampler, o *requ
 	if o.Steps, err = c.trainer.Put(ctx, steps); err != nil {
 		return err
 	}
+	all := l.problem.common()
 	for _, n := range l.problem.Networks() {
-		if o.Networks[n.Name], err = c.file(ctx, l.checkpoint(n.Name, "")); err != nil {
+		seed := all.Seed
+		if n.EachSeed {
+			seed = l.seed
+		}
+		if o.Networks[n.Name], err = c.file(ctx, checkpointFile(l.folder, all.fileName(n.Name, "", seed))); err != nil {
 			return err
 		}
 	}
@@ -158,7 +165,7 @@ func (c *crew) file(ctx context.Context, path string) (string, error) {
 	return c.sums[path], err
 }
 
-// keptWeights are versions of h that stay on the server, for those who are late.
+// keptWeights are versions of h that stay on the server for those who are late, besides those of simulations that are waited for.
 const keptWeights = 4
 
 // weights places the parameters of a sampler's h, by their names without the average that they may be of.
@@ -184,7 +191,7 @@ func (c *crew) weights(ctx context.Context, s *diffusion.Sampler) (string, error
 		return "", err
 	}
 	c.kept = slices.DeleteFunc(c.kept, func(old string) bool { return old == sum }) // methods may begin with the same h
-	if c.kept = append(c.kept, sum); len(c.kept) > keptWeights {
+	if c.kept = append(c.kept, sum); len(c.kept) > keptWeights+c.open {
 		err = c.trainer.Drop(ctx, c.kept[0])
 		c.kept = c.kept[1:]
 	}

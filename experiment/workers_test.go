@@ -50,10 +50,10 @@ func TestWorkers(t *testing.T) {
 		workers int
 		sets    []string
 	}{
-		{"toy", 0, []string{"methods=[base, importance]", "batch=20"}},
-		{"toy", 1, []string{"methods=[importance, vargrad]", "process.variance=posterior", "process.kernel=ddpm"}},
+		{"toy", 0, append([]string{"methods=[base, importance]", "batch=20", "samples=60"}, plain...)},
+		{"toy", 1, append([]string{"methods=[reward_only]", "samples=60"}, plain...)},
 		{"toy", 3, append(slices.Clone(several), "batch=20")},
-		{"mnist", 2, append([]string{"tasks=[even]", "methods=[base, importance, importance_amplified]", "importance_amplified.paths=6"}, append(slices.Clone(small), "pool=10", "batch=3")...)},
+		{"mnist", 2, append([]string{"tasks=[even]", "methods=[base, importance, importance_amplified]", "seeds=2", "importance_amplified.paths=6"}, append(slices.Clone(small), "pool=10", "batch=3")...)},
 		{"superres", 2, []string{"methods=[importance, importance_fast, importance_single]", "drawn=50", "measurements=2", "held=1", "samples=2", "process.steps=3"}},
 	} {
 		t.Run(c.kind, func(t *testing.T) {

@@ -14,8 +14,9 @@ type Chain struct {
 	Driven bool `json:"driven,omitempty"` // by the base model, with the weights of the control
 }
 
-// Simulation does what [diffusion.Sampler.Run] does, elsewhere.
-type Simulation = func(ctx context.Context, key noise.Key, from, n int, visit diffusion.Visitor) (diffusion.Paths, error)
+// Start begins what [diffusion.Sampler.Run] does, elsewhere, with the control as it is now. The paths are there when wait returns; meanwhile the control
+// may learn, and others may be begun.
+type Start = func(ctx context.Context, key noise.Key, from, n int, visit diffusion.Visitor) (wait func(context.Context) (diffusion.Paths, error), err error)
 
 // Chain returns the sampler of a chain with a control, nil for the base model, and n steps; as many as configured for 0.
 func (t *Target) Chain(h diffusion.Control, c Chain, n int) *diffusion.Sampler {
@@ -36,8 +37,17 @@ func (t *Target) Chain(h diffusion.Control, c Chain, n int) *diffusion.Sampler {
 // spread is Chain, in other processes where there are any.
 func (t *Target) spread(h diffusion.Control, c Chain, n int) *diffusion.Sampler {
 	s := t.Chain(h, c, n)
-	if t.Spread != nil {
-		s.Elsewhere = t.Spread(s, c)
+	if t.Spread == nil {
+		return s
+	}
+	if start := t.Spread(s, c); start != nil {
+		s.Elsewhere = func(ctx context.Context, key noise.Key, from, n int, visit diffusion.Visitor) (diffusion.Paths, error) {
+			wait, err := start(ctx, key, from, n, visit)
+			if err != nil {
+				return diffusion.Paths{}, err
+			}
+			return wait(ctx)
+		}
 	}
 	return s
 }

@@ -58,9 +58,9 @@ type Target struct {
 	Run func(ctx context.Context, f *finetune.FineTuning, h htransform.Learned) error
 	// Evidence is what the paths of the method's training know of log Z; empty for none.
 	Evidence finetune.Pool
-	// Spread, if set, returns what simulates a chain of the target in other processes, in place of its sampler; nil where they cannot. Control and steps of
-	// the sampler may change until it is called. Who changes anything else of a target, such as its conditions, must clear it: others do not know of it.
-	Spread func(s *diffusion.Sampler, c Chain) Simulation
+	// Spread, if set, returns what starts the simulation of a chain of the target in other processes, in place of its sampler; nil where they cannot. Control
+	// and steps of the sampler may change until it is called. Who changes anything else of a target, such as its conditions, must clear it: others do not know of it.
+	Spread func(s *diffusion.Sampler, c Chain) Start
 	// Seeds reads samples, row-major, from a file or folder.
 	Seeds func(path string) ([]float32, error)
 	// Fetch returns the h that another method has learned, and what that had cost.
