@@ -92,6 +92,8 @@ func (c connection) ask(ctx context.Context, subject string, question, answer an
 // patience is how long a server may be away.
 const patience = 2 * time.Minute
 
+var errAway = fmt.Errorf("the server has been away for %s; once it is back, doob run --resume goes on", patience)
+
 // How long one attempt may take.
 const forMessage, forFile = 10 * time.Second, 10 * time.Minute
 
@@ -104,8 +106,11 @@ func persist(ctx context.Context, what string, each time.Duration, do func(ctx c
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if lasting(err) || time.Now().After(end) {
+		if lasting(err) {
 			return fmt.Errorf("fleet: %s: %w", what, err)
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("fleet: %s: %w: %w", what, errAway, err)
 		}
 		if err := sleep(ctx, 200*time.Millisecond); err != nil {
 			return err

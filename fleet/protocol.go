@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // ErrRefused says that a worker is not taken, or a trainer cannot use a server, for the reason that follows.
@@ -31,20 +30,6 @@ type Announcement struct {
 	Settings string  `json:"settings"`
 	Data     string  `json:"data,omitempty"` // SHA-256
 	Numbers  Numbers `json:"numbers"`
-}
-
-// hello is what a worker asks to be taken with.
-type hello struct {
-	Worker  string  `json:"worker"`
-	Numbers Numbers `json:"numbers"`
-}
-
-// welcome answers it.
-type welcome struct {
-	Refused string        `json:"refused,omitempty"` // the reason
-	Session string        `json:"session,omitempty"` // of this process of the trainer
-	Patient time.Duration `json:"patient,omitempty"` // after which a task that nobody says he is at is given to another
-	Announcement
 }
 
 // Task is an interval of a simulation. Its order is for those who simulate.
@@ -79,13 +64,4 @@ func readTask(text []byte, session string) (t Task, err error) {
 		return t, fmt.Errorf("fleet: task %s has %d paths from %d, want 1 to %d from 0 or more", t.Job, t.N, t.From, mostPaths)
 	}
 	return t, nil
-}
-
-// beat says that a worker is there, and what it has done.
-type beat struct {
-	Worker  string  `json:"worker"`
-	Session string  `json:"session"`
-	Task    string  `json:"task,omitempty"` // that it is at
-	For     float64 `json:"for"`            // seconds that it is at it
-	Fault   string  `json:"fault,omitempty"`
 }

@@ -100,6 +100,8 @@ func TestSizes(t *testing.T) {
 	if err := trainer.Start(t.Context(), j); err != nil || j.Each != 2048/68 {
 		t.Errorf("tasks of %d paths (%v), want as many as an answer has room for", j.Each, err)
 	}
+	_, err = Open(t.Context(), Options{URL: s.URL()}, Announcement{Config: strings.Repeat("x", mostWelcome)}, soon)
+	oracle.WantError(t, err, "of which workers take at most 262144")
 	for text, want := range map[string]string{
 		strings.Repeat(" ", mostTask+1): "a task of 65537 bytes",
 		"no":                            "not JSON",

@@ -37,6 +37,9 @@ func Open(ctx context.Context, o Options, about Announcement, patient time.Durat
 	if patient == 0 {
 		patient = 10 * time.Second
 	}
+	if len(about.Config) > mostWelcome/2 { // JSON may double it
+		return nil, fmt.Errorf("fleet: the configuration of the run has %d bytes, of which workers take at most %d", len(about.Config), mostWelcome/2)
+	}
 	c, err := reach(ctx, o, "trainer", 10*time.Second, func() {})
 	if err != nil {
 		return nil, err
@@ -140,40 +143,4 @@ func (t *Trainer) Close() {
 	t.nats.js.DeleteStream(ctx, resultsName)
 	t.nats.js.DeleteObjectStore(ctx, filesName)
 	t.nats.Close()
-}
-
-// join answers a worker that wants to be taken.
-func (t *Trainer) join(text []byte) any {
-	var h hello
-	if err := json.Unmarshal(text, &h); err != nil || h.Worker == "" {
-		return welcome{Refused: "it does not say who it is: want a worker of doob"}
-	}
-	if why := t.about.Numbers.refuse(h.Numbers); why != "" {
-		t.refuse(h.Worker + ": " + why)
-		return welcome{Refused: why}
-	}
-	t.see(h.Worker, func(*seen) {})
-	return welcome{Session: t.session, Patient: t.patient, Announcement: t.about}
-}
-
-// beat notes that a worker is there.
-func (t *Trainer) beat(text []byte) any {
-	var b beat
-	if err := json.Unmarshal(text, &b); err == nil && b.Session == t.session {
-		if b.Fault != "" {
-			t.refuse(b.Worker + ": " + b.Fault)
-		}
-		t.see(b.Worker, func(s *seen) { s.task, s.since = b.Task, time.Now().Add(-time.Duration(b.For*float64(time.Second))) })
-	}
-	return welcome{Session: t.session}
-}
-
-// refuse remembers the last reasons.
-func (t *Trainer) refuse(why string) {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	if n := len(t.refused); n > 0 && t.refused[n-1] == why {
-		return
-	}
-	t.refused = append(t.refused[max(0, len(t.refused)-9):], why)
 }
