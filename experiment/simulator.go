@@ -42,7 +42,7 @@ type chain struct {
 func (s *simulator) Simulate(ctx context.Context, text json.RawMessage, from, n int) (diffusion.Piece, int64, error) {
 	var o request
 	if err := json.Unmarshal(text, &o); err != nil {
-		return diffusion.Piece{}, 0, fmt.Errorf("an order that cannot be read: %w", err)
+		return diffusion.Piece{}, 0, fmt.Errorf("a request that cannot be read: %w", err)
 	}
 	c, err := s.chain(ctx, o)
 	if err != nil {
@@ -61,7 +61,7 @@ func (s *simulator) Simulate(ctx context.Context, text json.RawMessage, from, n 
 // Close implements [fleet.Simulator].
 func (s *simulator) Close() error { return s.close() }
 
-// chain returns that of an order, as it was or anew.
+// chain returns that of a request, as it was or anew.
 func (s *simulator) chain(ctx context.Context, o request) (*chain, error) {
 	if at := (stage{o.Seed, o.Task, o.Method}); s.at != at || s.chains == nil {
 		s.at, s.chains = at, map[chainKey]*chain{}

@@ -73,7 +73,7 @@ func newRemote(about fleet.Announcement, files *fleet.Files, e *engine.Engine, f
 	return &r.simulator, nil
 }
 
-// lab returns that of an order, with the networks that it names.
+// lab returns that of a request, with the networks that it names.
 func (r *remote) lab(ctx context.Context, o request) (*Lab, error) {
 	if l := r.labs[o.Seed]; l != nil {
 		return l, nil

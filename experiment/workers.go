@@ -24,8 +24,8 @@ import (
 // Option changes how a run is done, and not what comes of it.
 type Option func(*run)
 
-// WithWorkers has simulations done by the workers of a server too, to the same bytes whoever comes and goes: see [Serve]. This process is one
-// of them.
+// WithWorkers has simulations done by the workers of a server too, to the same bytes whoever comes and goes: see [Work]. This process is one of
+// them.
 func WithWorkers(at fleet.Options) Option { return func(r *run) { r.crew = &crew{at: at} } }
 
 // crew are the workers of a run, as the trainer sees them.
@@ -90,7 +90,7 @@ func (c *crew) meet(l *Lab) {
 	}
 }
 
-// lab is that of an order, in this process.
+// lab is that of a request, in this process.
 func (c *crew) lab(_ context.Context, o request) (*Lab, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/fleet"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // serve starts a server for workers.
@@ -40,6 +41,34 @@ func hire(t *testing.T, at fleet.Options, n int) {
 		})
 	}
 	t.Cleanup(func() { end(); work.Wait() })
+}
+
+// Whose numbers would be others than the run's is turned away with the reason, before it has done anything.
+func TestWorkerRefused(t *testing.T) {
+	alone := run(t, tiny(t, "toy", append([]string{"methods=[base]", "samples=60"}, plain...)...), "cpu")
+	at := fleet.Options{URL: serve(t, fleet.ServerOptions{}).URL()}
+	e := oracle.OpenOn(t, "cpu")
+	for _, c := range []struct {
+		backend string
+		about   fleet.Announcement
+		want    string
+	}{
+		{"go", fleet.Announcement{}, "backend is go ("},
+		{"cpu", fleet.Announcement{Settings: "another"}, "its settings mean something else here"},
+		{"cpu", fleet.Announcement{Data: "another"}, "the data here are others"},
+	} {
+		c.about.Numbers, c.about.Config = fleet.Local("cpu ("+e.Numerics()+")"), oracle.Read(t, filepath.Join(alone.folder, "config.yaml"))
+		trainer, err := fleet.Open(t.Context(), at, c.about, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = experiment.Work(t.Context(), at, c.backend, "", t.Logf)
+		if !errors.Is(err, fleet.ErrRefused) {
+			t.Errorf("%v: want a refusal", err)
+		}
+		oracle.WantError(t, err, c.want)
+		trainer.Close()
+	}
 }
 
 // With workers, a run leaves the bytes of one without: all that is learned by watching paths or only their ends, with conditions, with two

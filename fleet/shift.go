@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,7 +36,7 @@ func (s *shift) run(ctx context.Context, about Announcement) (err error) {
 	}()
 	store, err := s.nats.js.ObjectStore(ctx, filesName)
 	if err != nil {
-		return s.vanished(ctx, err)
+		return cmp.Or(s.vanished(ctx, err), errEnded) // and ask anew
 	}
 	simulator, err := s.Open(ctx, about, &Files{store: store, cache: s.Cache})
 	if err != nil {
@@ -45,7 +46,7 @@ func (s *shift) run(ctx context.Context, about Announcement) (err error) {
 	defer func() { err = errors.Join(err, simulator.Close()) }()
 	consumer, err := s.nats.js.Consumer(ctx, tasksName, consumerName)
 	if err != nil {
-		return s.vanished(ctx, err)
+		return cmp.Or(s.vanished(ctx, err), errEnded)
 	}
 	go s.beats(ctx, end)
 	for faults := 0; ; {
