@@ -298,16 +298,20 @@ func TestServerRestarts(t *testing.T) {
 	assign(t, trainer, 2)()
 }
 
-// A worker that one trainer has left works for the next.
+// A worker that one trainer has left, or that has died, works for the next.
 func TestNextTrainer(t *testing.T) {
 	s := listen(t, ServerOptions{})
 	work(t, s.URL(), nil) // and waits
-	for seed := range uint64(2) {
+	for seed := range uint64(6) {
 		trainer, err := Open(t.Context(), Options{URL: s.URL()}, Announcement{Run: "a run", Numbers: mine}, soon)
 		if err != nil {
 			t.Fatal(err)
 		}
 		assign(t, trainer, seed)()
-		trainer.Close()
+		if seed%3 == 2 {
+			trainer.Close()
+		} else {
+			trainer.nats.Close()
+		}
 	}
 }

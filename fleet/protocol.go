@@ -9,6 +9,8 @@ import (
 // ErrRefused says that a worker is not taken, or a trainer cannot use a server, for the reason that follows.
 var ErrRefused = errors.New("refused")
 
+var errEnded = errors.New("the session has ended")
+
 const (
 	tasksName, resultsName, filesName = "doob_tasks", "doob_results", "doob"
 	tasksSubject, resultsSubject      = "doob.tasks.", "doob.results." // and the session
@@ -58,7 +60,7 @@ func readTask(text []byte, session string) (t Task, err error) {
 		return t, fmt.Errorf("fleet: a task that is not JSON: %w", err)
 	}
 	if t.Session != session {
-		return t, fmt.Errorf("fleet: a task of session %q, want %q", t.Session, session)
+		return t, fmt.Errorf("fleet: %w: a task of session %q, want %q", errEnded, t.Session, session)
 	}
 	if t.From < 0 || t.N < 1 || t.N > mostPaths {
 		return t, fmt.Errorf("fleet: task %s has %d paths from %d, want 1 to %d from 0 or more", t.Job, t.N, t.From, mostPaths)

@@ -69,6 +69,9 @@ func (s *shift) run(ctx context.Context, about Announcement) (err error) {
 		case ctx.Err() != nil:
 			m.Nak()
 			return ctx.Err()
+		case errors.Is(err, errEnded): // the task is of the next trainer, whose streams have the same names
+			m.Nak()
+			return err
 		case err != nil:
 			m.NakWithDelay(time.Second)
 			s.tell(ctx, err)

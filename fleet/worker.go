@@ -37,8 +37,6 @@ type Simulator interface {
 // mostFaults is the number of tasks that may fail one after the other.
 const mostFaults = 5
 
-var errEnded = errors.New("the session has ended")
-
 // Work works for one trainer after the other, until the context ends or this machine cannot do what is asked.
 func Work(ctx context.Context, o Options, w Worker) error {
 	if w.Name == "" {
