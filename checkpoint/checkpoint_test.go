@@ -134,7 +134,7 @@ func TestLargeTensorsCrossChunks(t *testing.T) {
 		want.Tensors["w"].F32[i] = float32(i)
 	}
 	b := saved(t, want)
-	got, err := decode(bytes.NewReader(b), int64(len(b)))
+	got, err := Read(bytes.NewReader(b), int64(len(b)))
 	if err != nil || !cmp.Equal(want, got) {
 		t.Errorf("tensor of %d chunks differs after a round trip; err = %v", 3*4, err)
 	}
@@ -151,7 +151,7 @@ func TestTruncationIsCorrupt(t *testing.T) {
 			t.Fatalf("first %d of %d bytes: err = %v, want ErrCorrupt naming the file", n, len(whole), err)
 		}
 		// As if the file shrank after its size was taken.
-		if _, err := decode(bytes.NewReader(whole[:n]), int64(len(whole))); !errors.Is(err, ErrCorrupt) {
+		if _, err := Read(bytes.NewReader(whole[:n]), int64(len(whole))); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("first %d of %d bytes, whole size: err = %v, want ErrCorrupt", n, len(whole), err)
 		}
 	}
@@ -201,7 +201,7 @@ func TestMalformed(t *testing.T) {
 		{"bad UTF-8", "{\"\xff\":{" + ok + `}}`, 4, "UTF-8"},
 	} {
 		b := raw(c.head, c.data)
-		_, err := decode(bytes.NewReader(b), int64(len(b)))
+		_, err := Read(bytes.NewReader(b), int64(len(b)))
 		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: err = %v, want ErrCorrupt and %q", c.name, err, c.want)
 		}
@@ -214,7 +214,7 @@ func TestHugeHeaderLengthAllocatesNothing(t *testing.T) {
 		b = append(b, "{}      "...)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		if _, err := decode(bytes.NewReader(b), int64(len(b))); !errors.Is(err, ErrCorrupt) {
+		if _, err := Read(bytes.NewReader(b), int64(len(b))); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("header length %d: err = %v, want ErrCorrupt", n, err)
 		}
 		runtime.ReadMemStats(&after)
@@ -227,7 +227,7 @@ func TestHugeHeaderLengthAllocatesNothing(t *testing.T) {
 func TestUnknownDType(t *testing.T) {
 	for _, d := range []string{"BOOL", "U8", "F8_E4M3", "I32", "U64", "f32", ""} {
 		b := raw(`{"a":{"dtype":"`+d+`","shape":[1],"data_offsets":[0,2]}}`, 2)
-		_, err := decode(bytes.NewReader(b), int64(len(b)))
+		_, err := Read(bytes.NewReader(b), int64(len(b)))
 		if !errors.Is(err, ErrDType) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), `tensor "a"`) || !strings.Contains(err.Error(), `"`+d+`"`) {
 			t.Errorf("err = %v, want ErrDType only, with tensor and dtype %q", err, d)
 		}
@@ -324,7 +324,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(raw(`{"a":{"dtype":"F16","shape":[1,1],"data_offsets":[2,4]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}`, 4))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, '{'})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		file, err := decode(bytes.NewReader(b), int64(len(b)))
+		file, err := Read(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrDType) {
 				t.Fatalf("err = %v, want ErrCorrupt or ErrDType", err)
@@ -338,7 +338,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		// Whatever loads must save, and from then on keep its bytes.
 		once := saved(t, file)
-		again, err := decode(bytes.NewReader(once), int64(len(once)))
+		again, err := Read(bytes.NewReader(once), int64(len(once)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,8 +24,8 @@ func load(path string) (File, error) {
 	return s.all()
 }
 
-// decode reads all of a file of size bytes.
-func decode(r io.ReaderAt, size int64) (File, error) {
+// Read is [Load] of what [Write] has written: size bytes in all.
+func Read(r io.ReaderAt, size int64) (File, error) {
 	s, err := newShard(r, size)
 	if err != nil {
 		return File{}, err

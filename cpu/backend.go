@@ -83,11 +83,15 @@ func (b *Backend) String() string { return Name }
 
 // Description names the instruction set and the number of threads.
 func (b *Backend) Description() string {
-	isa := b.table.Name
+	return fmt.Sprintf("CPU backend in Go (%s, %d threads)", b.Numerics(), b.pool.Workers())
+}
+
+// Numerics names what the last bits of results depend on: the instruction set, and how products are rounded.
+func (b *Backend) Numerics() string {
 	if b.rounds {
-		isa += ", products in bfloat16"
+		return b.table.Name + ", products in bfloat16"
 	}
-	return fmt.Sprintf("CPU backend in Go (%s, %d threads)", isa, b.pool.Workers())
+	return b.table.Name
 }
 
 // NumDevices returns 1.

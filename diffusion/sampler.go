@@ -35,6 +35,9 @@ type Sampler struct {
 	// Batch is the number of rows in one network evaluation; 0 means 1024. Fewer paths are padded to it: kernels choose the
 	// order of their sums by shapes, and so path i is the same to the last bit whatever the number of paths.
 	Batch int
+	// Elsewhere, if set, does what Run does in place of this process, with the same result: see [Sampler.Piece] and [Sampler.Join], and there what a
+	// visitor does not see.
+	Elsewhere func(ctx context.Context, key noise.Key, from, n int, visit Visitor) (Paths, error)
 
 	once    sync.Once
 	program *engine.Program
@@ -94,6 +97,7 @@ type Population struct {
 	LogTwist []float64 // log ψ_t [N]; nil without Sampler.Twist
 
 	drive []float32
+	spent []float64 // [N]: what the last step has added to Energy
 	key   noise.Key
 }
 
@@ -130,6 +134,14 @@ type Visitor func(*Population) error
 // and i only: not on from, n, the place in a batch or the number of threads. So a simulation can be divided, to be done by
 // several machines. Run stops with the context's error between two steps.
 func (s *Sampler) Run(ctx context.Context, key noise.Key, from, n int, visit Visitor) (Paths, error) {
+	if s.Elsewhere != nil {
+		return s.Elsewhere(ctx, key, from, n, visit)
+	}
+	return s.run(ctx, key, from, n, visit, nil)
+}
+
+// run is Run in this process; moved, if not nil, sees the population after every step.
+func (s *Sampler) run(ctx context.Context, key noise.Key, from, n int, visit Visitor, moved func(*Population)) (Paths, error) {
 	if err := s.compile(); err != nil {
 		return Paths{}, err
 	}
@@ -137,7 +149,7 @@ func (s *Sampler) Run(ctx context.Context, key noise.Key, from, n int, visit Vis
 	dim := s.dim()
 	p := &Population{Paths: Paths{N: n, Dim: dim, X: make([]float32, n*dim), LogRatio: make([]float64, n), Energy: make([]float64, n),
 		StepEnergy: make([]float64, len(s.Steps))},
-		From: from, Eps: make([]float32, n*dim), EpsH: make([]float32, n*dim), key: key}
+		From: from, Eps: make([]float32, n*dim), EpsH: make([]float32, n*dim), spent: make([]float64, n), key: key}
 	if s.Drive != nil {
 		p.drive = make([]float32, n*dim)
 	}
@@ -145,10 +157,7 @@ func (s *Sampler) Run(ctx context.Context, key noise.Key, from, n int, visit Vis
 		p.LogTwist = make([]float64, n)
 	}
 	if s.Given != nil {
-		width := s.Given.Dim()
-		p.Given = make([]float32, n*width)
-		given := key.Sub("given")
-		parallel(n, func(i int) { s.Given.Draw(given, from+i, p.Given[i*width:(i+1)*width]) })
+		p.Given = s.given(key, from, n)
 	}
 	parallel(n, func(i int) { key.Normal(p.X[i*dim:(i+1)*dim], uint64(from+i), 0) }) // H_1 ~ N(0, I), Remark 2
 	for p.Index, p.Step = range s.Steps {
@@ -164,6 +173,9 @@ func (s *Sampler) Run(ctx context.Context, key noise.Key, from, n int, visit Vis
 			}
 		}
 		move(p)
+		if moved != nil {
+			moved(p)
+		}
 	}
 	return p.Paths, nil
 }
@@ -184,7 +196,7 @@ func move(p *Population) {
 		controlled = 0
 	}
 	workers := chunks(p.N)
-	spent := make([]float64, p.N)
+	clear(p.spent)
 	parallel(len(workers), func(w int) {
 		z := make([]float32, dim)
 		for i := workers[w][0]; i < workers[w][1]; i++ {
@@ -201,14 +213,28 @@ func move(p *Population) {
 			if energy > 0 {
 				s2 := st.S * st.S
 				p.LogRatio[i] += energy/(2*s2) - inner/s2
-				spent[i] = energy / (2 * s2)
-				p.Energy[i] += spent[i]
+				p.spent[i] = energy / (2 * s2)
+				p.Energy[i] += p.spent[i]
 			}
 		}
 	})
-	for _, v := range spent { // in the order of paths: the same sum for any number of workers
-		p.StepEnergy[p.Index] += v / float64(p.N)
+	p.StepEnergy[p.Index] = meanInOrder(p.spent)
+}
+
+// meanInOrder sums in the order of paths: the same to the last bit for any number of workers.
+func meanInOrder(v []float64) (mean float64) {
+	for _, x := range v {
+		mean += x / float64(len(v))
 	}
+	return mean
+}
+
+// given draws the conditions of n paths.
+func (s *Sampler) given(key noise.Key, from, n int) []float32 {
+	width, given := s.Given.Dim(), key.Sub("given")
+	y := make([]float32, n*width)
+	parallel(n, func(i int) { s.Given.Draw(given, from+i, y[i*width:(i+1)*width]) })
+	return y
 }
 
 // predict evaluates the networks on the whole population, in batches of one shape.

@@ -83,6 +83,14 @@ func Open(name string) (*Engine, error) {
 // Describe returns the backend's own description, such as its instruction set and number of threads.
 func (e *Engine) Describe() string { return e.backend.Description() }
 
+// Numerics names what the last bits of results depend on, as far as the backend tells it apart from the rest of its description.
+func (e *Engine) Numerics() string {
+	if b, ok := e.backend.(interface{ Numerics() string }); ok {
+		return b.Numerics()
+	}
+	return e.Describe()
+}
+
 // Fork returns an engine on the same backend, without parameters and with counters at zero. Its programs use the networks
 // of e as they are: nothing is copied, and what changes there changes for the fork. What the fork creates is its own.
 func (e *Engine) Fork() *Engine {

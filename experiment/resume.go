@@ -21,12 +21,12 @@ import (
 // Resume goes on with a run in its folder, after whatever stopped it, to the same bytes as if it never had been. Settings, or changes of
 // config.yaml, extend it: by more iterations, seeds, tasks and methods, without doing again what is there, also if it was complete. What
 // does not change results may be changed too; all else is refused with the key, both values and the way out.
-func Resume(ctx context.Context, folder string, sets []string, observe func(Event)) (*Report, error) {
+func Resume(ctx context.Context, folder string, sets []string, observe func(Event), options ...Option) (*Report, error) {
 	f, lines, err := runfolder.Reopen(folder)
 	if err != nil {
 		return nil, err
 	}
-	r, err := reopen(f, lines, sets, observe)
+	r, err := reopen(f, lines, sets, observe, options)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -34,7 +34,7 @@ func Resume(ctx context.Context, folder string, sets []string, observe func(Even
 }
 
 // reopen takes up a run with the changes that are asked for.
-func reopen(f *runfolder.Folder, lines []runfolder.Line, sets []string, observe func(Event)) (*run, error) {
+func reopen(f *runfolder.Folder, lines []runfolder.Line, sets []string, observe func(Event), options []Option) (*run, error) {
 	events, err := parse(lines)
 	if err != nil {
 		return nil, fmt.Errorf("%w %s: %w", ErrFolder, f.Path, err)
@@ -62,7 +62,7 @@ func reopen(f *runfolder.Folder, lines []runfolder.Line, sets []string, observe 
 	if err != nil {
 		return nil, err
 	}
-	r := newRun(p, source, f, string(text), observe)
+	r := newRun(p, source, f, string(text), observe, options)
 	for _, ev := range events {
 		r.book.add(ev)
 		r.board.add(ev)
@@ -208,22 +208,33 @@ func readConfig(folder string, sets []string) (Problem, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("%w %s: %w", ErrFolder, folder, err)
 	}
+	p, err := parseConfig(own, file, sets)
+	if errors.Is(err, errKind) {
+		err = fmt.Errorf("%w %s: %w", ErrFolder, folder, err)
+	}
+	return p, string(own), err
+}
+
+// errKind says that a configuration is of nothing that is known.
+var errKind = errors.New("config.yaml")
+
+// parseConfig makes a problem of the text of a config.yaml, with settings over it. It is not checked.
+func parseConfig(own []byte, where string, sets []string) (Problem, error) {
 	var kind struct {
 		Experiment string `yaml:"experiment"`
 	}
 	if err := yaml.Unmarshal(own, &kind); err != nil {
-		return nil, "", fmt.Errorf("%w %s: config.yaml: %w", ErrFolder, folder, err)
+		return nil, fmt.Errorf("%w: %w", errKind, err)
 	}
 	e, err := find(kind.Experiment)
 	if err != nil {
-		return nil, "", fmt.Errorf("%w %s: experiment %q is unknown to this version", ErrFolder, folder, kind.Experiment)
+		return nil, fmt.Errorf("%w: experiment %q is unknown to this version", errKind, kind.Experiment)
 	}
 	set, err := settingsOf(sets)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	p, err := assemble(e, append([]source{{own, file}}, set...))
-	return p, string(own), err
+	return assemble(e, append([]source{{own, where}}, set...))
 }
 
 // flatten lists all settings of a problem.

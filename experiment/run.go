@@ -41,11 +41,12 @@ type run struct {
 	observe func(Event)
 	done    map[stage]string // hash of the settings that a result depends on
 	start   time.Time
+	crew    *crew // nil without workers
 }
 
 // Run runs a problem in a folder, which must be new or empty. When the context ends it stops after the current step and returns the
 // context's error: [Resume] goes on from there. report.json exists only if the run is complete.
-func Run(ctx context.Context, p Problem, folder, backend string, observe func(Event)) (*Report, error) {
+func Run(ctx context.Context, p Problem, folder, backend string, observe func(Event), options ...Option) (*Report, error) {
 	source, err := p.Load() // before anything is written
 	if err != nil {
 		return nil, err
@@ -68,12 +69,12 @@ func Run(ctx context.Context, p Problem, folder, backend string, observe func(Ev
 	if err != nil {
 		return nil, err
 	}
-	r := newRun(p, source, f, string(written), observe)
+	r := newRun(p, source, f, string(written), observe, options)
 	r.observe(Event{Config: r.config, Data: source.SHA256})
 	return r.finish(ctx)
 }
 
-func newRun(p Problem, source data.Source, f *runfolder.Folder, config string, observe func(Event)) *run {
+func newRun(p Problem, source data.Source, f *runfolder.Folder, config string, observe func(Event), options []Option) *run {
 	r := &run{problem: p, data: source, folder: f, config: config, book: newBook(p), board: newBoard(p, f.Path), done: map[stage]string{}, start: time.Now()}
 	r.observe = func(ev Event) {
 		ev.live, ev.later = live(p), ev.Seed != p.common().Seed
@@ -81,6 +82,9 @@ func newRun(p Problem, source data.Source, f *runfolder.Folder, config string, o
 		r.book.add(ev)
 		r.harmless(r.board.write(ev))
 		observe(ev)
+	}
+	for _, o := range options {
+		o(r)
 	}
 	return r
 }
@@ -108,6 +112,16 @@ func (r *run) finish(ctx context.Context) (rep *Report, err error) {
 	defer func() { err = release(r.problem, errors.Join(err, r.folder.Close())) }()
 	ctx, end := context.WithCancel(ctx) // and what the problem has opened with it, such as programs that score samples
 	defer end()
+	ctx, dismiss, err := r.hire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer dismiss()
+	defer func() { // why the context has ended, if it was not the caller
+		if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+			err = cause
+		}
+	}()
 	c := r.problem.common()
 	shared, err := r.lab(ctx, nil, c.Seed)
 	if err != nil {
@@ -132,6 +146,7 @@ func (r *run) finish(ctx context.Context) (rep *Report, err error) {
 		if err := r.fit(ctx, l); err != nil {
 			return nil, err
 		}
+		r.crew.meet(l)
 		for _, task := range r.problem.Tasks() {
 			if err := r.temper(ctx, l, task); err != nil {
 				return nil, fmt.Errorf("the reward of %s, seed %d: %w", task, l.seed, err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/doob-diffusion/doob/checkpoint"
+	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/finetune"
 	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/internal/machine"
@@ -72,6 +73,9 @@ func (w *work) do(ctx context.Context, m method.Method) error {
 	}
 	w.target.Run = w.tune
 	watched := slices.ContainsFunc(w.problem.Metrics(), func(m Metric) bool { return m.Name == peakMemory }) && machine.ResetPeak()
+	if w.crew != nil {
+		w.target.Spread = func(s *diffusion.Sampler, c method.Chain) method.Start { return w.crew.spread(w, m, s, c) }
+	}
 	w.spent = w.target.Meter()
 	fitted, err := m.Fit(ctx, w.target)
 	if err != nil {

@@ -83,7 +83,7 @@ func (l *Loop) run(ctx context.Context, t *Target, s finetune.Selector, pool boo
 	if err != nil {
 		return Fitted{}, err
 	}
-	f := &finetune.FineTuning{Sampler: t.Sampler(nil, t.Learn, 0), Reward: t.Reward, Selector: s, Group: t.Group,
+	f := &finetune.FineTuning{Sampler: t.spread(nil, Chain{Learn: true}, 0), Reward: t.Reward, Selector: s, Group: t.Group,
 		Buffer: &finetune.Buffer{Capacity: l.Buffer, Dim: engine.Size(t.Shape)}, Iterations: l.Iterations, Restarts: l.Restarts, Paths: l.Paths,
 		Staleness: l.Staleness, MinESS: l.MinESS, Key: t.Keys.Loop}
 	if f.Objective, err = objective(f.Sampler, h); err != nil {

@@ -25,7 +25,7 @@ func (p *Pool) take(ctx context.Context, t *Target, n int) (diffusion.Paths, Spe
 	}
 	if have := p.paths.N; have < n {
 		start, e := time.Now(), t.Engine.Fork()
-		s := t.Sampler(nil, nil, 0)
+		s := t.spread(nil, Chain{}, 0)
 		s.Engine = e
 		more, err := s.Run(ctx, key, have, n-have, nil)
 		if err != nil {

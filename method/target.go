@@ -60,6 +60,9 @@ type Target struct {
 	Run func(ctx context.Context, f *finetune.FineTuning, h htransform.Learned) error
 	// Evidence is what the paths of the method's training know of log Z; empty for none.
 	Evidence finetune.Pool
+	// Spread, if set, returns what starts the simulation of a chain of the target in other processes, in place of its sampler; nil where they cannot. Control
+	// and steps of the sampler may change until it is called. Who changes anything else of a target, such as its conditions, must clear it: others do not know of it.
+	Spread func(s *diffusion.Sampler, c Chain) Start
 	// Seeds reads samples, row-major, from a file or folder.
 	Seeds func(path string) ([]float32, error)
 	// Fetch returns the h that another method has learned, and what that had cost.
@@ -123,7 +126,7 @@ func (t *Target) Draw(ctx context.Context, h diffusion.Control, n int) (*Samples
 	if h == nil && n == 0 {
 		paths, err = t.BasePaths(ctx, t.Conditions*t.Samples, t.Samples)
 	} else {
-		paths, err = t.Sampler(h, t.each(t.Samples), n).Run(ctx, t.Keys.Root.Sub("samples"), 0, t.Conditions*t.Samples, nil)
+		paths, err = t.spread(h, Chain{Each: t.Samples}, n).Run(ctx, t.Keys.Root.Sub("samples"), 0, t.Conditions*t.Samples, nil)
 	}
 	if err != nil {
 		return nil, err
@@ -135,9 +138,7 @@ func (t *Target) Draw(ctx context.Context, h diffusion.Control, n int) (*Samples
 	own.Group = t.Samples
 	var base *finetune.Weighted
 	if h != nil && t.Given == nil {
-		sampler := t.Sampler(h, nil, n)
-		sampler.Drive = diffusion.Uncontrolled{}
-		paths, err := sampler.Run(ctx, t.Keys.Root.Sub("defence"), 0, defence(t.Samples), nil)
+		paths, err := t.spread(h, Chain{Driven: true}, n).Run(ctx, t.Keys.Root.Sub("defence"), 0, defence(t.Samples), nil)
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +164,7 @@ func defence(samples int) int { return (samples + 8) / 9 }
 // are the same for all methods with one root: simulated once, and charged to every one that uses them.
 func (t *Target) BasePaths(ctx context.Context, n, each int) (diffusion.Paths, error) {
 	if t.Given != nil {
-		return t.Sampler(nil, t.Given(0, each), 0).Run(ctx, t.Keys.Root.Sub("samples"), 0, n, nil)
+		return t.spread(nil, Chain{Each: each}, 0).Run(ctx, t.Keys.Root.Sub("samples"), 0, n, nil)
 	}
 	start := time.Now()
 	paths, spent, err := t.Pool.take(ctx, t, n)

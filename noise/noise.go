@@ -8,10 +8,12 @@
 package noise
 
 import (
+	"fmt"
 	"hash/fnv"
 	"math"
 	"math/bits"
 	"math/rand/v2"
+	"strconv"
 )
 
 // Key names one stream of random numbers. The zero Key is valid and differs from New(0).
@@ -29,6 +31,19 @@ func (k Key) Sub(purpose string) Key {
 
 // At returns the i-th numbered sub-key of k, for an iteration or a repetition.
 func (k Key) At(i int) Key { return k.mix(uint64(i) ^ 0xa5a5_0000_0000_0000) }
+
+// MarshalText implements [encoding.TextMarshaler]: 16 hexadecimal digits, by which a key is told to another process.
+func (k Key) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%08x%08x", k.hi, k.lo), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (k *Key) UnmarshalText(text []byte) error {
+	v, err := strconv.ParseUint(string(text), 16, 64)
+	if err != nil || len(text) != 16 {
+		return fmt.Errorf("noise: key %q: want 16 hexadecimal digits", text)
+	}
+	*k = Key{uint32(v >> 32), uint32(v)}
+	return nil
+}
 
 func (k Key) mix(v uint64) Key {
 	b := philox(k, [4]uint32{uint32(v), uint32(v >> 32), 0x6b657921, 0})

@@ -108,3 +108,22 @@ func BenchmarkNormal(b *testing.B) {
 		New(1).Normal(z, uint64(i), 0)
 	}
 }
+
+// A key that was written down is the same key.
+func TestKeyAsText(t *testing.T) {
+	for _, want := range []Key{{}, New(7).Sub("samples").At(3)} {
+		text, err := want.MarshalText()
+		var got Key
+		if err == nil {
+			err = got.UnmarshalText(text)
+		}
+		if err != nil || got != want {
+			t.Errorf("%s: got %v (%v), want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "12", "0123456789abcdeg", "-123456789abcdef", "0123456789abcdef0"} {
+		if err := new(Key).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is taken for a key", text)
+		}
+	}
+}

@@ -89,6 +89,8 @@ type cli struct {
 	Init     initCommand     `cmd:"" group:"learn" help:"Write a configuration to begin with, for pictures and rewards of your own."`
 	Tune     tuneCommand     `cmd:"" group:"learn" help:"Tune a model of your own to rewards of your own, as a YAML file says."`
 	Run      runCommand      `cmd:"" group:"learn" help:"Run an experiment, or go on with one."`
+	Worker   workerCommand   `cmd:"" group:"learn" help:"Simulate for a run on another machine."`
+	Status   statusCommand   `cmd:"" group:"learn" help:"Show the workers of a run."`
 	Sample   sampleCommand   `cmd:"" group:"use" help:"Draw samples from what a run has learned."`
 	Restore  restoreCommand  `cmd:"" group:"use" help:"Restore a picture of your own with what a run of superres has learned."`
 	Generate generateCommand `cmd:"" group:"use" help:"Draw pictures from a text by Stable Diffusion."`

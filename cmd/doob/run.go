@@ -26,6 +26,7 @@ type runCommand struct {
 	DryRun  bool     `help:"Print the plan (sizes, network calls, memory, disk, time) and stop."`
 	Resume  string   `placeholder:"DIR" help:"Go on with the run in this folder, to the same bytes as if it had never stopped. With settings, extend it: more iterations, seeds, tasks, methods."`
 	JSON    bool     `name:"json" help:"Events and the report as JSON lines on standard output."`
+	workerFlags
 }
 
 // Help lists the experiments and their presets.
@@ -86,8 +87,13 @@ func (c *runCommand) Run(ctx context.Context, t *terminal) error {
 	for _, caution := range experiment.Cautions(p) {
 		fmt.Fprintf(t.err, "doob: warning: %s\n", caution)
 	}
+	options, stop, err := c.options(t)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	observe, done := c.observer(t)
-	rep, err := experiment.Run(ctx, p, folder, backend, observe)
+	rep, err := experiment.Run(ctx, p, folder, backend, observe, options...)
 	done()
 	return c.finish(t, folder, rep, err)
 }
@@ -105,8 +111,13 @@ func (c *runCommand) resume(ctx context.Context, t *terminal) error {
 	if c.Backend != "" {
 		sets = append(sets, fmt.Sprintf("backend=%q", c.Backend))
 	}
+	options, stop, err := c.options(t)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	observe, done := c.observer(t)
-	rep, err := experiment.Resume(ctx, c.Resume, sets, observe)
+	rep, err := experiment.Resume(ctx, c.Resume, sets, observe, options...)
 	done()
 	return c.finish(t, c.Resume, rep, err)
 }

@@ -37,7 +37,7 @@ func (s *Single) Cost(w method.Work) method.Cost {
 func (s *Single) Fit(ctx context.Context, t *method.Target) (method.Fitted, error) {
 	p := t.Of.(*Problem)
 	given, held := t.Given, t.Held
-	t.Conditions, t.Group = 1, 0
+	t.Conditions, t.Group, t.Spread = 1, 0, nil // other processes would take the target's conditions
 	t.Given, t.Learn = s.given(p), p.one(s.Measurement)
 	t.Held = &method.Held{Given: t.Learn, Key: held.Key, Paths: t.Samples}
 	fitted, err := s.Importance.Fit(ctx, t)

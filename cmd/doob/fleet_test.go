@@ -1,0 +1,180 @@
+//go:build linux || darwin
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/doob-diffusion/doob/fleet"
+)
+
+// A trainer and three workers, processes of their own, are killed at random moments, and the server between them is restarted: every run leaves
+// the bytes of one that was alone. With DOOB_KILLS=N it goes on, run after run, until N trainers and N workers were killed and the server was
+// restarted N/4 times, and stops some for longer than their tasks are left to them.
+func TestWorkersKilled(t *testing.T) {
+	want, _ := strconv.Atoi(os.Getenv("DOOB_KILLS"))
+	long := want > 0
+	if want == 0 {
+		want = 1
+	}
+	run := []string{"run", "toy", "--json", "--config", "../../experiment/testdata/tiny.yaml", "--set", "batch=20", "--set", "samples=100",
+		"--set", "methods=[base, vargrad, importance, importance_smc]"}
+	if long {
+		run = append(run, "--set", "importance.iterations=12")
+	}
+	dir := t.TempDir()
+	whole := filepath.Join(dir, "whole")
+	execute(t, dir, append(run, "--out", whole)...)
+
+	f := &fleetProcesses{random: rand.New(rand.NewPCG(3, 0)), dir: dir}
+	f.serve(t, ":0")
+	defer func() { f.server.Close() }()
+	for range 3 {
+		f.workers = append(f.workers, f.start(t, "worker", f.server.URL()))
+	}
+	defer func() {
+		for _, w := range f.workers {
+			w.Process.Kill()
+			w.Wait()
+		}
+	}()
+	for round := 0; f.trainers < want || f.killed < want || f.restarts < (want+3)/4; round++ {
+		folder := filepath.Join(dir, strconv.Itoa(round))
+		f.round(t, folder, append(run, "--out", folder), want, long)
+		wantSame(t, whole, folder, nil)
+		if t.Failed() {
+			t.FailNow()
+		}
+		t.Logf("round %d: %d trainers and %d workers killed, %d stopped, %d restarts of the server in all", round+1, f.trainers, f.killed, f.stopped, f.restarts)
+	}
+}
+
+// fleetProcesses are the processes of a run, and what was done to them.
+type fleetProcesses struct {
+	random                              *rand.Rand
+	dir                                 string
+	server                              *fleet.Server
+	workers                             []*exec.Cmd
+	trainers, killed, stopped, restarts int
+}
+
+func (f *fleetProcesses) serve(t *testing.T, address string) {
+	t.Helper()
+	var err error
+	if f.server, err = fleet.Listen(fleet.ServerOptions{Address: address, Folder: filepath.Join(f.dir, "server")}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start starts doob with a store of its own.
+func (f *fleetProcesses) start(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("doob", args...)
+	cmd.Env = append(os.Environ(), "DOOB_DATA="+filepath.Join(f.dir, "data"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// round lets a run come to its end, whatever happens to it.
+func (f *fleetProcesses) round(t *testing.T, folder string, args []string, want int, long bool) {
+	t.Helper()
+	for !exists(filepath.Join(folder, "report.json")) {
+		if exists(filepath.Join(folder, "config.yaml")) {
+			args = []string{"run", "--json", "--resume", folder}
+		}
+		f.life(t, append(args, "--workers", f.server.URL()), want, long)
+	}
+}
+
+// life is one of a trainer: until it has ended its run, or is killed, but not before it has got on by an event.
+func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) {
+	t.Helper()
+	cmd := exec.Command("doob", args...)
+	cmd.Env = append(os.Environ(), "DOOB_DATA="+filepath.Join(f.dir, "data"))
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var events atomic.Int64
+	var wait sync.WaitGroup
+	ended := make(chan struct{})
+	wait.Go(func() {
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), `"iteration":{`) || strings.Contains(lines.Text(), `"result"`) {
+				events.Add(1)
+			}
+		}
+		close(ended)
+	})
+	for done := false; !done; {
+		select {
+		case <-ended:
+			done = true
+		case <-time.After(time.Duration(f.random.Float64() * float64(2*time.Second))):
+			f.strike(t, cmd, events.Load() > 0, want, long)
+		}
+	}
+	wait.Wait()
+	if err := cmd.Wait(); err != nil && cmd.ProcessState.ExitCode() != -1 {
+		t.Fatalf("%v: %s", err, complaint.String())
+	}
+}
+
+// strike does something to somebody.
+func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool, want int, long bool) {
+	t.Helper()
+	i := f.random.IntN(len(f.workers))
+	switch f.random.IntN(8) {
+	case 0, 1:
+		if got && f.trainers < want {
+			f.trainers++
+			trainer.Process.Kill()
+		}
+	case 2, 3, 4:
+		if f.killed < want {
+			f.killed++
+			f.workers[i].Process.Kill()
+			var exit *exec.ExitError
+			if err := f.workers[i].Wait(); errors.As(err, &exit) && exit.ExitCode() != -1 {
+				t.Fatalf("a worker had ended by itself: %v", err)
+			}
+			f.workers[i] = f.start(t, "worker", f.server.URL())
+		}
+	case 5:
+		if f.restarts < (want+3)/4 {
+			f.restarts++
+			address := strings.TrimPrefix(f.server.URL(), "nats://")
+			f.server.Close()
+			time.Sleep(time.Duration(f.random.Float64() * float64(time.Second)))
+			f.serve(t, address)
+		}
+	case 6:
+		if long {
+			f.stopped++
+			sleeper, awake := f.workers[i].Process, time.Duration(f.random.Float64()*float64(15*time.Second)) // tasks are left to it for 10
+			sleeper.Signal(syscall.SIGSTOP)
+			time.AfterFunc(awake, func() { sleeper.Signal(syscall.SIGCONT) })
+		}
+	}
+}

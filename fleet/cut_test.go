@@ -1,0 +1,91 @@
+package fleet
+
+import (
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// cable lies between a worker and a server, and can be cut: what is sent meanwhile arrives when it is whole again.
+type cable struct {
+	net.Listener
+	whole sync.RWMutex // held to cut it
+}
+
+// lay lays a cable to an address until the test ends.
+func lay(t *testing.T, address string) *cable {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	c := &cable{Listener: l}
+	go func() {
+		for {
+			here, err := l.Accept()
+			if err != nil {
+				return
+			}
+			there, err := net.Dial("tcp", address)
+			if err != nil {
+				here.Close()
+				continue
+			}
+			go c.carry(here, there)
+			go c.carry(there, here)
+		}
+	}()
+	return c
+}
+
+func (c *cable) carry(from, to net.Conn) {
+	defer to.Close()
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		c.whole.RLock()
+		if n > 0 {
+			_, err = to.Write(buffer[:n])
+		}
+		c.whole.RUnlock()
+		if err != nil {
+			if err != io.EOF {
+				from.Close()
+			}
+			return
+		}
+	}
+}
+
+// A worker whose cable is cut in the middle of a task, for longer than the task is left to it, works on once it is whole; what it answers too late
+// changes nothing. Another has done its task.
+func TestCut(t *testing.T) {
+	s := listen(t, ServerOptions{})
+	trainer := open(t, s.URL())
+	line := lay(t, strings.TrimPrefix(s.URL(), "nats://"))
+	begun, answers := make(chan struct{}), make(chan int, 100)
+	work(t, "nats://"+line.Addr().String(), func(from int) {
+		if answers <- from; len(answers) == 2 {
+			close(begun)
+			time.Sleep(soon / 2)
+		}
+	})
+	first := assign(t, trainer, 1)
+	<-begun
+	line.whole.Lock()
+	work(t, s.URL(), nil)
+	first()
+	time.Sleep(soon)
+	line.whole.Unlock()
+	before := len(answers)
+	for seed := uint64(2); len(answers) == before; seed++ {
+		assign(t, trainer, seed)()
+		if seed == 50 {
+			t.Fatal("the worker does not come back")
+		}
+	}
+}
