@@ -128,6 +128,11 @@ func (c *Common) Factored(name string) (of string, factor float64) {
 	return of, factor
 }
 
+// tempered notes what was chosen for a task, elsewhere.
+func (l *Lab) tempered(task string, factor float64) {
+	l.book.results[stage{l.seed, task, tempering}] = Numbers(map[string]float64{factorName: factor})
+}
+
 // Factor returns what temper has chosen for a task's reward in a repetition, 1 where it has chosen nothing.
 func (l *Lab) Factor(task string) float64 {
 	if v := l.book.results[stage{l.seed, task, tempering}].value(factorName); finite(v) {

@@ -76,6 +76,7 @@ func newRemote(about fleet.Announcement, files *fleet.Files, e *engine.Engine, f
 // lab returns that of a request, with the networks that it names.
 func (r *remote) lab(ctx context.Context, o request) (*Lab, error) {
 	if l := r.labs[o.Seed]; l != nil {
+		l.tempered(o.Task, o.Factor)
 		return l, nil
 	}
 	if r.shared == nil {
@@ -93,6 +94,7 @@ func (r *remote) lab(ctx context.Context, o request) (*Lab, error) {
 		return nil, err
 	}
 	r.labs[o.Seed] = l
+	l.tempered(o.Task, o.Factor)
 	return l, nil
 }
 
@@ -108,7 +110,9 @@ func (r *remote) make(ctx context.Context, o request, own bool) (*Lab, error) {
 			continue
 		}
 		path := nn.Averaged("/" + n.Name)
-		n.Net(l.Engine.Scope(path)).Init(l.Key, n.Last, 0)
+		if _, err := n.Init(l.Engine.Scope(path), l.Key); err != nil {
+			return nil, err
+		}
 		tensors, err := r.tensors(ctx, o.Networks[n.Name], true)
 		if err == nil {
 			err = nn.Restore(l.Engine, tensors, path)

@@ -45,6 +45,7 @@ type request struct {
 	Seed     uint64            `json:"seed"`
 	Task     string            `json:"task,omitempty"`
 	Method   string            `json:"method"`
+	Factor   float64           `json:"factor"` // of the reward, see [Temper]
 	Chain    method.Chain      `json:"chain"`
 	Key      noise.Key         `json:"key"`
 	States   bool              `json:"states,omitempty"`
@@ -106,7 +107,7 @@ func (c *crew) spread(w *work, m method.Method, s *diffusion.Sampler, chain meth
 		return nil
 	}
 	return func(ctx context.Context, key noise.Key, from, n int, visit diffusion.Visitor) (func(context.Context) (diffusion.Paths, error), error) {
-		o := request{Seed: w.at.seed, Task: w.at.task, Method: w.at.name, Chain: chain, Key: key, States: visit != nil, Networks: map[string]string{}}
+		o := request{Seed: w.at.seed, Task: w.at.task, Method: w.at.name, Factor: w.lab.Factor(w.at.task), Chain: chain, Key: key, States: visit != nil, Networks: map[string]string{}}
 		err := c.supply(ctx, w.lab, s, &o)
 		if err == nil && s.Control != nil {
 			o.Weights, err = c.weights(ctx, s)

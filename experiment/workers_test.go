@@ -97,3 +97,16 @@ func TestWorkers(t *testing.T) {
 		})
 	}
 }
+
+// Where an older h drives, nobody waits, and what is learned is what one machine learns with the same staleness: the same h drives the same paths.
+func TestWorkersAhead(t *testing.T) {
+	sets := append([]string{"methods=[base, importance]", "batch=20", "samples=60", "importance.staleness=1", "importance.iterations=4"}, plain...)
+	alone := run(t, tiny(t, "toy", sets...), "cpu")
+	at := fleet.Options{URL: serve(t, fleet.ServerOptions{}).URL()}
+	hire(t, at, 2)
+	folder := filepath.Join(t.TempDir(), "run")
+	if _, err := experiment.Run(t.Context(), tiny(t, "toy", sets...), folder, "cpu", func(experiment.Event) {}, experiment.WithWorkers(at)); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "with workers", outcome(t, alone.folder), outcome(t, folder))
+}

@@ -49,7 +49,7 @@ func (f *FineTuning) Run(ctx context.Context) error {
 	}
 	for k := f.Start; k < f.Iterations; k++ {
 		start, calls := time.Now(), f.Sampler.Engine.NetworkCalls()
-		from, to := f.segment(k)
+		from, to := f.Segment(k)
 		f.Objective.Schedule(k, from, to)
 
 		// 1. Simulate N paths of (5) with the current h, or have them of an older one, and log dP/dP^h of the h that drove them (Lemma 4).
@@ -95,8 +95,8 @@ func (f *FineTuning) Run(ctx context.Context) error {
 	return nil
 }
 
-// segment returns the iterations [from, to) around k between two restarts.
-func (f *FineTuning) segment(k int) (from, to int) {
+// Segment returns the iterations [from, to) around k between two restarts.
+func (f *FineTuning) Segment(k int) (from, to int) {
 	to = f.Iterations
 	for _, r := range f.Restarts {
 		if r <= k {

@@ -89,6 +89,11 @@ func (l *Loop) run(ctx context.Context, t *Target, s finetune.Selector, pool boo
 	if f.Objective, err = objective(f.Sampler, h); err != nil {
 		return Fitted{}, err
 	}
+	if l.Staleness > 0 && t.Spread != nil {
+		if start := t.Spread(f.Sampler, Chain{Learn: true}); start != nil {
+			f.Simulate = ahead(f, start, l.Staleness)
+		}
+	}
 	if pool && t.PoolSize > 0 {
 		first, err := t.BasePaths(ctx, t.PoolSize, 0)
 		if err != nil {
