@@ -208,22 +208,27 @@ func readConfig(folder string, sets []string) (Problem, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("%w %s: %w", ErrFolder, folder, err)
 	}
+	p, err := configured(own, file, sets)
+	return p, string(own), err
+}
+
+// configured makes the problem of a config.yaml with other settings over it, and does not check it.
+func configured(text []byte, file string, sets []string) (Problem, error) {
 	var kind struct {
 		Experiment string `yaml:"experiment"`
 	}
-	if err := yaml.Unmarshal(own, &kind); err != nil {
-		return nil, "", fmt.Errorf("%w %s: config.yaml: %w", ErrFolder, folder, err)
+	if err := yaml.Unmarshal(text, &kind); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrFolder, file, err)
 	}
 	e, err := find(kind.Experiment)
 	if err != nil {
-		return nil, "", fmt.Errorf("%w %s: experiment %q is unknown to this version", ErrFolder, folder, kind.Experiment)
+		return nil, fmt.Errorf("%w: %s: experiment %q is unknown to this version", ErrFolder, file, kind.Experiment)
 	}
 	set, err := settingsOf(sets)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	p, err := assemble(e, append([]source{{own, file}}, set...))
-	return p, string(own), err
+	return assemble(e, append([]source{{text, file}}, set...))
 }
 
 // flatten lists all settings of a problem.

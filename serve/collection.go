@@ -23,6 +23,7 @@ type collection struct {
 // place is a folder that was given. What is read of it is read through root, which no path and no link leaves.
 type place struct {
 	label string
+	path  string // whole
 	root  *os.Root
 }
 
@@ -47,7 +48,7 @@ func newCollection(folders []string) (*collection, error) {
 		for n := 2; slices.ContainsFunc(l.places, func(p place) bool { return p.label == label }); n++ {
 			label = fmt.Sprintf("%s (%d)", filepath.Base(whole), n)
 		}
-		l.places = append(l.places, place{label, root})
+		l.places = append(l.places, place{label, whole, root})
 	}
 	return l, nil
 }
