@@ -19,6 +19,14 @@ type drawView struct {
 	Error     string
 }
 
+// Title is that of the page.
+func (v drawView) Title() string {
+	if v.Source == nil {
+		return "Draw samples"
+	}
+	return "Draw from " + v.Source.Name
+}
+
 // form is an offer with what stands in its fields.
 type form struct {
 	Kind string

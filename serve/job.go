@@ -55,8 +55,20 @@ func newJob(r Request) *job {
 func (j job) Active() bool { return j.State == queued || j.State == drawing }
 
 // Title names a job for screen readers.
-func (j job) Title() string {
-	return fmt.Sprintf("%s of %s, seed %d", j.Request.Kind(), j.Request.From, j.Request.Seed)
+func (j job) Title() string { return j.Request.From + ", " + j.What() }
+
+// What says what is drawn.
+func (j job) What() string {
+	r, what := j.Request, j.Request.Kind()
+	switch {
+	case r.Sample != nil && r.Sample.Task != "":
+		what = r.Sample.Method + ", " + r.Sample.Task
+	case r.Sample != nil:
+		what = r.Sample.Method
+	case r.Generate != nil:
+		what = "“" + r.Generate.Prompt + "”"
+	}
+	return fmt.Sprintf("%s, n %d, seed %d", what, r.N, r.Seed)
 }
 
 // shownProduct is a file of a job on the page.

@@ -208,7 +208,7 @@ func (t *studio) generate(ctx context.Context, j *job, s source) error {
 	if t.note(j, notes...); err != nil {
 		return err
 	}
-	t.note(j, fmt.Sprintf("planned: about %s of memory, and at least %v", bytesText(int64(plan.Memory)), time.Duration(plan.Seconds*float64(time.Second)).Round(time.Second/10)))
+	t.note(j, fmt.Sprintf("planned: about %s of memory, and at least %v", bytesText(int64(plan.Memory)), (time.Duration(plan.Seconds*1e3)*time.Millisecond).Round(10*time.Millisecond)))
 	_, err = textimage.Generate(ctx, g)
 	return err
 }
