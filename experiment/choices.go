@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/doob-diffusion/doob/method"
 )
@@ -96,7 +97,8 @@ func Weights(folder string) (bytes float64, err error) {
 	}
 	for _, place := range places {
 		err := filepath.WalkDir(place, func(file string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !slices.Contains([]string{".safetensors", ".bin", ".pt"}, path.Ext(file)) {
+			state := strings.HasSuffix(file, stateEnding+".safetensors") // which is for resuming only
+			if err != nil || d.IsDir() || state || !slices.Contains([]string{".safetensors", ".bin", ".pt"}, path.Ext(file)) {
 				return err
 			}
 			info, err := os.Stat(file) // of what a link leads to: hubs keep weights so

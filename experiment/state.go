@@ -86,8 +86,11 @@ func (w *work) recall(f *finetune.FineTuning) error {
 	return nil
 }
 
+// stateEnding is what the names of files end with, before their type, of what it takes to go on.
+const stateEnding = "_state"
+
 func (w *work) stateFile() string {
-	return checkpointFile(w.folder.Path, w.problem.common().fileName(w.at.name, w.at.task, w.at.seed)+"_state")
+	return checkpointFile(w.folder.Path, w.problem.common().fileName(w.at.name, w.at.task, w.at.seed)+stateEnding)
 }
 
 // keepState keeps what it takes to go on with more iterations, if the run is to be one that can.

@@ -95,7 +95,9 @@ func (s *Server) received(w http.ResponseWriter, r *http.Request, read func() er
 		refuse(w, r, http.StatusTooManyRequests, "too many requests are sent at the same time, ask again")
 		return false
 	}
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.studio.patience)) // a recorder of tests has no deadlines
+	control, until := http.NewResponseController(w), time.Now().Add(s.studio.patience)
+	control.SetReadDeadline(until) // a recorder of tests has no deadlines
+	control.SetWriteDeadline(until.Add(toAnswer))
 	if err := read(); err != nil {
 		code, why := http.StatusBadRequest, fmt.Sprintf("the request cannot be read: %v", err)
 		if codeOf(err) == http.StatusRequestEntityTooLarge {

@@ -91,7 +91,7 @@ func (l *collection) runs() (all []run) {
 func (p place) run(folder string) (run, bool) {
 	r := run{name: p.label, folder: p.root.FS()}
 	if folder != "" {
-		if !fs.ValidPath(folder) || strings.ContainsAny(folder, `/\`) || strings.HasPrefix(folder, ".") {
+		if !isChild(folder) {
 			return r, false
 		}
 		sub, err := fs.Sub(r.folder, folder)
@@ -103,6 +103,11 @@ func (p place) run(folder string) (run, bool) {
 	var ok bool
 	r.Looked, ok = experiment.Look(r.folder)
 	return r, ok
+}
+
+// isChild reports whether a name is that of an entry of a folder itself that is not hidden.
+func isChild(name string) bool {
+	return fs.ValidPath(name) && !strings.ContainsAny(name, `/\`) && !strings.HasPrefix(name, ".")
 }
 
 // find returns a run by its name.

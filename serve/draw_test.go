@@ -126,6 +126,38 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// With a token, nobody draws or sees what was drawn without it.
+func TestTokenToDraw(t *testing.T) {
+	runs, err := trained()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const token = "0123456789abcdef"
+	own := filepath.Join(t.TempDir(), "own") // which is removed after the server has ended
+	s := started(t, token, runs)
+	if err := s.Infer(Inference{Dir: own}); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf(`{"from": "%s/a", "n": 2, "sample": {"format": "csv"}}`, filepath.Base(runs))
+	bearer := func(token string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+	}
+	for _, given := range []string{"", "0123456789abcdeX"} {
+		for _, c := range [][2]string{{"GET", "/draw"}, {"POST", "/draw"}, {"POST", "/draw/cancel"}, {"GET", "/api/jobs"}, {"GET", "/api/openapi.json"}, {"GET", "/api/source"}, {"DELETE", "/api/jobs/x"},
+			{"GET", "/api/jobs/x/files/samples.csv"}} {
+			if w := ask(s, c[0], c[1], bearer(given)); w.Code != 401 {
+				t.Errorf("%s %s with the token %q: code %d", c[0], c[1], given, w.Code)
+			}
+		}
+		if w := posted(s, text, bearer(given)); w.Code != 401 || len(s.studio.list()) != 0 {
+			t.Errorf("with the token %q a request is put into the queue: code %d", given, w.Code)
+		}
+	}
+	if w := posted(s, text, bearer(token)); w.Code != 202 {
+		t.Errorf("with the token: code %d: %s", w.Code, w.Body)
+	}
+}
+
 // Who sends slowly is let go, and those who send keep no others out for long.
 func TestSlowBody(t *testing.T) {
 	s := drawer(t)

@@ -119,7 +119,7 @@ func (s source) offer(kind string) (offer, error) {
 	return offer{}, fmt.Errorf("%w: %s cannot %s, want %s", errRequest, s.Name, kind, strings.Join(kinds, " or "))
 }
 
-// path returns that of a run or model, which was found by its name.
+// path returns the folder of a run, which was found by its name.
 func (l *collection) path(name string) string {
 	for _, p := range l.places {
 		if name == p.label {
@@ -138,13 +138,13 @@ const index = "model_index.json"
 // models lists the folders of Stable Diffusion by their names.
 func (l *collection) models() (names []string) {
 	for _, p := range l.places {
-		if isFile(p.root.FS(), index) {
+		if p.isModel("") {
 			names = append(names, p.label)
 			continue
 		}
 		entries, _ := fs.ReadDir(p.root.FS(), ".") // none, if it cannot be read
 		for _, e := range entries[:min(len(entries), most)] {
-			if !strings.HasPrefix(e.Name(), ".") && isFile(p.root.FS(), path.Join(e.Name(), index)) {
+			if p.isModel(e.Name()) {
 				names = append(names, p.label+"/"+e.Name())
 			}
 		}
@@ -154,10 +154,25 @@ func (l *collection) models() (names []string) {
 
 // model returns the folder of one.
 func (l *collection) model(name string) (dir string, ok bool) {
-	if !slices.Contains(l.models(), name) {
-		return "", false
+	for _, p := range l.places {
+		folder, below := strings.CutPrefix(name, p.label+"/")
+		switch {
+		case name == p.label && p.isModel(""):
+			return p.path, true
+		case below && folder != "" && p.isModel(folder):
+			return filepath.Join(p.path, folder), true
+		}
 	}
-	return l.path(name), true
+	return "", false
+}
+
+// isModel reports whether a folder of a place, or the place itself, is that of a model.
+func (p place) isModel(folder string) bool {
+	if folder != "" && !isChild(folder) {
+		return false
+	}
+	info, err := fs.Stat(p.root.FS(), path.Join(folder, index))
+	return err == nil && info.Mode().IsRegular()
 }
 
 // loras lists the files of low-rank adapters by their names: those in the given folders themselves, and what runs have learned.
@@ -176,15 +191,10 @@ func (l *collection) loras() map[string]string {
 		add(p, "lora")
 		entries, _ := fs.ReadDir(p.root.FS(), ".")
 		for _, e := range entries[:min(len(entries), most)] {
-			if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			if e.IsDir() && isChild(e.Name()) {
 				add(p, path.Join(e.Name(), "lora"))
 			}
 		}
 	}
 	return all
-}
-
-func isFile(folder fs.FS, name string) bool {
-	info, err := fs.Stat(folder, name)
-	return err == nil && info.Mode().IsRegular()
 }

@@ -137,6 +137,7 @@ func (t *studio) cancel(id string) bool {
 		j.cancel() // the worker does the rest
 	case j.State == queued:
 		j.State = cancelled
+		os.Remove(filepath.Join(t.dir(j), uploaded)) // if there is one
 		t.trim()
 	default:
 		t.forget(j)
