@@ -123,6 +123,19 @@ func (l *collection) find(name string) (run, bool) {
 	return run{}, false
 }
 
+// path returns the folder of a run, which was found by its name.
+func (l *collection) path(name string) string {
+	for _, p := range l.places {
+		if name == p.label {
+			return p.path
+		}
+		if folder, ok := strings.CutPrefix(name, p.label+"/"); ok {
+			return filepath.Join(p.path, folder)
+		}
+	}
+	return ""
+}
+
 // course returns what is kept of a run's events.
 func (l *collection) course(r run) *course {
 	l.mutex.Lock()

@@ -4,9 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -43,7 +40,8 @@ var errUnfinished = errors.New("the run is not complete")
 func (l *collection) source(name string) (s source, found bool, err error) {
 	if dir, ok := l.model(name); ok {
 		s = source{Name: name, path: dir, model: dir}
-		return s, true, s.generating(l, textimage.Generation{Steps: 50, Guidance: 7.5}, "")
+		s.generating(l, textimage.Generation{Steps: 50, Guidance: 7.5}, "")
+		return s, true, nil
 	}
 	r, ok := l.find(name)
 	if !ok {
@@ -78,13 +76,13 @@ func (l *collection) source(name string) (s source, found bool, err error) {
 			return s, true, err
 		}
 		s.model = g.Model
-		return s, true, s.generating(l, g, name+"/lora/"+c.Tasks[0].Name) // of the prompt that the form begins with
+		s.generating(l, g, name+"/lora/"+c.Tasks[0].Name) // of the prompt that the form begins with
 	}
 	return s, true, nil
 }
 
 // generating offers pictures from a text, like a first one, and adapters, those whose names begin with own first.
-func (s *source) generating(l *collection, g textimage.Generation, own string) error {
+func (s *source) generating(l *collection, g textimage.Generation, own string) {
 	o := offer{Kind: generateKind, Defaults: Request{From: s.Name, N: 1, Seed: 1, Steps: g.Steps,
 		Generate: &generation{Prompt: g.Prompt, Negative: g.Negative, Guidance: g.Guidance, Eta: g.Eta, Strength: 1}}}
 	s.loras = l.loras()
@@ -104,7 +102,6 @@ func (s *source) generating(l *collection, g textimage.Generation, own string) e
 		o.Defaults.Generate.LoRA = o.LoRAs[0].Name
 	}
 	s.Offers = append(s.Offers, o)
-	return nil
 }
 
 // offer returns that of a kind; of "" the first one.
@@ -117,84 +114,4 @@ func (s source) offer(kind string) (offer, error) {
 		kinds = append(kinds, o.Kind)
 	}
 	return offer{}, fmt.Errorf("%w: %s cannot %s, want %s", errRequest, s.Name, kind, strings.Join(kinds, " or "))
-}
-
-// path returns the folder of a run, which was found by its name.
-func (l *collection) path(name string) string {
-	for _, p := range l.places {
-		if name == p.label {
-			return p.path
-		}
-		if folder, ok := strings.CutPrefix(name, p.label+"/"); ok {
-			return filepath.Join(p.path, folder)
-		}
-	}
-	return ""
-}
-
-// index is in the folder of any Stable Diffusion in the layout of diffusers.
-const index = "model_index.json"
-
-// models lists the folders of Stable Diffusion by their names.
-func (l *collection) models() (names []string) {
-	for _, p := range l.places {
-		if p.isModel("") {
-			names = append(names, p.label)
-			continue
-		}
-		entries, _ := fs.ReadDir(p.root.FS(), ".") // none, if it cannot be read
-		for _, e := range entries[:min(len(entries), most)] {
-			if p.isModel(e.Name()) {
-				names = append(names, p.label+"/"+e.Name())
-			}
-		}
-	}
-	return names
-}
-
-// model returns the folder of one.
-func (l *collection) model(name string) (dir string, ok bool) {
-	for _, p := range l.places {
-		folder, below := strings.CutPrefix(name, p.label+"/")
-		switch {
-		case name == p.label && p.isModel(""):
-			return p.path, true
-		case below && folder != "" && p.isModel(folder):
-			return filepath.Join(p.path, folder), true
-		}
-	}
-	return "", false
-}
-
-// isModel reports whether a folder of a place, or the place itself, is that of a model.
-func (p place) isModel(folder string) bool {
-	if folder != "" && !isChild(folder) {
-		return false
-	}
-	info, err := fs.Stat(p.root.FS(), path.Join(folder, index))
-	return err == nil && info.Mode().IsRegular()
-}
-
-// loras lists the files of low-rank adapters by their names: those in the given folders themselves, and what runs have learned.
-func (l *collection) loras() map[string]string {
-	all := map[string]string{}
-	add := func(p place, dir string) {
-		entries, _ := fs.ReadDir(p.root.FS(), cmp.Or(dir, "."))
-		for _, e := range entries {
-			if e.Type().IsRegular() && path.Ext(e.Name()) == ".safetensors" && !strings.HasPrefix(e.Name(), ".") && len(all) < most {
-				all[path.Join(p.label, dir, e.Name())] = filepath.Join(p.path, filepath.FromSlash(dir), e.Name())
-			}
-		}
-	}
-	for _, p := range l.places {
-		add(p, "")
-		add(p, "lora")
-		entries, _ := fs.ReadDir(p.root.FS(), ".")
-		for _, e := range entries[:min(len(entries), most)] {
-			if e.IsDir() && isChild(e.Name()) {
-				add(p, path.Join(e.Name(), "lora"))
-			}
-		}
-	}
-	return all
 }
