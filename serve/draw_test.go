@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -297,8 +298,18 @@ func TestKilled(t *testing.T) {
 		t.Error(err)
 	}
 	s.studio = nil
-	again(2)
 
+	s = again(2)
+	for _, j := range s.studio.list() {
+		s.studio.cancel(j.ID)
+	}
+	if err := s.studio.close(); err != nil {
+		t.Error(err)
+	}
+	s.studio = nil
+	if _, err := os.Stat(own); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a loss to tell, the folder stays: %v", err)
+	}
 	put(t, filepath.Join(own, journal), "{")
 	s = started(t, "", runs)
 	oracle.WantError(t, s.Infer(Inference{Dir: own}), "journal of an earlier server", journal)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,12 +77,18 @@ func (s *Server) Infer(i Inference) error {
 	return nil
 }
 
-// close ends the job that is drawn, and keeps the journal, so that the next server tells what was lost.
+// close ends the job that is drawn. The journal stays if there is a loss to tell, else there is nothing left of the folder.
 func (t *studio) close() error {
 	t.mutex.Lock()
 	t.closed = true
+	loss := slices.ContainsFunc(t.jobs, func(j *job) bool { return j.Active() || j.State == lost })
 	t.mutex.Unlock()
 	t.end()
 	<-t.gone
-	return errors.Join(t.models.drop(nil), t.files.Close())
+	err := errors.Join(t.models.drop(nil), t.files.Close(), os.RemoveAll(filepath.Join(t.Dir, drawn)))
+	if !loss {
+		os.Remove(filepath.Join(t.Dir, journal)) // if there is one
+		os.Remove(t.Dir)                         // if it is empty
+	}
+	return err
 }

@@ -59,7 +59,7 @@ func violations(doc map[string]any, schema any, v any, at string) (all []string)
 	if choices, ok := s["enum"].([]any); ok && !slices.Contains(choices, v) {
 		wrong("is %v, want one of %v", v, choices)
 	}
-	kind, number := s["type"], math.NaN()
+	kind := s["type"]
 	switch x := v.(type) {
 	case map[string]any:
 		if kind != nil && kind != "object" {
@@ -92,12 +92,12 @@ func violations(doc map[string]any, schema any, v any, at string) (all []string)
 		if kind != nil && kind != "string" {
 			wrong("is a string, want %v", kind)
 		}
-		number = float64(utf8.RuneCountInString(x))
-		if most, ok := s["maxLength"].(float64); ok && number > most {
-			wrong("has %g characters, want at most %g", number, most)
+		length := float64(utf8.RuneCountInString(x))
+		if most, ok := s["maxLength"].(float64); ok && length > most {
+			wrong("has %g characters, want at most %g", length, most)
 		}
-		if least, ok := s["minLength"].(float64); ok && number < least {
-			wrong("has %g characters, want at least %g", number, least)
+		if least, ok := s["minLength"].(float64); ok && length < least {
+			wrong("has %g characters, want at least %g", length, least)
 		}
 	case float64:
 		if kind != nil && kind != "number" && (kind != "integer" || x != math.Trunc(x)) {

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -49,6 +50,9 @@ func TestQueue(t *testing.T) {
 	remove(first.ID, 204)
 	if j := until(t, s, first.ID, cancelled); len(j.Files) != 0 || j.Error != "" {
 		t.Errorf("%+v", j)
+	}
+	if _, err := os.Stat(s.studio.dir(&first)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was cancelled has left its folder: %v", err)
 	}
 	remove(first.ID, 204)
 	remove(first.ID, 404)

@@ -75,6 +75,10 @@ func (t *studio) finish(j *job, err error) {
 	if err == nil {
 		files, err = products(j.ID, dir)
 	}
+	if err != nil {
+		files = []product{}
+		os.RemoveAll(dir) // what stays is removed at the next start
+	}
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	j.Seconds, j.Stage, j.Files = time.Since(j.began).Seconds(), "", files
@@ -87,9 +91,6 @@ func (t *studio) finish(j *job, err error) {
 		j.State = cancelled
 	default:
 		j.State, j.Error = failed, t.inner(err.Error())
-	}
-	if err != nil {
-		j.Files = []product{}
 	}
 	t.trim()
 	t.record() // a loss that is told in vain does no harm
