@@ -8,19 +8,14 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/doob-diffusion/doob/data"
-	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
-	"github.com/doob-diffusion/doob/internal/machine"
 	"github.com/doob-diffusion/doob/internal/runfolder"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
-	"github.com/doob-diffusion/doob/report"
-	"github.com/doob-diffusion/doob/steer"
 	"github.com/doob-diffusion/doob/vision"
 )
 
@@ -33,9 +28,12 @@ type Draw struct {
 	Seed    uint64
 	Amplify float64 // multiplies h, see [steer.Amplified]; 0 means 1
 	Accept  float64 // share of the paths that is kept, see [finetune.Weighted.Accepted]; 0 means 1
+	Steps   int     // of methods that have no number of their own; 0 means those of the run
 	Out     string  // .png for a picture, .csv for the numbers
 	From    string  // folder with the files of the data set; "" means that of the run
 	Backend string
+	// Observe is told now and then, by another goroutine, how many network calls are done, of about so many; may be nil.
+	Observe func(done, total float64)
 }
 
 // check completes a request, and refuses one that makes no sense.
@@ -48,6 +46,9 @@ func (d *Draw) check() error {
 	}
 	if d.N < 1 {
 		return fmt.Errorf("sample: %d samples: want at least 1", d.N)
+	}
+	if d.Steps < 0 {
+		return fmt.Errorf("sample: %d steps: want at least 1, or 0 for those of the run", d.Steps)
 	}
 	if d.Amplify == 0 {
 		d.Amplify = 1
@@ -64,88 +65,18 @@ func (d *Draw) check() error {
 	return nil
 }
 
-// Sample draws from what a run has learned, as its method does, and writes the samples to d.Out. Where the method selects nothing, sample i
-// depends on the seed and i only. It returns the method that was used.
+// Sample draws from what a run has learned, as its method does, and writes the samples to d.Out, a picture with notes of how it was made. Where the method
+// selects nothing, sample i depends on the seed and i only. It returns the method that was used.
 func Sample(ctx context.Context, d Draw) (used string, err error) {
 	if err := d.check(); err != nil {
 		return "", err
 	}
-	ctx, end := context.WithCancel(ctx) // and what the problem has opened with it
-	defer end()
-	l, err := openLab(ctx, d.Folder, d.From, d.Backend, true)
+	o, err := OpenRun(ctx, d.Folder, d.From, d.Backend)
 	if err != nil {
 		return "", err
 	}
-	p := l.problem
-	defer func() { err = release(p, err) }()
-	task, condition := d.Task, -1
-	if tasks := p.Tasks(); !slices.Contains(tasks, task) {
-		if task != "" && tasks[0] != "" {
-			return "", fmt.Errorf("sample: %s has no task %q: want one of %s", d.Folder, d.Task, strings.Join(tasks, ", "))
-		}
-		if task != "" {
-			if condition, err = strconv.Atoi(task); err != nil || condition < 0 {
-				condition = math.MaxInt // there is none of that name
-			}
-		}
-		task = tasks[0]
-	}
-	if d.Method, err = l.choose(d, task); err != nil {
-		return "", err
-	}
-	_, t, m, err := l.target(ctx, task, d.Method)
-	if err != nil {
-		return "", err
-	}
-	if t.Given == nil && condition >= 0 {
-		return "", fmt.Errorf("sample: %s has no task %q: it has a single one", d.Folder, d.Task)
-	}
-	if t.Given != nil {
-		if condition = max(0, condition); condition >= t.Conditions {
-			return "", fmt.Errorf("sample: %s has no condition %q: want a number from 0 to %d", d.Folder, d.Task, t.Conditions-1)
-		}
-		given := t.Given
-		t.Conditions, t.Given = 1, func(int, int) *diffusion.Condition { return given(condition, math.MaxInt) }
-	}
-	t.Keys.Root, t.Keys.Particles, t.Pool = noise.New(d.Seed), noise.New(d.Seed).Sub("particles"), &method.Pool{}
-	t.Samples = d.N
-	work := t.Work()
-	work.Samples /= d.Accept
-	what := fmt.Sprintf("sampling %d", d.N)
-	if d.Accept < 1 {
-		what += fmt.Sprintf(" of %.3g paths", work.Samples)
-	}
-	if err := fits(machine.Resident()+m.Cost(work).Memory(work), what); err != nil {
-		return "", err
-	}
-	h, err := l.control(ctx, t, task, d.Method, m)
-	if err != nil {
-		return "", err
-	}
-	if d.Amplify != 1 {
-		if h == nil {
-			return "", fmt.Errorf("sample: %s has no h to amplify", d.Method)
-		}
-		h = steer.Amplified{Control: h, Scale: d.Amplify}
-	}
-	var s *method.Samples
-	if d.Accept < 1 {
-		s, err = t.Accepted(ctx, h, d.Accept)
-	} else {
-		s, err = m.Sample(ctx, t, h)
-	}
-	if err != nil {
-		return "", err
-	}
-	for i, v := range s.X {
-		if v-v != 0 {
-			return "", fmt.Errorf("sample: number %d of sample %d of %s is infinite or NaN: its networks are damaged, or have diverged", i%engine.Size(t.Shape)+1, i/engine.Size(t.Shape)+1, d.Method)
-		}
-	}
-	if filepath.Ext(d.Out) == ".csv" {
-		return d.Method, report.CSV(d.Out, s.X, engine.Size(t.Shape))
-	}
-	return d.Method, p.Picture(d.Out, s.X, d.N, min(8, d.N))
+	defer func() { err = errors.Join(err, o.Close()) }()
+	return o.Sample(ctx, d)
 }
 
 // choose returns the method to sample, which the run must have finished with.

@@ -98,8 +98,11 @@ func below(tensors map[string]checkpoint.Tensor, prefix string) map[string]check
 	return out
 }
 
+// stateEnding is what the names of files end with, before their type, of what it takes to go on.
+const stateEnding = "_state"
+
 func (w *work) stateFile() string {
-	return checkpointFile(w.folder.Path, w.problem.common().fileName(w.at.name, w.at.task, w.at.seed)+"_state")
+	return checkpointFile(w.folder.Path, w.problem.common().fileName(w.at.name, w.at.task, w.at.seed)+stateEnding)
 }
 
 // keepState keeps what it takes to go on with more iterations, if the run is to be one that can.

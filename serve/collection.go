@@ -23,6 +23,7 @@ type collection struct {
 // place is a folder that was given. What is read of it is read through root, which no path and no link leaves.
 type place struct {
 	label string
+	path  string // whole
 	root  *os.Root
 }
 
@@ -47,7 +48,7 @@ func newCollection(folders []string) (*collection, error) {
 		for n := 2; slices.ContainsFunc(l.places, func(p place) bool { return p.label == label }); n++ {
 			label = fmt.Sprintf("%s (%d)", filepath.Base(whole), n)
 		}
-		l.places = append(l.places, place{label, root})
+		l.places = append(l.places, place{label, whole, root})
 	}
 	return l, nil
 }
@@ -90,7 +91,7 @@ func (l *collection) runs() (all []run) {
 func (p place) run(folder string) (run, bool) {
 	r := run{name: p.label, folder: p.root.FS()}
 	if folder != "" {
-		if !fs.ValidPath(folder) || strings.ContainsAny(folder, `/\`) || strings.HasPrefix(folder, ".") {
+		if !isChild(folder) {
 			return r, false
 		}
 		sub, err := fs.Sub(r.folder, folder)
@@ -104,6 +105,11 @@ func (p place) run(folder string) (run, bool) {
 	return r, ok
 }
 
+// isChild reports whether a name is that of an entry of a folder itself that is not hidden.
+func isChild(name string) bool {
+	return fs.ValidPath(name) && !strings.ContainsAny(name, `/\`) && !strings.HasPrefix(name, ".")
+}
+
 // find returns a run by its name.
 func (l *collection) find(name string) (run, bool) {
 	for _, p := range l.places {
@@ -115,6 +121,19 @@ func (l *collection) find(name string) (run, bool) {
 		}
 	}
 	return run{}, false
+}
+
+// path returns the folder of a run, which was found by its name.
+func (l *collection) path(name string) string {
+	for _, p := range l.places {
+		if name == p.label {
+			return p.path
+		}
+		if folder, ok := strings.CutPrefix(name, p.label+"/"); ok {
+			return filepath.Join(p.path, folder)
+		}
+	}
+	return ""
 }
 
 // course returns what is kept of a run's events.

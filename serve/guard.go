@@ -38,10 +38,14 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 			defer func() { <-places }()
 		default:
 			w.Header().Set("Retry-After", "1")
-			http.Error(w, "too many requests at the same time, ask again", http.StatusTooManyRequests)
+			refuse(w, r, http.StatusTooManyRequests, "too many requests at the same time, ask again")
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, mostBody)
+		body := int64(mostBody)
+		if r.URL.Path == "/draw" || r.URL.Path == "/api/jobs" { // which few can send at a time
+			body = mostUpload
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, body)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -53,14 +57,14 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 		open := r.URL.Path == "/healthz" || r.URL.Path == "/login" || r.URL.Path == "/style.css"
 		switch {
 		case s.token == "" && !local(r.Host):
-			http.Error(w, "this server answers at localhost only", http.StatusMisdirectedRequest)
+			refuse(w, r, http.StatusMisdirectedRequest, "this server answers at localhost only")
 		case s.token == "" || open || s.admitted(r):
 			next.ServeHTTP(w, r)
 		case r.URL.Path == "/" && r.Method == http.MethodGet:
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
 		default:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="doob"`)
-			http.Error(w, "want the token of this server: as Authorization: Bearer, or by /login", http.StatusUnauthorized)
+			refuse(w, r, http.StatusUnauthorized, "want the token of this server: as Authorization: Bearer, or by /login")
 		}
 	})
 }

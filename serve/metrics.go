@@ -40,6 +40,17 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	}
 	s.counts.mutex.Unlock()
 	fmt.Fprintf(w, "# HELP doob_event_readers Readers of events at this moment.\n# TYPE doob_event_readers gauge\ndoob_event_readers %d\n", len(s.streams))
+	if s.studio != nil {
+		jobs := map[string]int{queued: 0, drawing: 0, finished: 0, failed: 0, cancelled: 0, lost: 0}
+		for _, j := range s.studio.list() {
+			jobs[j.State]++
+		}
+		fmt.Fprintln(w, "# HELP doob_jobs Requests to draw that are remembered, by state.\n# TYPE doob_jobs gauge")
+		for _, state := range slices.Sorted(maps.Keys(jobs)) {
+			fmt.Fprintf(w, "doob_jobs{state=%s} %d\n", label(state), jobs[state])
+		}
+		fmt.Fprintf(w, "# HELP doob_model_bytes Memory of the runs that are loaded.\n# TYPE doob_model_bytes gauge\ndoob_model_bytes %.0f\n", s.studio.models.taken())
+	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	fmt.Fprintf(w, "# HELP doob_heap_bytes Memory of the server that is in use.\n# TYPE doob_heap_bytes gauge\ndoob_heap_bytes %d\n", m.HeapAlloc)

@@ -3,6 +3,7 @@ package serve
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"path"
@@ -22,9 +23,15 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 	case len(runs) == 0:
-		s.render(w, "list", s.list())
+		v := listView{Rows: s.list()}
+		if s.studio != nil {
+			v.Draws, v.Models = true, s.collection.models()
+		}
+		s.render(w, "list", v)
 	default:
-		s.render(w, "runs", shown(runs))
+		v := shown(runs)
+		v.Draws = s.studio != nil
+		s.render(w, "runs", v)
 	}
 }
 
@@ -37,6 +44,13 @@ func (s *Server) render(w http.ResponseWriter, name string, data any) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Write(b.Bytes()) // who has gone misses nothing
+}
+
+// listView is the list of all runs, and of models that can be drawn from.
+type listView struct {
+	Rows   []row
+	Models []string
+	Draws  bool
 }
 
 // row is a run in the list.
@@ -78,6 +92,7 @@ type view struct {
 	Tables  []named
 	Missing []string // why there is no table
 	Same    int      // settings that all share
+	Draws   bool     // samples can be drawn here
 	Differ  []difference
 
 	Pictured bool // there are pictures
@@ -214,6 +229,12 @@ func (v *view) differences(configs []string) {
 			v.Same++
 		}
 	}
+}
+
+// settings is a request as JSON, for people.
+func settings(r Request) (string, error) {
+	text, err := json.MarshalIndent(r, "", "  ")
+	return string(text), err
 }
 
 // bytesText writes a size with three digits.

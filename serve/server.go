@@ -13,13 +13,14 @@ import (
 	"github.com/doob-diffusion/doob/experiment"
 )
 
-// Server shows the runs in some folders.
+// Server shows the runs in some folders, and draws samples from them if it is told to.
 type Server struct {
 	collection *collection
 	token      string
 	// Poll is how often events are looked for.
 	Poll time.Duration
 
+	studio  *studio // nil without Infer
 	counts  counts
 	busy    chan struct{} // requests that are being answered
 	streams chan struct{} // readers of events
@@ -55,8 +56,13 @@ func New(folders []string, token string) (*Server, error) {
 	return &Server{collection: l, token: token, Poll: 500 * time.Millisecond, busy: make(chan struct{}, mostRequests), streams: make(chan struct{}, mostStreams)}, nil
 }
 
-// Close releases the folders.
-func (s *Server) Close() error { return s.collection.close() }
+// Close ends what is drawn, and releases the folders.
+func (s *Server) Close() (err error) {
+	if s.studio != nil {
+		err = s.studio.close()
+	}
+	return errors.Join(err, s.collection.close())
+}
 
 // Listen opens an address, which without a token must be one of this machine only.
 func (s *Server) Listen(address string) (net.Listener, error) {
@@ -90,10 +96,10 @@ func (s *Server) Serve(ctx context.Context, at net.Listener) error {
 	return nil
 }
 
-//go:embed page.html style.css script.js
+//go:embed page.html draw.html style.css script.js draw.js openapi.json
 var assets embed.FS
 
-var pages = template.Must(template.New("").Funcs(template.FuncMap{"bytes": bytesText, "ago": ago, "file": fileURL, "in": func(run string, f experiment.File) picture { return picture{run, f.Name} }}).ParseFS(assets, "page.html"))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{"bytes": bytesText, "ago": ago, "file": fileURL, "in": func(run string, f experiment.File) picture { return picture{run, f.Name} }, "settings": settings}).ParseFS(assets, "page.html", "draw.html"))
 
 // Handler answers all requests, within the bounds.
 func (s *Server) Handler() http.Handler {
@@ -105,8 +111,18 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /login", s.loginPage)
 	mux.HandleFunc("POST /login", s.login)
-	for _, name := range []string{"style.css", "script.js"} {
+	mux.HandleFunc("GET /draw", s.drawing(s.drawPage))
+	mux.HandleFunc("POST /draw", s.drawing(s.drawForm))
+	mux.HandleFunc("POST /draw/cancel", s.drawing(s.cancelForm))
+	for _, r := range s.api() {
+		mux.HandleFunc(r.method+" "+r.path, r.answer)
+	}
+	for _, name := range []string{"style.css", "script.js", "draw.js"} {
 		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, assets, name) })
 	}
-	return s.counted(headers(s.bounded(http.NewCrossOriginProtection().Handler(s.guarded(mux)))))
+	foreign := http.NewCrossOriginProtection()
+	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, r, http.StatusForbidden, "this request comes from a page of another server")
+	}))
+	return s.counted(headers(s.bounded(foreign.Handler(s.guarded(mux)))))
 }

@@ -49,27 +49,47 @@ func Open(path string) (RGB, error) {
 	return p.RGB(), nil
 }
 
-func read(f *os.File) (*Picture, error) {
+// Declared returns the size that a picture declares, as [Read] finds it before it decodes anything, and refuses as it does. Exif may turn the picture.
+func Declared(path string) (height, width int, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w: %w", ErrPicture, err)
+	}
+	defer f.Close()
+	_, size, err := declared(f)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w %s: %w", ErrPicture, path, err)
+	}
+	return size.Height, size.Width, nil
+}
+
+func declared(f *os.File) (format, image.Config, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return format{}, image.Config{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("got %s, want a file", info.Mode().Type())
+		return format{}, image.Config{}, fmt.Errorf("got %s, want a file", info.Mode().Type())
 	}
-	format, err := formatOf(f, info.Size())
+	kind, err := formatOf(f, info.Size())
 	if err != nil {
-		return nil, err
+		return kind, image.Config{}, err
 	}
-	size, err := fromStart(f, format, format.size)
-	if err != nil {
-		return nil, err
-	}
+	size, err := fromStart(f, kind, kind.size)
 	switch {
+	case err != nil:
 	case size.Width < 1 || size.Height < 1:
-		return nil, fmt.Errorf("it has %d×%d pixels, want at least 1×1", size.Width, size.Height)
+		err = fmt.Errorf("it has %d×%d pixels, want at least 1×1", size.Width, size.Height)
 	case size.Width > MaxPixels/size.Height:
-		return nil, fmt.Errorf("it declares %d×%d pixels, the limit is %.0f megapixels: make it smaller, or cut it into parts", size.Width, size.Height, MaxPixels/1e6)
+		err = fmt.Errorf("it declares %d×%d pixels, the limit is %.0f megapixels: make it smaller, or cut it into parts", size.Width, size.Height, MaxPixels/1e6)
+	}
+	return kind, size, err
+}
+
+func read(f *os.File) (*Picture, error) {
+	format, size, err := declared(f)
+	if err != nil {
+		return nil, err
 	}
 	m, err := fromStart(f, format, format.decode)
 	if err != nil {

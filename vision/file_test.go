@@ -117,7 +117,12 @@ func TestOpen(t *testing.T) {
 		"turned.webp":      {webpOf([]uint8{5, 90}, 6, 7, 255, oriented(6, binary.BigEndian), false), 2, 1, []uint8{6, 5, 7, 6, 90, 7}},
 		"mirrored.webp":    {webpOf([]uint8{5, 90}, 6, 7, 255, append([]byte("Exif\x00\x00"), oriented(2, binary.LittleEndian)...), false), 1, 2, []uint8{6, 90, 7, 6, 5, 7}},
 	} {
-		p, err := Open(file(t, name, c.content))
+		path := file(t, name, c.content)
+		height, width, err := Declared(path)
+		if err != nil || height*width != c.height*c.width { // some are turned
+			t.Errorf("%s declares %d×%d, want as many pixels as %d×%d; err = %v", name, width, height, c.width, c.height, err)
+		}
+		p, err := Open(path)
 		if err != nil || p.Height != c.height || p.Width != c.width || !slices.Equal(p.Pixels, c.want) {
 			t.Errorf("%s: %d×%d %v, want %d×%d %v; err = %v", name, p.Height, p.Width, p.Pixels, c.height, c.width, c.want, err)
 		}

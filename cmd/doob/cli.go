@@ -96,7 +96,7 @@ type cli struct {
 	Generate generateCommand `cmd:"" group:"use" help:"Draw pictures from a text by Stable Diffusion."`
 	Eval     evalCommand     `cmd:"" group:"judge" help:"Measure new samples of what runs have learned."`
 	Compare  compareCommand  `cmd:"" group:"judge" help:"Compare finished runs of one experiment: a table and a figure."`
-	Serve    serveCommand    `cmd:"" group:"judge" help:"Show runs in a browser, while they work and when they are done."`
+	Serve    serveCommand    `cmd:"" group:"judge" help:"Show runs in a browser, and draw from what they have learned."`
 	Score    scoreCommand    `cmd:"" group:"judge" help:"Say how good pictures are for a prompt, by ImageReward or CLIP."`
 	Model    modelCommand    `cmd:"" group:"others" help:"Check models that others have trained."`
 	Lora     loraCommand     `cmd:"" group:"others" help:"Convert, merge and describe low-rank adapters (LoRA)."`

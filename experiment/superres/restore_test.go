@@ -1,6 +1,7 @@
 package superres
 
 import (
+	"bytes"
 	"errors"
 	"image"
 	"image/color"
@@ -48,6 +49,10 @@ func restoreOwn(t *testing.T, folder string) {
 	first, err := os.ReadFile(q.Out)
 	if err != nil {
 		t.Fatal(err)
+	}
+	notes, err := report.Notes(bytes.NewReader(first))
+	if err != nil || len(notes) != 4 || notes[1] != (report.Note{Key: "seed", Text: "3"}) || notes[2].Text != "samples 2, steps 4, measured false" {
+		t.Errorf("the picture says %q, %v", notes, err)
 	}
 	if _, err := Restore(t.Context(), q); err != nil {
 		t.Fatal(err)

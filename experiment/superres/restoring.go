@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/internal/version"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/report"
 	"github.com/doob-diffusion/doob/vision"
 )
 
@@ -81,6 +84,9 @@ func (r *restoring) all(ctx context.Context, l *experiment.Lab) (*Restored, erro
 	if err := result.Save(r.Out, func(v uint16) uint8 { return uint8(v) }); err != nil {
 		return nil, err
 	}
+	if err := r.annotate(len(r.sampler.Steps)); err != nil {
+		return nil, err
+	}
 	if shades.canvas != nil {
 		if err := shades.save(r.Restoration.Spread); err != nil {
 			return nil, err
@@ -93,6 +99,16 @@ func (r *restoring) all(ctx context.Context, l *experiment.Lab) (*Restored, erro
 		out.PSNR, out.SSIM = r.agreement.psnr(), r.agreement.ssim()
 	}
 	return out, nil
+}
+
+// annotate notes in a PNG what it takes to restore the picture again.
+func (r *restoring) annotate(steps int) error {
+	if is, err := vision.IsJPEG(r.Out); err != nil || is {
+		return err
+	}
+	settings := fmt.Sprintf("samples %d, steps %d, measured %t", r.N, steps, r.Measure)
+	return report.Annotate(r.Out, []report.Note{{Key: "run", Text: filepath.Base(filepath.Clean(r.Folder))}, {Key: "seed", Text: fmt.Sprint(r.Seed)}, {Key: "settings", Text: settings},
+		{Key: "Software", Text: "doob " + version.String()}})
 }
 
 func (r *restoring) tell(done int) {

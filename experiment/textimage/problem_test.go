@@ -226,6 +226,32 @@ func TestPublishedReport(t *testing.T) {
 	}
 }
 
+// A run tells what pictures its model draws by itself, and where all of its weights are.
+func TestTuned(t *testing.T) {
+	t.Setenv("DOOB_DATA", t.TempDir())
+	made, err := experiment.New("textimage", "quick", "", []string{"negative=blurred", "guidance_scale=3", "process.steps=7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := made.(*Problem)
+	g, err := p.Generation()
+	if err != nil || g.Prompt != "Two roses in a vase." || g.Negative != "blurred" || g.Steps != 7 || g.Eta != 1 || g.Guidance != 3 {
+		t.Errorf("%+v, %v", g, err)
+	}
+	if _, err := sd.Open(g.Model); err != nil {
+		t.Error(err)
+	}
+	places, err := p.Reads()
+	if err != nil || len(places) != 5 || places[0] != g.Model {
+		t.Errorf("weights are read from %q, %v", places, err)
+	}
+	for _, place := range places {
+		if _, err := os.Stat(place); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // All presets can be read.
 func TestPresets(t *testing.T) {
 	for _, e := range experiment.Entries() {
