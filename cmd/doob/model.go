@@ -33,7 +33,7 @@ func (c *modelCheckCommand) Run(t *terminal) error {
 	}
 	fmt.Fprintf(t.out, "%s: %s\n", c.Dir, d.Kind)
 	if s := d.Schedule; s != nil {
-		fmt.Fprintf(t.out, "predicts %s; trained with %s β from %g to %g in %d steps\n", s.Prediction, s.Kind(), s.Beta0, s.Beta1, s.Steps)
+		fmt.Fprintf(t.out, "predicts %s; trained with %s\n", s.Prediction, s)
 	}
 	if d.Side > 0 {
 		fmt.Fprintf(t.out, "pictures of %d×%d\n", d.Side, d.Side)
