@@ -92,8 +92,14 @@ func (c *Common) title(name string) string {
 
 func (c *Common) wants(name string) bool { return slices.Contains(c.Methods, name) }
 
+// Settler is a problem some of whose settings follow from others: it settles them before they are checked.
+type Settler interface{ Settle() }
+
 // validate checks a whole configuration.
 func validate(p Problem) error {
+	if s, ok := p.(Settler); ok {
+		s.Settle()
+	}
 	c, check := p.common(), &config.Check{}
 	check.That(c.Experiment == c.entry.Name, "experiment is %q, want %s", c.Experiment, c.entry.Name)
 	check.Positive("seeds", c.Seeds)

@@ -31,7 +31,7 @@ func (p *Problem) checkTerms(c *config.Check) {
 		c.That(!pictured || !p.Base.Gray, "%s.%s is a reward of pictures with colours, but prior.gray is true", key, t.kind())
 		if t.likely() {
 			c.That(t.Sigma > 0 && !math.IsInf(t.Sigma, 1), "%s.sigma is %g, want a positive number: the noise of the measurement, on the scale of pictures from −1 to 1", key, t.Sigma)
-			if shape, err := p.Base.shape(); err == nil && (p.Base.Run == "" || p.Base.Size != "") {
+			if shape, err := p.Base.shape(); err == nil && (p.Base.trained() || p.Base.Size != "") {
 				_, err := reward.NewOperator(t.Operator, shape)
 				c.That(err == nil, "%s.operator: %v", key, err)
 			}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/internal/machine"
 	"github.com/doob-diffusion/doob/nn"
 )
@@ -14,10 +15,10 @@ import (
 // Check collects what is out of range, so that one run of the program shows all of it.
 type Check struct{ faults []string }
 
-// That notes a fault unless ok.
+// That notes a fault unless ok, once.
 func (c *Check) That(ok bool, format string, args ...any) {
-	if !ok {
-		c.faults = append(c.faults, fmt.Sprintf(format, args...))
+	if fault := fmt.Sprintf(format, args...); !ok && !slices.Contains(c.faults, fault) {
+		c.faults = append(c.faults, fault)
 	}
 }
 
@@ -71,6 +72,12 @@ func (c *Check) numbered(key string, s diffusion.Scheme) {
 		_, err := s.Numbered(s.Steps).Table(s.Levels)
 		c.That(err == nil, "%s: %v", key, err)
 	}
+}
+
+// H checks how an h starts.
+func (c *Check) H(key string, h htransform.Settings) {
+	c.Positive(key+".scale_width", h.ScaleWidth)
+	c.That(h.Start >= 0 && h.Start <= 1000, "%s.start is %g, want 0 to 1000, about what the gradient of the reward is multiplied with before anything is learned; 0 means nearly nothing", key, h.Start)
 }
 
 // Optimizer checks the settings of an optimiser.
