@@ -90,7 +90,7 @@ type cli struct {
 	Tune     tuneCommand     `cmd:"" group:"learn" help:"Tune a model of your own to rewards of your own, as a YAML file says."`
 	Run      runCommand      `cmd:"" group:"learn" help:"Run an experiment, or go on with one."`
 	Sample   sampleCommand   `cmd:"" group:"use" help:"Draw samples from what a run has learned."`
-	Restore  restoreCommand  `cmd:"" group:"use" help:"Restore a picture of your own with what a run of superres has learned."`
+	Restore  restoreCommand  `cmd:"" group:"use" help:"Restore a picture of your own with what a run has learned."`
 	Generate generateCommand `cmd:"" group:"use" help:"Draw pictures from a text by Stable Diffusion."`
 	Eval     evalCommand     `cmd:"" group:"judge" help:"Measure new samples of what runs have learned."`
 	Compare  compareCommand  `cmd:"" group:"judge" help:"Compare finished runs of one experiment: a table and a figure."`

@@ -10,6 +10,7 @@ import (
 
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/restore"
 	"github.com/doob-diffusion/doob/internal/golden"
 	"github.com/doob-diffusion/doob/internal/oracle"
 )
@@ -52,6 +53,14 @@ func TestModel(t *testing.T) {
 	if got, base := guided.Methods["importance"]["reward"].Value, guided.Methods["base"]["reward"].Value; !(got > base) {
 		t.Errorf("importance has the reward %g, base %g", got, base)
 	}
+
+	q := restore.Restoration{Folder: folder, Picture: truth, Operator: "average-2", Sigma: 0.5, Measure: true, N: 2, Out: filepath.Join(t.TempDir(), "out.png"), Backend: engine.Default}
+	if r, err := restore.Restore(t.Context(), q); err != nil || r.Learned || r.Height != 8 { // 10×8 pixels
+		t.Errorf("%+v, %v", r, err)
+	}
+	q.Operator, q.Sigma = "", 0
+	_, err = restore.Restore(t.Context(), q)
+	oracle.WantError(t, err, "no reward of the run is the likelihood of a measurement", "--operator")
 
 	scheduler := filepath.Join(model, "scheduler_config.json")
 	if err := os.WriteFile(scheduler, []byte(strings.Replace(oracle.Read(t, scheduler), "0.02", "0.03", 1)), 0o666); err != nil {

@@ -125,7 +125,7 @@ func (p *Problem) Networks() []experiment.Network {
 	for _, c := range p.networks {
 		all = append(all, c.network(p))
 	}
-	if p.model != nil {
+	if p.Base.Model != "" {
 		return all
 	}
 	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, channels, channels) }, shape, p.rows, p.Network, p.Base.Flip)
@@ -150,9 +150,7 @@ func (p *Problem) nn1(s *model.Scope, inputs int) nn.Network {
 
 // Prepare implements [experiment.Problem].
 func (p *Problem) Prepare(ctx context.Context, l *experiment.Lab) (err error) {
-	if p.lab = l.Engine; p.model == nil {
-		p.base = diffusion.Network{Velocity: p.prior(l.Engine)}
-	} else if p.base, err = p.loadWeights(l.Engine); err != nil {
+	if err = p.loadBase(l); err != nil {
 		return err
 	}
 	if err := p.open(ctx, l); err != nil {
@@ -167,6 +165,16 @@ func (p *Problem) Prepare(ctx context.Context, l *experiment.Lab) (err error) {
 		return nil
 	}
 	p.reward, err = reward.NewSum(terms...)
+	return err
+}
+
+// loadBase makes the base model of the networks in a lab, or of those of others.
+func (p *Problem) loadBase(l *experiment.Lab) (err error) {
+	if p.lab = l.Engine; p.model == nil {
+		p.base = diffusion.Network{Velocity: p.prior(l.Engine)}
+		return nil
+	}
+	p.base, err = p.loadWeights(l.Engine)
 	return err
 }
 

@@ -18,8 +18,10 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
 	_ "github.com/doob-diffusion/doob/experiment/mnist"
+	"github.com/doob-diffusion/doob/experiment/restore"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/report"
 )
 
 // The test binary is a program that scores pictures, too, where the environment says so.
@@ -370,6 +372,27 @@ methods: [base, dps, importance]
 	}
 	if _, err := os.Stat(filepath.Join(folder, "figures/restored.png")); err != nil {
 		t.Error(err)
+	}
+
+	// The measurement itself, in place of a truth: h of the run restores it, guidance of the prior any other, of any size.
+	y, big := filepath.Join(t.TempDir(), "y.png"), filepath.Join(t.TempDir(), "big.png")
+	for file, side := range map[string]int{y: 4, big: 11} {
+		if err := report.Picture(file, make([]float32, side*side*3), side, side, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder, _ = run(t, fmt.Sprintf("prior: {pictures: %q, size: 8x8}\nrewards: [{measurement: %q, operator: average-2, sigma: 0.5}]\nmethods: [importance]\n", dir, y), "pool=0")
+	for _, c := range []struct {
+		picture, operator string
+		sigma             float64
+		learned           bool
+		height            int
+	}{{y, "", 0, true, 8}, {y, "average-2", 0.5, true, 8}, {y, "average-2", 0.4, false, 8}, {big, "", 0, false, 22}, {big, "blur-1", 0.2, false, 11}} {
+		q := restore.Restoration{Folder: folder, Picture: c.picture, Operator: c.operator, Sigma: c.sigma, N: 2, Out: filepath.Join(t.TempDir(), "out.png"), Backend: engine.Default}
+		r, err := restore.Restore(t.Context(), q)
+		if err != nil || r.Learned != c.learned || r.Height != c.height {
+			t.Errorf("%+v: %+v, %v", c, r, err)
+		}
 	}
 	if mean, sd := moments([]float32{0, 1, 0.5, 3}, 2); mean[0] != 0.25 || mean[1] != 1 || sd[0] != 0 || sd[1] != 1 { // sd 0.25 and 1
 		t.Errorf("means %v, shades %v", mean, sd)
