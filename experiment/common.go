@@ -133,7 +133,7 @@ func validate(p Problem) error {
 	for _, name := range c.Methods {
 		m := c.Method(name)
 		if m == nil {
-			check.That(c.isVariant(name), "methods has %q, want some of %s", name, strings.Join(c.known(), ", "))
+			check.That(c.isVariant(name), "methods has %s", config.Unknown(name, c.known(), c.combined()...))
 			continue
 		}
 		about := m.About()
@@ -176,6 +176,20 @@ func (c *Common) known() []string {
 	}
 	_, endings := method.Names()
 	return append(names, "or a learned one with "+strings.Join(endings, ", "))
+}
+
+// combined lists the names that an ending makes of those of learned methods.
+func (c *Common) combined() (names []string) {
+	_, endings := method.Names()
+	for name, m := range c.settings {
+		if method.Learns(m) {
+			for _, ending := range endings {
+				names = append(names, name+ending)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // importance is the method that a variant is of where it does not say another.

@@ -176,7 +176,7 @@ type source struct {
 func readPreset(e Entry, name string) ([]byte, error) {
 	text, err := fs.ReadFile(e.Presets, "presets/"+name+".yaml")
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s has no preset %q: want one of %s", ErrConfig, e.Name, name, strings.Join(e.PresetNames(), ", "))
+		return nil, fmt.Errorf("%w: %s has no preset %s", ErrConfig, e.Name, config.Unknown(name, e.PresetNames()))
 	}
 	return text, nil
 }

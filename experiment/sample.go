@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/config"
 	"github.com/doob-diffusion/doob/internal/machine"
 	"github.com/doob-diffusion/doob/internal/runfolder"
 	"github.com/doob-diffusion/doob/method"
@@ -81,7 +81,7 @@ func Sample(ctx context.Context, d Draw) (used string, err error) {
 	task, condition := d.Task, -1
 	if tasks := p.Tasks(); !slices.Contains(tasks, task) {
 		if task != "" && tasks[0] != "" {
-			return "", fmt.Errorf("sample: %s has no task %q: want one of %s", d.Folder, d.Task, strings.Join(tasks, ", "))
+			return "", fmt.Errorf("sample: %s has no task %s", d.Folder, config.Unknown(d.Task, tasks))
 		}
 		if task != "" {
 			if condition, err = strconv.Atoi(task); err != nil || condition < 0 {
@@ -162,7 +162,7 @@ func (l *Lab) choose(d Draw, task string) (string, error) {
 	case d.Method == "":
 		return "base", nil
 	case !slices.Contains(have, d.Method):
-		return "", fmt.Errorf("sample: %s has learned no %q: want one of %s", d.Folder, d.Method, strings.Join(have, ", "))
+		return "", fmt.Errorf("sample: %s has learned no %s", d.Folder, config.Unknown(d.Method, have))
 	}
 	return d.Method, nil
 }

@@ -29,7 +29,7 @@ func (c *Check) Positive(key string, v int) {
 
 // OneOf notes a text that is none of those known.
 func (c *Check) OneOf(key, got string, known ...string) {
-	c.That(slices.Contains(known, got), "%s is %q, want one of %s", key, got, strings.Join(known, ", "))
+	c.That(slices.Contains(known, got), "%s is %s", key, Unknown(got, known))
 }
 
 // Some notes an empty list, and what appears in it twice.
