@@ -151,6 +151,9 @@ func validate(p Problem) error {
 		return err
 	}
 	for _, v := range c.Variants {
+		if m := c.Method(cmp.Or(v.Of, importance)); m != nil && !c.wants(v.Name) && m.About().Needs.Missing(p.Offers()) != "" {
+			continue // a preset has it for other settings, and nobody asks for it
+		}
 		if _, _, err := variant(p, v.Name); err != nil {
 			return err
 		}

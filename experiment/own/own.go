@@ -158,7 +158,7 @@ func (p *Problem) Prepare(ctx context.Context, l *experiment.Lab) (err error) {
 	}
 	var terms []reward.Term
 	for i, t := range p.Rewards {
-		terms = append(terms, reward.Term{Weight: t.weight(), Reward: p.judges[i].reward})
+		terms = append(terms, reward.Term{Weight: t.Factor(), Reward: p.judges[i].reward})
 	}
 	if len(terms) == 1 && terms[0].Weight == 1 {
 		p.reward = terms[0].Reward
