@@ -105,7 +105,7 @@ func validate(p Problem) error {
 	check.Positive("seeds", c.Seeds)
 	check.That(c.Seeds < 1 || c.Seed <= math.MaxUint64-uint64(c.Seeds-1), "seed is %d, want room for %d consecutive ones up to 2⁶⁴ − 1", c.Seed, c.Seeds)
 	check.That(c.Samples > 1, "samples is %d, want at least 2", c.Samples)
-	check.Positive("batch", c.Batch)
+	check.Rows("batch", c.Batch)
 	check.That(c.Pool >= 0, "pool is %d, want at least 0", c.Pool)
 	check.That(c.Previews >= 0, "previews is %d, want at least 0", c.Previews)
 	check.Scheme("process", c.Process)

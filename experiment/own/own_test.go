@@ -421,6 +421,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{jpeg, []string{"prior is empty", "doob init"}},
 		{prior, []string{"rewards is empty", "doob init"}},
+		{prior + jpeg + "# \xff\xfe", []string{"is no text in UTF-8"}},
 		{prior + "rewords: []\n" + jpeg, []string{"unknown field", "rewords"}},
 		{prior + "rewards: [{jpg: small}]", []string{"unknown field", "jpg"}},
 		{prior + "rewards: [{weight: 2}]", []string{"rewards[0] has 0 of command"}},

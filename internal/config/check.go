@@ -27,6 +27,15 @@ func (c *Check) Positive(key string, v int) {
 	c.That(v > 0, "%s is %d, want a positive number", key, v)
 }
 
+// Rows notes a number of samples in one network evaluation that is not positive, or beyond all memory.
+func (c *Check) Rows(key string, n int) {
+	const most = 1 << 20
+	c.That(n > 0 && n <= most, "%s is %d, want a positive number up to %d", key, n, most)
+}
+
+// mostSteps is how many a simulation has at most: each is an entry of a table.
+const mostSteps = 100_000
+
 // OneOf notes a text that is none of those known.
 func (c *Check) OneOf(key, got string, known ...string) {
 	c.That(slices.Contains(known, got), "%s is %s", key, Unknown(got, known))
@@ -42,7 +51,7 @@ func (c *Check) Some(key string, list []string) {
 
 // Scheme checks how a process is simulated.
 func (c *Check) Scheme(key string, s diffusion.Scheme) {
-	c.Positive(key+".steps", s.Steps)
+	c.That(s.Steps > 0 && s.Steps <= mostSteps, "%s.steps is %d, want 1 to %d", key, s.Steps, mostSteps)
 	c.That(s.Free >= 0 && s.Free < max(1, s.Steps), "%s.free is %d, want at least 0, and fewer than steps, %d: else nothing is controlled", key, s.Free, s.Steps)
 	if s.Levels != nil {
 		c.numbered(key, s)
@@ -90,7 +99,7 @@ func (c *Check) Optimizer(key string, o nn.Optimizer) {
 // Training checks the settings of a network's training on data.
 func (c *Check) Training(key string, t nn.Training) {
 	c.Positive(key+".steps", t.Steps)
-	c.Positive(key+".batch", t.Batch)
+	c.Rows(key+".batch", t.Batch)
 	c.Optimizer(key, t.Optimizer)
 }
 
