@@ -17,7 +17,7 @@ type modelCommand struct {
 }
 
 type modelCheckCommand struct {
-	Dir     string `arg:"" help:"Folder of a Stable Diffusion in the layout of diffusers, of an ImageReward, or of a CLIP."`
+	Dir     string `arg:"" help:"Folder of a Stable Diffusion or an unconditional model in the layout of diffusers, of an ImageReward, or of a CLIP."`
 	Variant string `help:"Weights of this variant, such as fp16, where there are some."`
 	Weights bool   `help:"Read all weights, for numbers that are not finite, and not the headers of the files alone."`
 	JSON    bool   `name:"json" help:"Print a JSON object."`
