@@ -2,7 +2,7 @@
 // a YAML file names. [Prior] says where the prior comes from, [Term] what a reward may be. Each reward has its weight in the sum that the prior
 // is tilted by; those under evaluate are measured and never trained on.
 //
-//	prior: {pictures: DIR, size: 32x32}
+//	prior: {pictures: DIR, size: 32x32}   # or {run: DIR}, or {model: DIR}
 //	rewards:
 //	  - {command: [python3, score.py]}
 //	  - {classifier: DIR, class: cat, weight: 5}
