@@ -10,6 +10,7 @@ import (
 type Betas struct {
 	First, Last float64 // 0.00085 and 0.012 of Stable Diffusion
 	Linear      bool    // β is linear in k, and not √β, which is "scaled linear"
+	Cosine      bool    // ᾱ falls like a squared cosine (Nichol & Dhariwal 2021), whatever First and Last are
 	Steps       int     // 1000
 }
 
@@ -26,7 +27,7 @@ var _ Process = (*Discrete)(nil)
 // NewDiscrete returns the process of a schedule. The ᾱ are those of diffusers to the last bit: β and 1−β in float32, their product in float64, rounded
 // to float32.
 func NewDiscrete(b Betas) (*Discrete, error) {
-	if !(b.First > 0 && b.First <= b.Last && b.Last < 1) || b.Steps < 1 {
+	if !(b.Cosine || b.First > 0 && b.First <= b.Last && b.Last < 1) || b.Steps < 1 {
 		return nil, fmt.Errorf("diffusion: got %d steps of β from %g to %g, expected at least 1, and 0 < first ≤ last < 1", b.Steps, b.First, b.Last)
 	}
 	p := &Discrete{log: make([]float64, b.Steps+1), bar: make([]float64, b.Steps+1)}
@@ -43,8 +44,24 @@ func NewDiscrete(b Betas) (*Discrete, error) {
 	return p, nil
 }
 
+// cosine returns the β of ᾱ(t) = cos²(½π(t+s)/(1+s)), s = 0.008, none of them above 0.999.
+func (b Betas) cosine() []float32 {
+	bar := func(k int) float64 {
+		c := math.Cos((float64(k)/float64(b.Steps) + 0.008) / 1.008 * math.Pi / 2)
+		return c * c
+	}
+	out := make([]float32, b.Steps)
+	for k := range out {
+		out[k] = float32(min(0.999, 1-bar(k+1)/bar(k)))
+	}
+	return out
+}
+
 // values returns the β, evenly spaced from both ends to the middle as torch.linspace does, which rounds each sum of a product once.
 func (b Betas) values() []float32 {
+	if b.Cosine {
+		return b.cosine()
+	}
 	first, last := float32(b.First), float32(b.Last)
 	if !b.Linear {
 		first, last = float32(math.Sqrt(b.First)), float32(math.Sqrt(b.Last))

@@ -93,14 +93,20 @@ func (c *Common) title(name string) string {
 
 func (c *Common) wants(name string) bool { return slices.Contains(c.Methods, name) }
 
+// Settler is a problem some of whose settings follow from others: it settles them before they are checked.
+type Settler interface{ Settle() }
+
 // validate checks a whole configuration.
 func validate(p Problem) error {
+	if s, ok := p.(Settler); ok {
+		s.Settle()
+	}
 	c, check := p.common(), &config.Check{}
 	check.That(c.Experiment == c.entry.Name, "experiment is %q, want %s", c.Experiment, c.entry.Name)
 	check.Positive("seeds", c.Seeds)
 	check.That(c.Seeds < 1 || c.Seed <= math.MaxUint64-uint64(c.Seeds-1), "seed is %d, want room for %d consecutive ones up to 2⁶⁴ − 1", c.Seed, c.Seeds)
 	check.That(c.Samples > 1, "samples is %d, want at least 2", c.Samples)
-	check.Positive("batch", c.Batch)
+	check.Rows("batch", c.Batch)
 	check.That(c.Pool >= 0, "pool is %d, want at least 0", c.Pool)
 	check.That(c.Previews >= 0, "previews is %d, want at least 0", c.Previews)
 	check.Scheme("process", c.Process)
@@ -129,7 +135,7 @@ func validate(p Problem) error {
 	for _, name := range c.Methods {
 		m := c.Method(name)
 		if m == nil {
-			check.That(c.isVariant(name), "methods has %q, want some of %s", name, strings.Join(c.known(), ", "))
+			check.That(c.isVariant(name), "methods has %s", config.Unknown(name, c.known(), c.combined()...))
 			continue
 		}
 		about := m.About()
@@ -147,6 +153,9 @@ func validate(p Problem) error {
 		return err
 	}
 	for _, v := range c.Variants {
+		if m := c.Method(cmp.Or(v.Of, importance)); m != nil && !c.wants(v.Name) && m.About().Needs.Missing(p.Offers()) != "" {
+			continue // a preset has it for other settings, and nobody asks for it
+		}
 		if _, _, err := variant(p, v.Name); err != nil {
 			return err
 		}
@@ -172,6 +181,20 @@ func (c *Common) known() []string {
 	}
 	_, endings := method.Names()
 	return append(names, "or a learned one with "+strings.Join(endings, ", "))
+}
+
+// combined lists the names that an ending makes of those of learned methods.
+func (c *Common) combined() (names []string) {
+	_, endings := method.Names()
+	for name, m := range c.settings {
+		if method.Learns(m) {
+			for _, ending := range endings {
+				names = append(names, name+ending)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // importance is the method that a variant is of where it does not say another.

@@ -3,13 +3,14 @@ package experiment
 import (
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 
 	"github.com/doob-diffusion/doob/internal/config"
+	"github.com/doob-diffusion/doob/internal/textfile"
 	"github.com/doob-diffusion/doob/method"
 )
 
@@ -176,15 +177,18 @@ type source struct {
 func readPreset(e Entry, name string) ([]byte, error) {
 	text, err := fs.ReadFile(e.Presets, "presets/"+name+".yaml")
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s has no preset %q: want one of %s", ErrConfig, e.Name, name, strings.Join(e.PresetNames(), ", "))
+		return nil, fmt.Errorf("%w: %s has no preset %s", ErrConfig, e.Name, config.Unknown(name, e.PresetNames()))
 	}
 	return text, nil
 }
 
 func readFile(path string) ([]byte, error) {
-	text, err := os.ReadFile(path)
+	text, err := textfile.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if !utf8.Valid(text) {
+		return nil, fmt.Errorf("%w: %s is no text in UTF-8, it begins with %q: want YAML; doob init writes examples", ErrConfig, path, text[:min(8, len(text))])
 	}
 	return text, nil
 }

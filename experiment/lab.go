@@ -144,10 +144,11 @@ func (l *Lab) samplesFile(name, task string) string {
 	return filepath.Join(l.folder, "samples", l.problem.common().fileName(name, task, l.seed)+".safetensors")
 }
 
-// Learned returns the h that a method of the run has learned, and a target to simulate so many paths of it with. It refuses more than fit into
-// memory.
+// Learned returns the h that a method of the run has learned, nil for base, and a target to simulate so many paths of it with. It refuses more than fit
+// into memory.
 func (l *Lab) Learned(ctx context.Context, task, name string, paths int) (diffusion.Control, *method.Target, error) {
-	if !exists(l.checkpoint(name, task)) {
+	learned := name != "base"
+	if learned && !exists(l.checkpoint(name, task)) {
 		return nil, nil, fmt.Errorf("%s has learned no h by %s", l.folder, name)
 	}
 	_, t, _, err := l.target(ctx, task, name)
@@ -159,9 +160,15 @@ func (l *Lab) Learned(ctx context.Context, task, name string, paths int) (diffus
 	if err := fits(machine.Resident()+(&method.Base{}).Cost(work).Memory(work), fmt.Sprintf("simulating %d paths", paths)); err != nil {
 		return nil, nil, err
 	}
+	if !learned {
+		return nil, t, nil
+	}
 	h, err := l.load(t, task, name)
 	return h, t, err
 }
+
+// Kind returns the name of the run's experiment.
+func (l *Lab) Kind() string { return l.problem.common().Experiment }
 
 // Seed returns that of the repetition.
 func (l *Lab) Seed() uint64 { return l.seed }

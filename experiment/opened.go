@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/config"
 	"github.com/doob-diffusion/doob/internal/machine"
 	"github.com/doob-diffusion/doob/internal/version"
 	"github.com/doob-diffusion/doob/method"
@@ -57,7 +57,7 @@ func (o *Opened) Sample(ctx context.Context, d Draw) (used string, err error) {
 	task, condition := d.Task, -1
 	if tasks := p.Tasks(); !slices.Contains(tasks, task) {
 		if task != "" && tasks[0] != "" {
-			return "", fmt.Errorf("sample: %s has no task %q: want one of %s", d.Folder, d.Task, strings.Join(tasks, ", "))
+			return "", fmt.Errorf("sample: %s has no task %s", d.Folder, config.Unknown(d.Task, tasks))
 		}
 		if task != "" {
 			if condition, err = strconv.Atoi(task); err != nil || condition < 0 {

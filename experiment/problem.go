@@ -109,7 +109,7 @@ func find(name string) (Entry, error) {
 		for _, e := range Entries() {
 			names = append(names, e.Name)
 		}
-		return e, fmt.Errorf("%w: there is no experiment %q%s: want %s", config.ErrConfig, name, strings.TrimSuffix(config.Suggest(name, names), "?"), strings.Join(names, ", "))
+		return e, fmt.Errorf("%w: there is no experiment %s", config.ErrConfig, config.Unknown(name, names))
 	}
 	return e, nil
 }

@@ -8,10 +8,10 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/config"
 	"github.com/doob-diffusion/doob/internal/runfolder"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/nn"
@@ -93,7 +93,7 @@ func (l *Lab) choose(d Draw, task string) (string, error) {
 	case d.Method == "":
 		return "base", nil
 	case !slices.Contains(have, d.Method):
-		return "", fmt.Errorf("sample: %s has learned no %q: want one of %s", d.Folder, d.Method, strings.Join(have, ", "))
+		return "", fmt.Errorf("sample: %s has learned no %s", d.Folder, config.Unknown(d.Method, have))
 	}
 	return d.Method, nil
 }

@@ -29,6 +29,7 @@ func (s Self) check(c *config.Check) {
 	c.That(s.Paths >= 0, "self.paths is %d, want at least 0", s.Paths)
 	if s.On() {
 		c.Training("self", s.Training)
+		c.Fits("self.paths", 2*float64(s.Paths)) // the order in which they are learned from
 		c.That(s.Paths >= s.Batch, "self.paths is %d, want at least a batch, %d", s.Paths, s.Batch)
 	}
 }

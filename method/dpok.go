@@ -46,7 +46,7 @@ func (m *DPOK) Check(c *config.Check, key string) {
 	c.Positive(key+".transitions", m.Transitions)
 	c.Positive(key+".value.width", m.Value.Width)
 	c.Positive(key+".value.updates", m.Value.Updates)
-	c.Positive(key+".value.batch", m.Value.Batch)
+	c.Rows(key+".value.batch", m.Value.Batch)
 	c.That(m.Value.LearningRate > 0 && !math.IsInf(m.Value.LearningRate, 1), "%s.value.learning_rate is %g, want a positive number", key, m.Value.LearningRate)
 }
 

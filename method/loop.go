@@ -46,7 +46,7 @@ func (l *Loop) Check(c *config.Check, key string) {
 		last = r
 	}
 	c.Positive(key+".paths", l.Paths)
-	c.Positive(key+".batch", l.Batch)
+	c.Rows(key+".batch", l.Batch)
 	c.Positive(key+".updates", l.Updates)
 	c.That(l.Accumulate >= 0 && (l.Accumulate == 0 || l.Batch%l.Accumulate == 0), "%s.accumulate is %d, want a number that divides the batch, %d", key, l.Accumulate, l.Batch)
 	c.Positive(key+".buffer", l.Buffer)

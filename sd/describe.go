@@ -3,6 +3,8 @@ package sd
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 
 	"github.com/doob-diffusion/doob/checkpoint"
 )
@@ -11,7 +13,7 @@ import (
 type Description struct {
 	Kind     string // such as "Stable Diffusion 1.x"
 	Parts    []Part
-	Schedule *Schedule // of Stable Diffusion, else nil
+	Schedule *Schedule // of models that draw, else nil
 	Side     int       // of the pictures that it was trained on, in pixels; 0 if not known
 }
 
@@ -31,7 +33,7 @@ func (p Part) Count() (parameters, bytes int) {
 	return parameters, bytes
 }
 
-// Describe says what a folder has: a Stable Diffusion, an ImageReward or a CLIP. The error says all that [Open] and its like, and whoever loads the
+// Describe says what a folder has: a Stable Diffusion, an [Unconditional], an ImageReward or a CLIP. The error says all that [Open] and its like, and whoever loads the
 // weights of that variant, would refuse. With read it reads all numbers, for those that are not finite; without, headers alone.
 func Describe(dir, variant string, read bool) (Description, error) {
 	switch {
@@ -43,6 +45,9 @@ func Describe(dir, variant string, read bool) (Description, error) {
 		c, w, err := OpenCLIP(dir)
 		d := Description{Kind: "CLIP", Side: c.Picture.Side}
 		return d, d.add("network", read, w, err)
+	}
+	if class, err := indexClass(dir); err == nil && slices.Contains(unconditional, class) {
+		return describeUnconditional(dir, read)
 	}
 	f := &Folder{Dir: dir, Variant: variant}
 	if err := f.checkIndex(); err != nil {
@@ -75,6 +80,28 @@ func Describe(dir, variant string, read bool) (Description, error) {
 		errs = append(errs, d.add(p.name, read, w, err))
 	}
 	return d, errors.Join(errs...)
+}
+
+// indexClass returns the class of a model by its index.
+func indexClass(dir string) (string, error) {
+	s, err := readSettings(filepath.Join(dir, "model_index.json"))
+	if err != nil {
+		return "", err
+	}
+	return get(s, "_class_name", ""), nil
+}
+
+func describeUnconditional(dir string, read bool) (Description, error) {
+	f, err := OpenUnconditional(dir)
+	if err != nil {
+		return Description{}, err
+	}
+	d := Description{Kind: "unconditional model of pictures", Schedule: &f.Schedule}
+	if f.UNet.Height == f.UNet.Width {
+		d.Side = f.UNet.Width
+	}
+	w, err := f.Weights()
+	return d, d.add("unet", read, w, err)
 }
 
 // add adds a part whose weights were opened, or not, and closes them.

@@ -18,6 +18,8 @@
 // [Guided] is the U-Net under classifier-free guidance as a model of package diffusion, for texts that [Folder.Encode] has encoded, and [LowRank] a low-rank
 // adapter of a network.
 //
+// [Unguided] is the U-Net of an [Unconditional] model, of pictures without texts or latents, see [OpenUnconditional].
+//
 // Tested too, against transformers and image-reward 1.5, are the networks that judge pictures: [CLIP], see [OpenCLIP], and [ImageReward], see
 // [OpenImageReward].
 //

@@ -139,7 +139,7 @@ func (u UNet) Weights(source checkpoint.Source) (*Weights, error) {
 
 // VAEWeights opens the weights of the autoencoder, both halves.
 func (f *Folder) VAEWeights() (*Weights, error) {
-	return f.weights("vae", "diffusion_pytorch_model", f.VAE.Tensors(), vaeNames.Replace)
+	return f.weights("vae", "diffusion_pytorch_model", f.VAE.Tensors(), selfAttentionNames.Replace)
 }
 
 // TextWeights opens the weights of the text encoder.

@@ -190,7 +190,7 @@ func TestRefusals(t *testing.T) {
 		{e, "hidden_act", "relu", []string{`"relu"`, "quick_gelu gelu"}},
 		{e, "max_position_embeddings", 248, []string{"248", "77"}},
 		{e, "hidden_size", 64, []string{"64", "cross_attention_dim of unet, 32"}},
-		{s, "beta_schedule", "squaredcos_cap_v2", []string{"squaredcos_cap_v2", "scaled_linear"}},
+		{s, "beta_schedule", "sigmoid", []string{"sigmoid", "scaled_linear"}},
 		{s, "prediction_type", "flow_prediction", []string{"flow_prediction", "epsilon v_prediction sample"}},
 		{s, "thresholding", true, []string{"thresholding is true"}},
 		{s, "rescale_betas_zero_snr", true, []string{"rescale_betas_zero_snr is true", "false"}},

@@ -43,11 +43,7 @@ func (m Guided) Unguided() diffusion.Model {
 
 // Noise implements [diffusion.Model].
 func (m Guided) Noise(s diffusion.State) *graph.Node {
-	p, ok := s.Process.(*diffusion.Discrete)
-	if !ok {
-		panic(fmt.Errorf("sd: a U-Net knows numbered noise levels, but the process is a %T: want a *diffusion.Discrete, such as that of Schedule.Process", s.Process))
-	}
-	level, text := graph.MaxScalar(p.LevelGraph(s.T), 0), m.text(s)
+	level, text := level(s), m.text(s)
 	if !m.Guides() {
 		return m.Prediction.NoiseOf(s, m.UNet.Apply(m.Modules, s.X, level, text))
 	}

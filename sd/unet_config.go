@@ -51,8 +51,8 @@ func readUNet(dir string) (UNet, error) {
 		s.refuse("in_channels", inChannels[in], fmt.Sprintf("out_channels, %d", u.Channels))
 	}
 	u.Heads = s.heads(len(u.Widths))
-	u.AttendDown = s.attention("down_block_types", "DownBlock2D", []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"})
-	u.AttendUp = s.attention("up_block_types", "UpBlock2D", []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"})
+	u.AttendDown = s.attention("down_block_types", "CrossAttn", "DownBlock2D", []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"})
+	u.AttendUp = s.attention("up_block_types", "CrossAttn", "UpBlock2D", []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"})
 	s.refuseUNet()
 	if u.Side == 32 && olderThan(s, 0, 9) {
 		u.Side = 64 // a default that was written though the model is of another size
@@ -62,11 +62,7 @@ func readUNet(dir string) (UNet, error) {
 			s.fail(ErrConfig, "block_out_channels has %d, expected an even multiple of norm_num_groups, %d, and of the heads there, %d", w, u.Groups, u.Heads[i])
 		}
 	}
-	for key, n := range map[string]int{"down_block_types": len(u.AttendDown), "up_block_types": len(u.AttendUp)} {
-		if n != len(u.Widths) {
-			s.fail(ErrConfig, "%s has %d blocks, expected %d, as block_out_channels", key, n, len(u.Widths))
-		}
-	}
+	s.blocks(len(u.AttendDown), len(u.AttendUp), len(u.Widths))
 	return u, s.err()
 }
 
@@ -112,17 +108,26 @@ func (s *settings) heads(levels int) []int {
 	return heads
 }
 
-// attention reads block types, plain or with CrossAttn before them.
-func (s *settings) attention(key, plain string, missing []string) []bool {
+// attention reads block types, plain or with a word before them for attention.
+func (s *settings) attention(key, attending, plain string, missing []string) []bool {
 	var attend []bool
 	for _, kind := range get(s, key, missing) {
-		if kind != plain && kind != "CrossAttn"+plain {
-			s.refuse(key, "", []string{plain + " and CrossAttn" + plain})
+		if kind != plain && kind != attending+plain {
+			s.refuse(key, "", []string{plain + " and " + attending + plain})
 			return make([]bool, len(missing))
 		}
 		attend = append(attend, kind != plain)
 	}
 	return attend
+}
+
+// blocks refuses lists of blocks that are not as long as there are levels.
+func (s *settings) blocks(down, up, levels int) {
+	for key, n := range map[string]int{"down_block_types": down, "up_block_types": up} {
+		if n != levels {
+			s.fail(ErrConfig, "%s has %d blocks, expected %d, as block_out_channels", key, n, levels)
+		}
+	}
 }
 
 // olderThan reports whether a configuration was written by a version of diffusers before major.minor.

@@ -65,19 +65,19 @@ func TestUNetAttendsToFaintPictures(t *testing.T) {
 func TestTimeFeatures(t *testing.T) {
 	g := read(t, "unet/forward.safetensors")
 	for _, width := range []int{16, 32} {
-		features := func(u UNet) []float32 {
+		features := func(u backbone) []float32 {
 			return oracle.Run(t, "", func(in []*graph.Node) []*graph.Node { return []*graph.Node{u.timeFeatures(in[0], width)} }, g.input("time_proj.timestep"))[0]
 		}
 		want := g.get(fmt.Sprintf("time_proj.%d", width)).F32
 		// The reference computes frequencies in float32, and a phase of 1000 takes up their rounding.
-		oracle.Alike(t, "features", features(UNet{CosineFirst: true}), want, 6e-5)
-		sineFirst := features(UNet{})
+		oracle.Alike(t, "features", features(backbone{cosineFirst: true}), want, 6e-5)
+		sineFirst := features(backbone{})
 		for i := range want {
 			if j := i/width*width + (i+width/2)%width; math.Abs(float64(sineFirst[j]-want[i])) > 6e-5 {
 				t.Fatalf("sine first, number %d: %g, want %g", j, sineFirst[j], want[i])
 			}
 		}
-		shifted := features(UNet{CosineFirst: true, FreqShift: 1})
+		shifted := features(backbone{cosineFirst: true, freqShift: 1})
 		oracle.Near(t, "last frequency with shift 1", shifted[width*5+width-1], math.Sin(999e-4), 1e-6)
 	}
 }

@@ -74,9 +74,6 @@ func (v VAE) resnet(m Modules, name string, x *graph.Node) *graph.Node {
 // attend is the middle of both halves: attention of all pixels, by one head of full width, between two residual blocks.
 func (v VAE) attend(m Modules, name string, x *graph.Node) *graph.Node {
 	x = v.resnet(m, name+".resnets.0", x)
-	d := x.Shape().Dimensions
-	h := graph.Reshape(m.groupNorm(name+".attentions.0.group_norm", x, v.Groups, 1e-6, false), d[0], d[1]*d[2], d[3])
-	a := attention{"to_q", "to_k", "to_v", "to_out.0", 1, op.Attention}
-	x = graph.Add(x, graph.Reshape(a.of(m, name+".attentions.0", h, h), d...))
+	x = m.selfAttention(name+".attentions.0", 1, v.Groups, 1e-6, x)
 	return v.resnet(m, name+".resnets.1", x)
 }

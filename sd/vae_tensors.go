@@ -1,7 +1,5 @@
 package sd
 
-import "strings"
-
 // Tensors returns the shape of every tensor of the network, by its name in the files of diffusers today. Those of the decoder alone, which is all
 // that drawing takes, begin with decoder. and post_quant_conv.
 func (v VAE) Tensors() map[string][]int {
@@ -46,15 +44,6 @@ func (v VAE) Tensors() map[string][]int {
 
 func (v VAE) middle(t table, name string, width int) {
 	t.resnet(name+".mid_block.resnets.0", width, width, 0)
-	attention := name + ".mid_block.attentions.0"
-	t.norm(attention+".group_norm", width)
-	for _, p := range []string{".to_q", ".to_k", ".to_v", ".to_out.0"} {
-		t.linear(attention+p, width, width, true)
-	}
+	t.selfAttention(name+".mid_block.attentions.0", width)
 	t.resnet(name+".mid_block.resnets.1", width, width, 0)
 }
-
-// vaeNames spells the attention of published files as today's.
-var vaeNames = strings.NewReplacer(
-	".mid_block.attentions.0.query.", ".mid_block.attentions.0.to_q.", ".mid_block.attentions.0.key.", ".mid_block.attentions.0.to_k.",
-	".mid_block.attentions.0.value.", ".mid_block.attentions.0.to_v.", ".mid_block.attentions.0.proj_attn.", ".mid_block.attentions.0.to_out.0.")

@@ -121,7 +121,7 @@ func TestWeightsOfTheTinyModel(t *testing.T) {
 // The same weights under today's names, which is what current libraries write, are the same model.
 func TestTodaysNames(t *testing.T) {
 	dir := tiny(t)
-	for path, rename := range map[string]func(string) string{"vae/diffusion_pytorch_model.safetensors": vaeNames.Replace, "text_encoder/model.safetensors": textName} {
+	for path, rename := range map[string]func(string) string{"vae/diffusion_pytorch_model.safetensors": selfAttentionNames.Replace, "text_encoder/model.safetensors": textName} {
 		edit(t, filepath.Join(dir, path), func(f *checkpoint.File) {
 			for name, x := range f.Tensors {
 				delete(f.Tensors, name)

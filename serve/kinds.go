@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/doob-diffusion/doob/experiment"
-	"github.com/doob-diffusion/doob/experiment/superres"
+	"github.com/doob-diffusion/doob/experiment/restore"
 	"github.com/doob-diffusion/doob/experiment/textimage"
 )
 
@@ -93,7 +93,7 @@ func (t *studio) restore(ctx context.Context, j *job, s source) error {
 		return err
 	}
 	dir := t.dir(j)
-	done, err := superres.Restore(ctx, superres.Restoration{Folder: s.path, Picture: filepath.Join(dir, uploaded), Measure: r.Restore.Measure, N: r.N, Steps: r.Steps, Seed: r.Seed,
+	done, err := restore.Restore(ctx, restore.Restoration{Folder: s.path, Picture: filepath.Join(dir, uploaded), Measure: r.Restore.Measure, N: r.N, Steps: r.Steps, Seed: r.Seed,
 		Out: filepath.Join(dir, "restored.png"), Backend: t.Backend, Observe: func(done, total int) { t.stage(j, "restoring", float64(done), float64(total)) }})
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ type generation struct {
 	Strength float64 `json:"strength"` // multiplies it
 }
 
-// restoration restores a picture, as [superres.Restoration] does.
+// restoration restores a picture, as [restore.Restoration] does.
 type restoration struct {
 	Picture []byte `json:"picture,omitempty"` // of the file; gone once it is drawn
 	Measure bool   `json:"measure"`

@@ -124,6 +124,8 @@ func fromStart[T any](f *os.File, format format, decode func(io.Reader) (T, erro
 	switch {
 	case err == nil:
 		return out, nil
+	case errors.Is(err, errAnimated):
+		return *new(T), err
 	case r.reached || errors.Is(err, io.ErrUnexpectedEOF):
 		return *new(T), fmt.Errorf("the %s file is truncated, it ends too early: %w", format.name, io.ErrUnexpectedEOF)
 	}

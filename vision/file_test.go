@@ -91,31 +91,37 @@ func TestOpen(t *testing.T) {
 		height, width int
 		want          []uint8
 	}{
-		"1x1.png":          {encoded(t, png.Encode, painting(image.NewGray(image.Rect(0, 0, 1, 1)), grey(77)...)), 1, 1, []uint8{77, 77, 77}},
-		"grey.png":         {encoded(t, png.Encode, painting(image.NewGray(two), grey(0, 200)...)), 1, 2, []uint8{0, 0, 0, 200, 200, 200}},
-		"16-bit grey.png":  {encoded(t, png.Encode, painting(image.NewGray16(two), color.Gray16{Y: 0x1280}, color.Gray16{Y: 0xffff})), 1, 2, []uint8{0x12, 0x12, 0x12, 255, 255, 255}},
-		"RGB.png":          {encoded(t, png.Encode, painting(image.NewNRGBA(two), color.NRGBA{1, 2, 3, 255}, color.NRGBA{250, 251, 252, 255})), 1, 2, []uint8{1, 2, 3, 250, 251, 252}},
-		"16-bit RGB.png":   {encoded(t, png.Encode, painting(image.NewNRGBA64(two), color.NRGBA64{0x1234, 0x5678, 0x9abc, 0xffff}, color.NRGBA64{0, 0xff, 0x100, 0xffff})), 1, 2, []uint8{0x12, 0x56, 0x9a, 0, 0, 1}},
-		"transparent.png":  {encoded(t, png.Encode, painting(image.NewNRGBA(two), color.NRGBA{255, 0, 0, 0}, color.NRGBA{255, 0, 0, 128})), 1, 2, []uint8{255, 255, 255, 255, 127, 127}},
-		"16-bit RGBA.png":  {encoded(t, png.Encode, painting(image.NewNRGBA64(two), color.NRGBA64{0, 0, 0, 0x8000}, color.NRGBA64{0x4000, 0, 0, 0xffff})), 1, 2, []uint8{127, 127, 127, 0x40, 0, 0}},
-		"grey, alpha.png":  {greyAlpha([2]uint8{0, 255}, [2]uint8{100, 0}), 1, 2, []uint8{0, 0, 0, 255, 255, 255}},
-		"palette.png":      {encoded(t, png.Encode, painting(image.NewPaletted(four, color.Palette{color.NRGBA{9, 8, 7, 255}, color.NRGBA{0, 0, 0, 0}, color.NRGBA{0, 0, 255, 51}}), color.NRGBA{9, 8, 7, 255}, color.NRGBA{}, color.NRGBA{0, 0, 255, 51}, color.NRGBA{9, 8, 7, 255})), 2, 2, []uint8{9, 8, 7, 255, 255, 255, 204, 204, 255, 9, 8, 7}},
-		"turned.png":       {withExif(encoded(t, png.Encode, painting(image.NewGray(two), grey(10, 20)...))), 1, 2, []uint8{20, 20, 20, 10, 10, 10}},
-		"grey.jpg":         {flatJPEG(halves([]uint8{40}, []uint8{240}), false), 8, 16, wide([]uint8{40, 40, 40}, []uint8{240, 240, 240})},
-		"colour.jpeg":      {flatJPEG(halves([]uint8{128, 128, 128}, []uint8{76, 85, 255}), false), 8, 16, wide([]uint8{128, 128, 128}, []uint8{254, 0, 0})}, // JFIF: R = 76 + 1.402·127, B = 76 − 1.772·43 = 0
-		"progressive.jpg":  {flatJPEG(halves([]uint8{0}, []uint8{200}), true), 8, 16, wide([]uint8{0, 0, 0}, []uint8{200, 200, 200})},
-		"CMYK.jpg":         {flatJPEG(cyan, false), 8, 16, wide([]uint8{0, 255, 255}, []uint8{0, 0, 0})},
-		"turned.jpg":       {flatJPEG(halves([]uint8{40}, []uint8{240}), false, []byte("\xfea comment"), exif), 8, 16, wide([]uint8{240, 240, 240}, []uint8{40, 40, 40})},
-		"broken Exif.jpg":  {flatJPEG(halves([]uint8{40}, []uint8{240}), false, exif[:20]), 8, 16, wide([]uint8{40, 40, 40}, []uint8{240, 240, 240})},
-		"no such way.jpg":  {flatJPEG(halves([]uint8{40}, []uint8{240}), false, append([]byte("\xe1Exif\x00\x00"), oriented(9, binary.BigEndian)...)), 8, 16, wide([]uint8{40, 40, 40}, []uint8{240, 240, 240})},
-		"wrong name.png":   {encoded(t, asJPEG, painting(image.NewGray(image.Rect(0, 0, 1, 1)), grey(77)...)), 1, 1, []uint8{77, 77, 77}},
-		"wrong name.jpg":   {webpOf([]uint8{5}, 6, 7, 255, nil, false), 1, 1, []uint8{6, 5, 7}},
-		"no name":          {encoded(t, asGIF, painting(image.NewPaletted(two, palette.Plan9), palette.Plan9[3], palette.Plan9[250])), 1, 2, colours(palette.Plan9[3], palette.Plan9[250])},
-		"animated.gif":     {frames(gif.DisposalBackground), 1, 3, []uint8{255, 255, 255, 255, 0, 0, 255, 255, 255}}, // the first one, on its screen
-		"lossless.webp":    {webpOf([]uint8{5, 90, 5}, 6, 7, 255, nil, false), 1, 3, []uint8{6, 5, 7, 6, 90, 7, 6, 5, 7}},
-		"transparent.webp": {webpOf([]uint8{0}, 0, 0, 51, nil, false), 1, 1, []uint8{204, 204, 204}},
-		"turned.webp":      {webpOf([]uint8{5, 90}, 6, 7, 255, oriented(6, binary.BigEndian), false), 2, 1, []uint8{6, 5, 7, 6, 90, 7}},
-		"mirrored.webp":    {webpOf([]uint8{5, 90}, 6, 7, 255, append([]byte("Exif\x00\x00"), oriented(2, binary.LittleEndian)...), false), 1, 2, []uint8{6, 90, 7, 6, 5, 7}},
+		"1x1.png":                {encoded(t, png.Encode, painting(image.NewGray(image.Rect(0, 0, 1, 1)), grey(77)...)), 1, 1, []uint8{77, 77, 77}},
+		"grey.png":               {encoded(t, png.Encode, painting(image.NewGray(two), grey(0, 200)...)), 1, 2, []uint8{0, 0, 0, 200, 200, 200}},
+		"16-bit grey.png":        {encoded(t, png.Encode, painting(image.NewGray16(two), color.Gray16{Y: 0x1280}, color.Gray16{Y: 0xffff})), 1, 2, []uint8{0x12, 0x12, 0x12, 255, 255, 255}},
+		"RGB.png":                {encoded(t, png.Encode, painting(image.NewNRGBA(two), color.NRGBA{1, 2, 3, 255}, color.NRGBA{250, 251, 252, 255})), 1, 2, []uint8{1, 2, 3, 250, 251, 252}},
+		"16-bit RGB.png":         {encoded(t, png.Encode, painting(image.NewNRGBA64(two), color.NRGBA64{0x1234, 0x5678, 0x9abc, 0xffff}, color.NRGBA64{0, 0xff, 0x100, 0xffff})), 1, 2, []uint8{0x12, 0x56, 0x9a, 0, 0, 1}},
+		"transparent.png":        {encoded(t, png.Encode, painting(image.NewNRGBA(two), color.NRGBA{255, 0, 0, 0}, color.NRGBA{255, 0, 0, 128})), 1, 2, []uint8{255, 255, 255, 255, 127, 127}},
+		"16-bit RGBA.png":        {encoded(t, png.Encode, painting(image.NewNRGBA64(two), color.NRGBA64{0, 0, 0, 0x8000}, color.NRGBA64{0x4000, 0, 0, 0xffff})), 1, 2, []uint8{127, 127, 127, 0x40, 0, 0}},
+		"grey, alpha.png":        {greyAlpha([2]uint8{0, 255}, [2]uint8{100, 0}), 1, 2, []uint8{0, 0, 0, 255, 255, 255}},
+		"16-bit grey, alpha.png": {rawPNG(3, 1, 16, 4, 0, []byte{0, 0x40, 0, 0xff, 0xff, 0x40, 0, 0, 0, 0, 0, 0x80, 0}), 1, 3, []uint8{0x40, 0x40, 0x40, 255, 255, 255, 127, 127, 127}},
+		"interlaced.png":         {rawPNG(2, 2, 8, 0, 1, []byte{0, 10, 0, 20, 0, 30, 40}), 2, 2, []uint8{10, 10, 10, 20, 20, 20, 30, 30, 30, 40, 40, 40}},                                            // passes 1, 6 and 7 have pixels
+		"profile.png":            {rawPNG(1, 1, 8, 2, 0, []byte{0, 1, 2, 3}, pngChunk("iCCP", []byte("a profile\x00\x00junk")), pngChunk("gAMA", []byte{0, 0, 0xb1, 0x8f})), 1, 1, []uint8{1, 2, 3}}, // colours as they stand
+		"two bits.png":           {rawPNG(4, 1, 2, 0, 0, []byte{0, 0b00011011}), 1, 4, []uint8{0, 0, 0, 85, 85, 85, 170, 170, 170, 255, 255, 255}},
+		"key.png":                {rawPNG(2, 1, 8, 0, 0, []byte{0, 9, 8}, pngChunk("tRNS", []byte{0, 9})), 1, 2, []uint8{255, 255, 255, 8, 8, 8}},
+		"ünïcødé 🐇.png":          {rawPNG(1, 1, 8, 0, 0, []byte{0, 7}), 1, 1, []uint8{7, 7, 7}},
+		"palette.png":            {encoded(t, png.Encode, painting(image.NewPaletted(four, color.Palette{color.NRGBA{9, 8, 7, 255}, color.NRGBA{0, 0, 0, 0}, color.NRGBA{0, 0, 255, 51}}), color.NRGBA{9, 8, 7, 255}, color.NRGBA{}, color.NRGBA{0, 0, 255, 51}, color.NRGBA{9, 8, 7, 255})), 2, 2, []uint8{9, 8, 7, 255, 255, 255, 204, 204, 255, 9, 8, 7}},
+		"turned.png":             {withExif(encoded(t, png.Encode, painting(image.NewGray(two), grey(10, 20)...))), 1, 2, []uint8{20, 20, 20, 10, 10, 10}},
+		"grey.jpg":               {flatJPEG(halves([]uint8{40}, []uint8{240}), false), 8, 16, wide([]uint8{40, 40, 40}, []uint8{240, 240, 240})},
+		"colour.jpeg":            {flatJPEG(halves([]uint8{128, 128, 128}, []uint8{76, 85, 255}), false), 8, 16, wide([]uint8{128, 128, 128}, []uint8{254, 0, 0})}, // JFIF: R = 76 + 1.402·127, B = 76 − 1.772·43 = 0
+		"progressive.jpg":        {flatJPEG(halves([]uint8{0}, []uint8{200}), true), 8, 16, wide([]uint8{0, 0, 0}, []uint8{200, 200, 200})},
+		"CMYK.jpg":               {flatJPEG(cyan, false), 8, 16, wide([]uint8{0, 255, 255}, []uint8{0, 0, 0})},
+		"turned.jpg":             {flatJPEG(halves([]uint8{40}, []uint8{240}), false, []byte("\xfea comment"), exif), 8, 16, wide([]uint8{240, 240, 240}, []uint8{40, 40, 40})},
+		"broken Exif.jpg":        {flatJPEG(halves([]uint8{40}, []uint8{240}), false, exif[:20]), 8, 16, wide([]uint8{40, 40, 40}, []uint8{240, 240, 240})},
+		"no such way.jpg":        {flatJPEG(halves([]uint8{40}, []uint8{240}), false, append([]byte("\xe1Exif\x00\x00"), oriented(9, binary.BigEndian)...)), 8, 16, wide([]uint8{40, 40, 40}, []uint8{240, 240, 240})},
+		"wrong name.png":         {encoded(t, asJPEG, painting(image.NewGray(image.Rect(0, 0, 1, 1)), grey(77)...)), 1, 1, []uint8{77, 77, 77}},
+		"wrong name.jpg":         {webpOf([]uint8{5}, 6, 7, 255, nil, false), 1, 1, []uint8{6, 5, 7}},
+		"no name":                {encoded(t, asGIF, painting(image.NewPaletted(two, palette.Plan9), palette.Plan9[3], palette.Plan9[250])), 1, 2, colours(palette.Plan9[3], palette.Plan9[250])},
+		"animated.gif":           {frames(gif.DisposalBackground), 1, 3, []uint8{255, 255, 255, 255, 0, 0, 255, 255, 255}}, // the first one, on its screen
+		"lossless.webp":          {webpOf([]uint8{5, 90, 5}, 6, 7, 255, nil, false), 1, 3, []uint8{6, 5, 7, 6, 90, 7, 6, 5, 7}},
+		"transparent.webp":       {webpOf([]uint8{0}, 0, 0, 51, nil, false), 1, 1, []uint8{204, 204, 204}},
+		"turned.webp":            {webpOf([]uint8{5, 90}, 6, 7, 255, oriented(6, binary.BigEndian), false), 2, 1, []uint8{6, 5, 7, 6, 90, 7}},
+		"mirrored.webp":          {webpOf([]uint8{5, 90}, 6, 7, 255, append([]byte("Exif\x00\x00"), oriented(2, binary.LittleEndian)...), false), 1, 2, []uint8{6, 90, 7, 6, 5, 7}},
 	} {
 		path := file(t, name, c.content)
 		height, width, err := Declared(path)
@@ -147,11 +153,16 @@ func greyAlpha(pixels ...[2]uint8) []byte {
 	for _, p := range pixels {
 		row = append(row, p[0], p[1])
 	}
+	return rawPNG(len(pixels), 1, 8, 4, 0, row)
+}
+
+// rawPNG is a PNG of some bits, colour type and interlacing, of rows as they are filtered, with chunks between the head and them.
+func rawPNG(width, height int, bits, kind, interlaced byte, rows []byte, chunks ...[]byte) []byte {
 	// Without compression: one stored block.
-	z := append([]byte{0x78, 0x01, 1, byte(len(row)), 0, ^byte(len(row)), 0xff}, row...)
-	z = binary.BigEndian.AppendUint32(z, adler32.Checksum(row))
-	head := append(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(len(pixels))), 1), 8, 4, 0, 0, 0)
-	return slices.Concat([]byte("\x89PNG\r\n\x1a\n"), pngChunk("IHDR", head), pngChunk("IDAT", z), pngChunk("IEND", nil))
+	z := append([]byte{0x78, 0x01, 1, byte(len(rows)), 0, ^byte(len(rows)), 0xff}, rows...)
+	z = binary.BigEndian.AppendUint32(z, adler32.Checksum(rows))
+	head := append(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(width)), uint32(height)), bits, kind, 0, 0, interlaced)
+	return slices.Concat([]byte("\x89PNG\r\n\x1a\n"), pngChunk("IHDR", head), slices.Concat(chunks...), pngChunk("IDAT", z), pngChunk("IEND", nil))
 }
 
 // All eight ways to hold a camera: what is stored so that F shows upright, as the specification of Exif draws it.
@@ -229,7 +240,7 @@ func TestOpenRefuses(t *testing.T) {
 		"head.jpg":     {photo[:10], true, "JPEG file is truncated"},
 		"cut.gif":      {moving.Bytes()[:moving.Len()-8], true, "GIF file is truncated"},
 		"cut.webp":     {webp[:len(webp)-4], true, "WebP file is truncated"},
-		"moving.webp":  {webpOf([]uint8{5}, 6, 7, 255, nil, true), false, "it is animated, want one picture"},
+		"moving.webp":  {webpOf([]uint8{5}, 6, 7, 255, nil, true), false, "the WebP file is animated, want one picture"},
 		"damaged.png":  {damaged, false, "PNG file is damaged"},
 		"empty.png":    {nil, false, "the file is empty, want PNG, JPEG, GIF or WebP"},
 		"text.png":     {[]byte("a text"), false, `it begins with "a text"`},

@@ -75,6 +75,9 @@ func begins(head []byte, magic string) bool {
 	return true
 }
 
+// errAnimated says so of a WebP. Of a GIF the first picture is taken.
+var errAnimated = errors.New("the WebP file is animated, want one picture")
+
 // decodeWebP reads a WebP. The decoder finds no picture in one that is animated.
 func decodeWebP(r io.Reader) (image.Image, error) {
 	const (
@@ -87,7 +90,7 @@ func decodeWebP(r io.Reader) (image.Image, error) {
 		return nil, err
 	}
 	if strings.HasPrefix(string(head[12:]), "VP8X") && head[flags]&animated != 0 {
-		return nil, errors.New("it is animated, want one picture")
+		return nil, errAnimated
 	}
 	return webp.Decode(io.MultiReader(bytes.NewReader(head[:n]), r))
 }

@@ -92,7 +92,7 @@ type cli struct {
 	Worker   workerCommand   `cmd:"" group:"learn" help:"Simulate for a run on another machine."`
 	Status   statusCommand   `cmd:"" group:"learn" help:"Show the workers of a run."`
 	Sample   sampleCommand   `cmd:"" group:"use" help:"Draw samples from what a run has learned."`
-	Restore  restoreCommand  `cmd:"" group:"use" help:"Restore a picture of your own with what a run of superres has learned."`
+	Restore  restoreCommand  `cmd:"" group:"use" help:"Restore a picture of your own with what a run has learned."`
 	Generate generateCommand `cmd:"" group:"use" help:"Draw pictures from a text by Stable Diffusion."`
 	Eval     evalCommand     `cmd:"" group:"judge" help:"Measure new samples of what runs have learned."`
 	Compare  compareCommand  `cmd:"" group:"judge" help:"Compare finished runs of one experiment: a table and a figure."`

@@ -17,7 +17,7 @@ type modelCommand struct {
 }
 
 type modelCheckCommand struct {
-	Dir     string `arg:"" help:"Folder of a Stable Diffusion in the layout of diffusers, of an ImageReward, or of a CLIP."`
+	Dir     string `arg:"" help:"Folder of a Stable Diffusion or an unconditional model in the layout of diffusers, of an ImageReward, or of a CLIP."`
 	Variant string `help:"Weights of this variant, such as fp16, where there are some."`
 	Weights bool   `help:"Read all weights, for numbers that are not finite, and not the headers of the files alone."`
 	JSON    bool   `name:"json" help:"Print a JSON object."`
@@ -33,7 +33,7 @@ func (c *modelCheckCommand) Run(t *terminal) error {
 	}
 	fmt.Fprintf(t.out, "%s: %s\n", c.Dir, d.Kind)
 	if s := d.Schedule; s != nil {
-		fmt.Fprintf(t.out, "predicts %s; trained with %s β from %g to %g in %d steps\n", s.Prediction, s.Kind(), s.Beta0, s.Beta1, s.Steps)
+		fmt.Fprintf(t.out, "predicts %s; trained with %s\n", s.Prediction, s)
 	}
 	if d.Side > 0 {
 		fmt.Fprintf(t.out, "pictures of %d×%d\n", d.Side, d.Side)

@@ -4,20 +4,22 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/doob-diffusion/doob/experiment/superres"
+	"github.com/doob-diffusion/doob/experiment/restore"
 	"github.com/doob-diffusion/doob/progress"
 )
 
 type restoreCommand struct {
-	Picture string `arg:"" type:"existingfile" help:"Picture to restore, of any size: PNG, JPEG, GIF or WebP. What is transparent is put on white."`
-	Model   string `required:"" placeholder:"DIR" help:"Run folder of doob run superres."`
-	Measure bool   `help:"The picture is sharp: measure it first, with the noise of the run, and compare the result with it."`
-	N       int    `short:"n" default:"8" help:"Samples of the posterior, whose mean is written; 1 writes a sample."`
-	Steps   *int   `help:"Steps of sampling, at least 1. Default: those of the run."`
-	Seed    uint64 `default:"1" help:"Seed of the noise."`
-	Out     string `short:"o" default:"restored.png" help:"Result, PNG or JPEG by its name."`
-	SD      string `name:"sd" placeholder:"FILE" help:"Write the pixel-wise standard deviation of the samples too, PNG or JPEG by its name: where the result is a guess."`
-	Backend string `default:"${backend}" help:"Tensor backend: ${backends}."`
+	Picture  string  `arg:"" type:"existingfile" help:"Picture to restore, of any size: PNG, JPEG, GIF or WebP. What is transparent is put on white."`
+	Model    string  `required:"" placeholder:"DIR" help:"Run folder of doob run superres, or of doob tune."`
+	Operator string  `placeholder:"NAME" help:"How the picture came about: average-2 (means of 2×2 pixels), average-4, blur-1.5, inpaint. Default: as in the run. Another one than the run has learned is restored by guidance of its prior."`
+	Sigma    float64 `placeholder:"SD" help:"Its noise, on the scale of pictures from −1 to 1; with --operator."`
+	Measure  bool    `help:"The picture is sharp: measure it first, with the noise of the run, and compare the result with it."`
+	N        int     `short:"n" default:"8" help:"Samples of the posterior, whose mean is written; 1 writes a sample."`
+	Steps    *int    `help:"Steps of sampling, at least 1. Default: those of the run."`
+	Seed     uint64  `default:"1" help:"Seed of the noise."`
+	Out      string  `short:"o" default:"restored.png" help:"Result, PNG or JPEG by its name."`
+	SD       string  `name:"sd" placeholder:"FILE" help:"Write the pixel-wise standard deviation of the samples too, PNG or JPEG by its name: where the result is a guess."`
+	Backend  string  `default:"${backend}" help:"Tensor backend: ${backends}."`
 }
 
 func (c *restoreCommand) Run(ctx context.Context, t *terminal) error {
@@ -28,7 +30,7 @@ func (c *restoreCommand) Run(ctx context.Context, t *terminal) error {
 		}
 	}
 	view := progress.New(t.err, progress.Options{})
-	r, err := superres.Restore(ctx, superres.Restoration{Folder: c.Model, Picture: c.Picture, Measure: c.Measure, N: c.N, Steps: steps,
+	r, err := restore.Restore(ctx, restore.Restoration{Folder: c.Model, Operator: c.Operator, Sigma: c.Sigma, Picture: c.Picture, Measure: c.Measure, N: c.N, Steps: steps,
 		Seed: c.Seed, Out: c.Out, Spread: c.SD, Backend: c.Backend, Observe: func(done, total int) {
 			view.Update(progress.Update{Stage: "restoring", Done: done, Total: total, Unit: "tiles"})
 		}})
@@ -44,7 +46,11 @@ func (c *restoreCommand) Run(ctx context.Context, t *terminal) error {
 	if r.Transparent {
 		fmt.Fprintln(t.out, "parts of the picture are transparent: they are on white")
 	}
-	fmt.Fprintf(t.out, "%s, noise of sd %g: residual %.2f (1 fits the measurement as well as the truth would)\n", r.Operator, r.Sigma, r.Residual)
+	how := "by guidance of the prior"
+	if r.Learned {
+		how = "by what was learned for it"
+	}
+	fmt.Fprintf(t.out, "%s, noise of sd %g, %s: residual %.2f (1 fits the measurement as well as the truth would)\n", r.Operator, r.Sigma, how, r.Residual)
 	if c.N > 1 {
 		fmt.Fprintf(t.out, "standard deviation of the samples: %.3f on a scale from −1 to 1\n", r.Spread)
 	}

@@ -40,7 +40,7 @@ func (h H) Check(c *config.Check, base nn.UNet, side int) {
 		key = "network"
 	}
 	c.UNet(key, h.Size(base), side)
-	c.Positive("h.scale_width", h.ScaleWidth)
+	c.H("h", h.Settings)
 }
 
 // Net returns a U-Net of a size in a scope, from images with so many channels.

@@ -15,9 +15,7 @@ func (p *Problem) checkTerms(c *config.Check) {
 			c.That(false, "%s has %d of command, http, classifier, jpeg, clip, imagereward, measurement and truth, want one of them", key, len(kinds))
 			continue
 		}
-		w := t.weight()
-		c.That(w != 0 && !math.IsInf(w, 0) && !math.IsNaN(w), "%s.weight is %g, want a number that is not 0: what is to be measured and not trained on stands under evaluate", key, w)
-		c.That(i < len(p.Rewards) || t.Weight == nil, "%s has a weight, but what is under evaluate is not trained on", key)
+		t.Weighted.Check(c, key, i < len(p.Rewards))
 		if t.external() {
 			t.Settings.Check(c, key)
 		}
@@ -31,7 +29,7 @@ func (p *Problem) checkTerms(c *config.Check) {
 		c.That(!pictured || !p.Base.Gray, "%s.%s is a reward of pictures with colours, but prior.gray is true", key, t.kind())
 		if t.likely() {
 			c.That(t.Sigma > 0 && !math.IsInf(t.Sigma, 1), "%s.sigma is %g, want a positive number: the noise of the measurement, on the scale of pictures from −1 to 1", key, t.Sigma)
-			if shape, err := p.Base.shape(); err == nil && (p.Base.Run == "" || p.Base.Size != "") {
+			if shape, err := p.Base.shape(); err == nil && (p.Base.trained() || p.Base.Size != "") {
 				_, err := reward.NewOperator(t.Operator, shape)
 				c.That(err == nil, "%s.operator: %v", key, err)
 			}

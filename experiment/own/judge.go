@@ -11,6 +11,7 @@ import (
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/imaging"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
 )
@@ -19,7 +20,7 @@ import (
 type judge struct {
 	name    string // in results
 	reward  reward.Reward
-	program *program // nil if it is none
+	program *imaging.Scorer // nil if it is none
 }
 
 // open makes the rewards.
@@ -30,7 +31,7 @@ func (p *Problem) open(ctx context.Context, l *experiment.Lab) error {
 		j := judge{name: names[i]}
 		var err error
 		if t.external() {
-			j.program = &program{settings: t.Settings, shape: p.size(), where: p.key(i)}
+			j.program = &imaging.Scorer{Settings: t.Settings, Shape: p.size(), Where: p.key(i)}
 			j.reward = j.program
 		} else {
 			j.reward, err = p.make(ctx, l, i, t)

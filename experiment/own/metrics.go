@@ -21,7 +21,7 @@ func (p *Problem) Metrics() []experiment.Metric {
 		{Name: "reward_forbidden", Title: "forbidden", Better: "lower", Format: "%.2f", Hidden: true}}
 	names := p.names()
 	for i, t := range p.terms() {
-		m := experiment.Metric{Name: names[i], Title: t.title(), Better: "higher", Format: "%.2f", Aside: true, Hidden: len(p.Rewards) == 1 && t.weight() == 1}
+		m := experiment.Metric{Name: names[i], Title: t.title(), Better: "higher", Format: "%.2f", Aside: true, Hidden: len(p.Rewards) == 1 && t.Factor() == 1}
 		if i >= len(p.Rewards) {
 			m.Title, m.Hidden, m.Aside = "held-out "+m.Title, false, false
 		}
@@ -59,7 +59,7 @@ func (p *Problem) measure(ctx context.Context, x []float32) (experiment.Result, 
 		out.Rewarded(j.name, values)
 		if i < len(p.Rewards) {
 			for k, v := range values {
-				sum[k] += p.Rewards[i].weight() * v
+				sum[k] += p.Rewards[i].Factor() * v
 			}
 		}
 	}
@@ -106,7 +106,7 @@ func (*Problem) Alike() []string { return []string{"prior", "rewards"} }
 func (p *Problem) Describe(*experiment.Lab) map[string]any {
 	var terms []string
 	for _, t := range p.Rewards {
-		terms = append(terms, fmt.Sprintf("%g × %s", t.weight(), t.title()))
+		terms = append(terms, fmt.Sprintf("%g × %s", t.Factor(), t.title()))
 	}
 	return map[string]any{"prior": p.text(), "rewards": strings.Join(terms, " + "), "classifier_accuracy": p.accuracy}
 }

@@ -2,7 +2,7 @@
 // a YAML file names. [Prior] says where the prior comes from, [Term] what a reward may be. Each reward has its weight in the sum that the prior
 // is tilted by; those under evaluate are measured and never trained on.
 //
-//	prior: {pictures: DIR, size: 32x32}
+//	prior: {pictures: DIR, size: 32x32}   # or {run: DIR}, or {model: DIR}
 //	rewards:
 //	  - {command: [python3, score.py]}
 //	  - {classifier: DIR, class: cat, weight: 5}
@@ -29,6 +29,7 @@ import (
 	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/reward"
+	"github.com/doob-diffusion/doob/sd"
 )
 
 //go:embed presets
@@ -46,14 +47,15 @@ type Problem struct {
 	Base              Prior              `yaml:"prior,flow"`
 	Rewards           []Term             `yaml:"rewards"`
 	Evaluate          []Term             `yaml:"evaluate,omitempty"`
-	Network           nn.UNet            `yaml:"network,flow"` // of the prior
+	Network           nn.UNet            `yaml:"network,flow"` // of the prior; of a model's h
 	H                 imaging.H          `yaml:"h,flow"`       // gradient: where all rewards have one
 	Classifier        imaging.Classifier `yaml:"classifier,flow"`
 
-	pictures data.Images // none if the prior comes from a run and no pictures are named
-	run      *trained    // that the prior comes from; nil if it is trained here
-	networks []*classes  // classifiers, each of one folder
-	base     nn.UNet
+	pictures data.Images       // none if the prior comes from a run and no pictures are named
+	run      *trained          // that the prior comes from; nil if it is of no run
+	model    *sd.Unconditional // that the prior is; nil if it is none
+	networks []*classes        // classifiers, each of one folder
+	base     diffusion.Model
 	lab      *engine.Engine // with the networks
 	judges   []judge        // of Rewards, then of Evaluate
 	reward   reward.Reward  // the sum
@@ -70,13 +72,14 @@ func (p *Problem) Check(c *config.Check) {
 	p.Base.check(c)
 	c.That(len(p.Rewards) > 0, "rewards is empty: want at least one, such as {command: [python3, score.py]}; doob init writes examples")
 	p.checkTerms(c)
-	if shape, err := p.Base.shape(); err == nil && p.Base.Run == "" {
+	if shape, err := p.Base.shape(); err == nil && p.Base.trained() {
 		for _, side := range shape[:2] {
 			c.UNet("network", p.Network, side)
 			p.H.Check(c, p.Network, side)
 		}
 		c.Training("pretrain", p.Pretrain)
 	}
+	c.H("h", p.H.Settings)
 	p.Classifier.Check(c)
 }
 
@@ -118,13 +121,16 @@ func (p *Problem) size() []int {
 func (p *Problem) Networks() []experiment.Network {
 	shape := p.size()
 	channels := shape[2]
-	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, channels, channels) }, shape, p.rows, p.Network, p.Base.Flip)
-	if p.run != nil {
-		prior = p.run.network(prior)
-	}
 	var all []experiment.Network
 	for _, c := range p.networks {
 		all = append(all, c.network(p))
+	}
+	if p.Base.Model != "" {
+		return all
+	}
+	prior := p.Prior(func(s *model.Scope) nn.Network { return imaging.Net(p.Network, s, channels, channels) }, shape, p.rows, p.Network, p.Base.Flip)
+	if p.run != nil {
+		prior = p.run.network(prior)
 	}
 	return p.WithSelf(append(all, prior), experiment.OwnFit{Shape: shape, Data: p.data(), Fits: experiment.FitsNN1{Net: p.nn1, Tuned: p.H.Tuned}, Settings: []any{p.H.Tuned, []any{p.H.Size(p.Network)}},
 		Base: func(trained *engine.Engine) (diffusion.Model, error) {
@@ -132,7 +138,7 @@ func (p *Problem) Networks() []experiment.Network {
 		}})
 }
 
-// prior is the network of the base model, trained on an engine.
+// prior is the network of a base model that doob has trained, on an engine.
 func (p *Problem) prior(trained *engine.Engine) nn.UNet {
 	channels := p.size()[2]
 	return imaging.Net(p.Network, trained.Scope(experiment.TrainedPath), channels, channels)
@@ -145,21 +151,32 @@ func (p *Problem) nn1(s *model.Scope, inputs int) nn.Network {
 }
 
 // Prepare implements [experiment.Problem].
-func (p *Problem) Prepare(ctx context.Context, l *experiment.Lab) error {
-	p.base, p.lab = p.prior(l.Engine), l.Engine
+func (p *Problem) Prepare(ctx context.Context, l *experiment.Lab) (err error) {
+	if err = p.loadBase(l); err != nil {
+		return err
+	}
 	if err := p.open(ctx, l); err != nil {
 		return err
 	}
 	var terms []reward.Term
 	for i, t := range p.Rewards {
-		terms = append(terms, reward.Term{Weight: t.weight(), Reward: p.judges[i].reward})
+		terms = append(terms, reward.Term{Weight: t.Factor(), Reward: p.judges[i].reward})
 	}
 	if len(terms) == 1 && terms[0].Weight == 1 {
 		p.reward = terms[0].Reward
 		return nil
 	}
-	var err error
 	p.reward, err = reward.NewSum(terms...)
+	return err
+}
+
+// loadBase makes the base model of the networks in a lab, or of those of others.
+func (p *Problem) loadBase(l *experiment.Lab) (err error) {
+	if p.lab = l.Engine; p.model == nil {
+		p.base = diffusion.Network{Velocity: p.prior(l.Engine)}
+		return nil
+	}
+	p.base, err = p.loadWeights(l.Engine)
 	return err
 }
 
@@ -176,8 +193,11 @@ func (p *Problem) Close() error {
 
 // Target implements [experiment.Problem].
 func (p *Problem) Target(context.Context, *experiment.Lab, string) (*method.Target, error) {
-	t := &method.Target{Base: diffusion.Network{Velocity: p.base}, Self: p.Self.On(), Shape: p.size(), Data: p.data(), Reward: p.reward, Conditions: 1}
-	parts := htransform.Parts{Base: p.base, Self: p.Own(p.lab, p.nn1), NN1: p.nn1}
+	t := &method.Target{Base: p.base, Self: p.Self.On(), Shape: p.size(), Data: p.data(), Reward: p.reward, Conditions: 1}
+	parts := htransform.Parts{Self: p.Own(p.lab, p.nn1), NN1: p.nn1}
+	if net, ok := p.base.(diffusion.Network); ok {
+		parts.Base = net.Velocity
+	}
 	if p.likelihood() {
 		t.Anneal, parts.Weight = reward.Anneal(p.inverse.Sigma, p.spread), htransform.Likelihood(p.inverse.Sigma, p.spread)
 	}

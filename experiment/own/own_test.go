@@ -18,8 +18,10 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
 	_ "github.com/doob-diffusion/doob/experiment/mnist"
+	"github.com/doob-diffusion/doob/experiment/restore"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
+	"github.com/doob-diffusion/doob/report"
 )
 
 // The test binary is a program that scores pictures, too, where the environment says so.
@@ -371,6 +373,27 @@ methods: [base, dps, importance]
 	if _, err := os.Stat(filepath.Join(folder, "figures/restored.png")); err != nil {
 		t.Error(err)
 	}
+
+	// The measurement itself, in place of a truth: h of the run restores it, guidance of the prior any other, of any size.
+	y, big := filepath.Join(t.TempDir(), "y.png"), filepath.Join(t.TempDir(), "big.png")
+	for file, side := range map[string]int{y: 4, big: 11} {
+		if err := report.Picture(file, make([]float32, side*side*3), side, side, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder, _ = run(t, fmt.Sprintf("prior: {pictures: %q, size: 8x8}\nrewards: [{measurement: %q, operator: average-2, sigma: 0.5}]\nmethods: [importance]\n", dir, y), "pool=0")
+	for _, c := range []struct {
+		picture, operator string
+		sigma             float64
+		learned           bool
+		height            int
+	}{{y, "", 0, true, 8}, {y, "average-2", 0.5, true, 8}, {y, "average-2", 0.4, false, 8}, {big, "", 0, false, 22}, {big, "blur-1", 0.2, false, 11}} {
+		q := restore.Restoration{Folder: folder, Picture: c.picture, Operator: c.operator, Sigma: c.sigma, N: 2, Out: filepath.Join(t.TempDir(), "out.png"), Backend: engine.Default}
+		r, err := restore.Restore(t.Context(), q)
+		if err != nil || r.Learned != c.learned || r.Height != c.height {
+			t.Errorf("%+v: %+v, %v", c, r, err)
+		}
+	}
 	if mean, sd := moments([]float32{0, 1, 0.5, 3}, 2); mean[0] != 0.25 || mean[1] != 1 || sd[0] != 0 || sd[1] != 1 { // sd 0.25 and 1
 		t.Errorf("means %v, shades %v", mean, sd)
 	}
@@ -398,6 +421,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{jpeg, []string{"prior is empty", "doob init"}},
 		{prior, []string{"rewards is empty", "doob init"}},
+		{prior + jpeg + "# \xff\xfe", []string{"is no text in UTF-8"}},
 		{prior + "rewords: []\n" + jpeg, []string{"unknown field", "rewords"}},
 		{prior + "rewards: [{jpg: small}]", []string{"unknown field", "jpg"}},
 		{prior + "rewards: [{weight: 2}]", []string{"rewards[0] has 0 of command"}},
@@ -413,7 +437,8 @@ func TestRefusals(t *testing.T) {
 		{prior + jpeg + "methods: [base, guidance]", []string{"guidance", "a reward with a gradient"}},
 		{fmt.Sprintf("prior: {pictures: %q, size: 8by8}\n", some) + jpeg, []string{"prior.size", "8by8", "32x32"}},
 		{fmt.Sprintf("prior: {pictures: %q, size: 9x8}\n", some) + jpeg, []string{"network", "9 pixels"}},
-		{fmt.Sprintf("prior: {model: %q}\n", model) + jpeg, []string{"prior.model", "experiment: textimage"}},
+		{fmt.Sprintf("prior: {model: %q}\nrewards: [{command: [a]}]", model), []string{"prior.model", "doob init textimage"}},
+		{fmt.Sprintf("prior: {model: %q, run: b}\nrewards: [{command: [a]}]", model), []string{"prior has run b and model", "one of them"}},
 		{"prior: {run: nowhere}\nrewards: [{command: [a]}]", []string{"nowhere", "no run folder"}},
 		{fmt.Sprintf("prior: {pictures: %q}\n", filepath.Join(dir, "empty")) + jpeg, []string{"there is none in", ".png"}},
 		{fmt.Sprintf("prior: {pictures: %q}\n", filepath.Join(dir, "nowhere")) + jpeg, []string{"nowhere", "prior.pictures"}},

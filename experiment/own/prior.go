@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,41 +14,30 @@ import (
 	"github.com/doob-diffusion/doob/internal/config"
 )
 
-// Prior says where the prior comes from: pictures, on which it is trained, or a run that has trained one. With a run, pictures are only what results
-// are compared with.
+// Prior says where the prior comes from: pictures, on which it is trained, a run that has trained one, or a model that others have trained. With a run or a
+// model, pictures are only what results are compared with.
 type Prior struct {
 	Pictures string `yaml:"pictures,omitempty"` // folder, see [data.ReadFolder] for what is done to pictures of another size
-	Size     string `yaml:"size,omitempty"`     // WIDTHxHEIGHT, in pixels; none means 32x32, or that of the run
+	Size     string `yaml:"size,omitempty"`     // WIDTHxHEIGHT, in pixels; none means 32x32, or that of the run or the model
 	Gray     bool   `yaml:"gray,omitempty"`     // without colours
 	Flip     bool   `yaml:"flip,omitempty"`     // half of the pictures that it is trained on are mirrored
 	Run      string `yaml:"run,omitempty"`      // run folder
-	Model    string `yaml:"model,omitempty"`    // refused, with what to do instead
-	SHA256   string `yaml:"sha256,omitempty"`   // of the parameters of the run, as this one has found them
+	Model    string `yaml:"model,omitempty"`    // folder of an unconditional model in the layout of diffusers, see [sd.Unconditional]
+	SHA256   string `yaml:"sha256,omitempty"`   // of the parameters of the run or of the model, as this one has found them
 }
 
 const defaultSize = "32x32"
 
 // check notes what is wrong with a prior.
 func (s *Prior) check(c *config.Check) {
-	c.That(s.Pictures != "" || s.Run != "" || s.Model != "", "prior is empty: want pictures: DIR, on which it is trained, or run: DIR; doob init pictures writes an example")
+	c.That(s.Pictures != "" || s.Run != "" || s.Model != "", "prior is empty: want pictures: DIR, on which it is trained, run: DIR or model: DIR; doob init pictures writes an example")
+	c.That(s.Run == "" || s.Model == "", "prior has run %s and model %s, want one of them", s.Run, s.Model)
 	_, err := s.shape()
 	c.That(err == nil, "prior.size: %v", err)
-	if s.Model != "" {
-		c.That(false, "prior.model is %s: %s", s.Model, modelHint(s.Model))
-	}
 }
 
-// modelHint says what to do with a folder of a model.
-func modelHint(dir string) string {
-	text, err := os.ReadFile(filepath.Join(dir, "model_index.json"))
-	switch {
-	case err != nil:
-		return "there is no model_index.json: want a folder in the layout of diffusers"
-	case strings.Contains(string(text), "StableDiffusion"):
-		return "a Stable Diffusion is tuned by experiment: textimage, with the key model; doob init textimage writes an example"
-	}
-	return "this version tunes Stable Diffusion (doob init textimage), and priors that it has trained: want pictures or run"
-}
+// trained reports whether the prior is trained in this run.
+func (s *Prior) trained() bool { return s.Run == "" && s.Model == "" }
 
 // shape returns that of a sample, [height, width, channels].
 func (s *Prior) shape() ([]int, error) {
@@ -71,6 +59,11 @@ func (s *Prior) shape() ([]int, error) {
 func (s *Prior) load(p *Problem) error {
 	if s.Run != "" {
 		if err := s.loadRun(p); err != nil {
+			return err
+		}
+	}
+	if s.Model != "" {
+		if err := s.loadModel(p); err != nil {
 			return err
 		}
 	}
@@ -99,12 +92,12 @@ func (s *Prior) load(p *Problem) error {
 
 // source describes what the prior was trained on.
 func (s *Prior) source(p *Problem) data.Source {
-	out := data.Source{Name: filepath.Base(cmp.Or(s.Pictures, s.Run))}
+	out := data.Source{Name: filepath.Base(cmp.Or(s.Pictures, s.Run, s.Model))}
 	if p.pictures.N > 0 {
 		out.SHA256 = p.pictures.SHA256()
 	}
-	if p.run != nil {
-		sum := sha256.Sum256([]byte(p.run.sha256 + out.SHA256))
+	if !s.trained() {
+		sum := sha256.Sum256([]byte(s.SHA256 + out.SHA256))
 		out.SHA256 = hex.EncodeToString(sum[:])
 	}
 	return out
@@ -114,6 +107,9 @@ func (s *Prior) source(p *Problem) data.Source {
 func (s *Prior) text() string {
 	if s.Run != "" {
 		return "the prior of " + filepath.Base(s.Run)
+	}
+	if s.Model != "" {
+		return filepath.Base(s.Model)
 	}
 	return "the pictures in " + filepath.Base(s.Pictures)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/doob-diffusion/doob/experiment/imaging"
 	"github.com/doob-diffusion/doob/reward/external"
 )
 
@@ -26,9 +27,8 @@ type Term struct {
 	Operator    string  `yaml:"operator,omitempty"`    // A, see [reward.NewOperator]
 	Sigma       float64 `yaml:"sigma,omitempty"`       // on the scale of pictures, from −1 to 1
 
-	Name   string   `yaml:"name,omitempty"`   // in results; none means that of its kind
-	Weight *float64 `yaml:"weight,omitempty"` // in the sum; none means 1
-	SHA256 string   `yaml:"sha256,omitempty"` // of the files that it is made of, as the run has found them
+	imaging.Weighted `yaml:",inline"`
+	SHA256           string `yaml:"sha256,omitempty"` // of the files that it is made of, as the run has found them
 }
 
 // kinds are the kinds of rewards that a term names, by their keys.
@@ -48,13 +48,6 @@ func (t Term) kinds() (out []string) {
 // kind is the only kind of a term that was checked.
 func (t Term) kind() string { return strings.Join(t.kinds(), " ") }
 
-func (t Term) weight() float64 {
-	if t.Weight == nil {
-		return 1
-	}
-	return *t.Weight
-}
-
 // external reports whether a reward is a program or a server.
 func (t Term) external() bool { return t.kind() == "command" || t.kind() == "http" }
 
@@ -64,8 +57,8 @@ func (t Term) likely() bool { return t.kind() == "measurement" || t.kind() == "t
 // title says what a reward is, for people.
 func (t Term) title() string {
 	switch kind := t.kind(); {
-	case t.Name != "":
-		return t.Name
+	case t.Weighted.Name != "":
+		return t.Weighted.Name
 	case kind == "classifier":
 		return t.Class
 	case kind == "jpeg":
@@ -80,16 +73,7 @@ func (t Term) title() string {
 // names are those of all rewards in results, before their weights: each of them once.
 func (p *Problem) names() (out []string) {
 	for i, t := range p.terms() {
-		words := strings.FieldsFunc(strings.ToLower(t.title()), func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r > 127) })
-		name := "reward_" + strings.Join(words, "_")
-		if i >= len(p.Rewards) {
-			name = "held_out_" + strings.Join(words, "_")
-		}
-		unique := name
-		for n := 2; slices.Contains(out, unique); n++ {
-			unique = fmt.Sprintf("%s_%d", name, n)
-		}
-		out = append(out, unique)
+		out = append(out, imaging.ResultName(t.title(), i < len(p.Rewards), out))
 	}
 	return out
 }
@@ -112,7 +96,7 @@ func (p *Problem) differentiable() bool {
 
 // likelihood reports whether the reward is the likelihood of a measurement and nothing else.
 func (p *Problem) likelihood() bool {
-	return len(p.Rewards) == 1 && p.Rewards[0].likely() && p.Rewards[0].weight() == 1
+	return len(p.Rewards) == 1 && p.Rewards[0].likely() && p.Rewards[0].Factor() == 1
 }
 
 // term returns reward i, to be changed.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/experiment/imaging"
 	"github.com/doob-diffusion/doob/internal/config"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/reward"
@@ -39,7 +40,7 @@ func (*Bicubic) Sample(ctx context.Context, t *method.Target, _ diffusion.Contro
 	measured := p.measured[:t.Conditions*len(p.measurement(0))]
 	if factor, ok := strings.CutPrefix(p.Operator, "average-"); ok {
 		f, err := strconv.Atoi(factor)
-		out.X = clipped(reward.Bicubic(measured, p.reward.Shape, f))
+		out.X = imaging.Clipped(reward.Bicubic(measured, p.reward.Shape, f))
 		return out, err
 	}
 	var err error

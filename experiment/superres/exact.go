@@ -9,6 +9,7 @@ import (
 
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/imaging"
 	"github.com/doob-diffusion/doob/noise"
 )
 
@@ -78,7 +79,7 @@ func (e *exactPosterior) compare(samples []float32, from, members int) (mean, va
 	dim := e.cov.SymmetricDim()
 	n := len(samples) / dim / members
 	trace := mat.Trace(e.cov)
-	centres := means(samples, members, dim)
+	centres := imaging.Means(samples, members, dim)
 	var square float64
 	deviations := mat.NewDense(n*members, dim, nil)
 	for i := range n {

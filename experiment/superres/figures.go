@@ -8,6 +8,7 @@ import (
 
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/imaging"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/report"
 )
@@ -40,8 +41,8 @@ func (p *Problem) Figures(ctx context.Context, l *experiment.Lab, rep *experimen
 		for j := range min(4, s.Members) {
 			rows = append(rows, report.GridRow{Label: fmt.Sprintf("sample %d", j+1), Images: member(s, j, p.pixels())})
 		}
-		sd, top := shaded(spread(s, p.pixels()))
-		rows = append(rows, report.GridRow{Label: "posterior mean", Images: means(s.X, s.Members, p.pixels())},
+		sd, top := shaded(imaging.Spread(s, p.pixels()))
+		rows = append(rows, report.GridRow{Label: "posterior mean", Images: imaging.Means(s.X, s.Members, p.pixels())},
 			report.GridRow{Label: fmt.Sprintf("sd, white is %.2g", top), Images: sd})
 		if err := add("Posterior", fmt.Sprintf("Samples of importance fine-tuning for %d measurements of test images, mean and pixel-wise standard deviation of %d samples.",
 			n, s.Members), "posterior.png", grid(rows)); err != nil {
@@ -57,7 +58,7 @@ func (p *Problem) Figures(ctx context.Context, l *experiment.Lab, rep *experimen
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, report.GridRow{Label: rep.Titles[name], Images: means(s.X, s.Members, p.pixels())})
+		rows = append(rows, report.GridRow{Label: rep.Titles[name], Images: imaging.Means(s.X, s.Members, p.pixels())})
 	}
 	return sections, add("Posterior means", "What every method makes of the same measurements: the mean of its samples.", "methods.png", grid(rows))
 }
@@ -73,20 +74,6 @@ func member(s *method.Samples, j, dim int) []float32 {
 	var out []float32
 	for i := range s.Count {
 		out = append(out, s.X[(i*s.Members+j)*dim:(i*s.Members+j+1)*dim]...)
-	}
-	return out
-}
-
-// spread returns the pixel-wise standard deviations of the samples of every measurement.
-func spread(s *method.Samples, dim int) []float32 {
-	out := means(s.X, s.Members, dim)
-	for i, mean := range out {
-		var square float64
-		for j := range s.Members {
-			v := float64(s.X[(i/dim*s.Members+j)*dim+i%dim] - mean)
-			square += v * v
-		}
-		out[i] = float32(math.Sqrt(square / float64(max(1, s.Members-1))))
 	}
 	return out
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/experiment/imaging"
+	"github.com/doob-diffusion/doob/experiment/restore"
 	"github.com/doob-diffusion/doob/gmm"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/metric"
@@ -30,7 +31,7 @@ func (p *Problem) Prepare(ctx context.Context, l *experiment.Lab) error {
 	if p.test.N == 0 {
 		return errors.New("the measurements of the run are of test images, which are not here")
 	}
-	if err := p.likelihood(ctx, l.Engine); err != nil {
+	if _, err := p.likelihood(ctx, l.Engine); err != nil {
 		return err
 	}
 	var err error
@@ -67,17 +68,22 @@ func (p *Problem) model(trained *engine.Engine) diffusion.Model {
 }
 
 // likelihood makes the base model and the reward, once the networks are there.
-func (p *Problem) likelihood(ctx context.Context, e *engine.Engine) error {
+func (p *Problem) likelihood(ctx context.Context, e *engine.Engine) (restore.Measured, error) {
 	p.base, p.trained = p.model(e), e
-	a, err := reward.NewOperator(p.Operator, p.image())
-	if err != nil {
-		return err
+	m, err := restore.NewMeasured(ctx, e, p.Operator, p.Sigma, p.image(), p.Batch)
+	p.reward, p.spread = m.Likelihood, m.Spread
+	return m, err
+}
+
+// Measures implements [restore.Prior]: h is amortised over measurements like those of the run.
+func (p *Problem) Measures(ctx context.Context, l *experiment.Lab, operator string, sigma float64) (restore.Measured, error) {
+	own := operator == "" || operator == p.Operator && sigma == p.Sigma
+	if !own {
+		p.Operator, p.Sigma = operator, sigma
 	}
-	if p.reward, err = reward.NewInverse(e, a, p.Sigma, p.image(), p.Batch, nil); err != nil {
-		return err
-	}
-	p.spread, err = p.reward.Norm(ctx, 50, noise.New(0).Sub("norm"))
-	return err
+	m, err := p.likelihood(ctx, l.Engine)
+	m.Amortised = own
+	return m, err
 }
 
 // measurement returns measurement i of the test images.
@@ -126,7 +132,7 @@ func (p *Problem) trial(ctx context.Context, key noise.Key, paths int) (method.T
 	measured, err := p.reward.Measure(ctx, truth, 0, images, key)
 	given := &diffusion.Condition{Shape: p.reward.Shape, Draw: func(_ noise.Key, path int, y []float32) { copy(y, measured[path/each*len(y):]) }}
 	return method.Trial{Given: given, Paths: images * each, Quality: func(_ context.Context, x []float32) (float64, error) {
-		mean, _ := metric.MeanSE(metric.PSNR(clipped(means(x, each, p.pixels())), truth, p.pixels()))
+		mean, _ := metric.MeanSE(metric.PSNR(imaging.Clipped(imaging.Means(x, each, p.pixels())), truth, p.pixels()))
 		return mean, nil
 	}}, err
 }

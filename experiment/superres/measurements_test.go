@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/imaging"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/metric"
@@ -146,7 +147,7 @@ func TestBicubic(t *testing.T) {
 			}
 		}
 	}
-	if x := clipped([]float32{-3, -1, 0.5, 2}); !slices.Equal(x, []float32{-1, -1, 0.5, 1}) {
+	if x := imaging.Clipped([]float32{-3, -1, 0.5, 2}); !slices.Equal(x, []float32{-1, -1, 0.5, 1}) {
 		t.Errorf("clipped: %v", x)
 	}
 }
@@ -259,11 +260,11 @@ func value(r experiment.Result, name string) float64 {
 // Means and spreads are of the samples of every measurement.
 func TestMembers(t *testing.T) {
 	s := &method.Samples{X: []float32{1, 10, 3, 20, 5, 30, 7, 7, 7, 7, 7, 10}, Count: 2, Members: 3}
-	if got := means(s.X, 3, 2); !slices.Equal(got, []float32{3, 20, 7, 8}) {
+	if got := imaging.Means(s.X, 3, 2); !slices.Equal(got, []float32{3, 20, 7, 8}) {
 		t.Errorf("means %v", got)
 	}
 	for i, want := range []float64{2, 10, 0, math.Sqrt(3)} {
-		oracle.Near(t, "spread", float64(spread(s, 2)[i]), want, 1e-6)
+		oracle.Near(t, "spread", float64(imaging.Spread(s, 2)[i]), want, 1e-6)
 	}
 	if got := member(s, 1, 2); !slices.Equal(got, []float32{3, 20, 7, 7}) {
 		t.Errorf("members %v", got)

@@ -42,7 +42,7 @@ func (p *Problem) Metrics() []experiment.Metric {
 func (p *Problem) Measure(ctx context.Context, _ *experiment.Lab, _ string, s *method.Samples) (experiment.Result, error) {
 	d := p.pixels()
 	truth, n := p.truth[s.From*d:(s.From+s.Count)*d], s.Count
-	mean := clipped(means(s.X, s.Members, d))
+	mean := imaging.Clipped(imaging.Means(s.X, s.Members, d))
 	given := make([]float32, 0, n*s.Members*engine.Size(p.reward.Shape))
 	for i := range n * s.Members {
 		given = append(given, p.measurement(s.From+i/s.Members)...)
@@ -131,29 +131,6 @@ func (*Problem) Notes(rep *experiment.Report) []string {
 		notes = append(notes, "Importance, one measurement, was trained for one and is measured on that one only; the PSNR of one is that of every method there.")
 	}
 	return notes
-}
-
-// clipped returns images without what bicubic interpolation and diffusion leave outside of [−1, 1].
-func clipped(x []float32) []float32 {
-	out := make([]float32, len(x))
-	for i, v := range x {
-		out[i] = min(1, max(-1, v))
-	}
-	return out
-}
-
-// means returns the means of every so many consecutive rows of x [n·members, dim].
-func means(x []float32, members, dim int) []float32 {
-	out := make([]float32, len(x)/members)
-	for i := range out {
-		row, k := i/dim, i%dim
-		var sum float64
-		for j := range members {
-			sum += float64(x[(row*members+j)*dim+k])
-		}
-		out[i] = float32(sum / float64(members))
-	}
-	return out
 }
 
 // Cautions implements [experiment.Cautious].

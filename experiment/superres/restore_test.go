@@ -17,6 +17,7 @@ import (
 
 	"github.com/doob-diffusion/doob/data"
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/restore"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/report"
@@ -34,13 +35,13 @@ func restoreOwn(t *testing.T, folder string) {
 	if err := report.Picture(file, pixels, 33, 50, 1); err != nil {
 		t.Fatal(err)
 	}
-	q := Restoration{Folder: folder, Picture: file, N: 2, Seed: 3, Out: filepath.Join(t.TempDir(), "out.png"), Spread: filepath.Join(t.TempDir(), "sd.png")}
-	got, err := Restore(t.Context(), q)
+	q := restore.Restoration{Folder: folder, Picture: file, N: 2, Seed: 3, Out: filepath.Join(t.TempDir(), "out.png"), Spread: filepath.Join(t.TempDir(), "sd.png")}
+	got, err := restore.Restore(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// 14×14 entries are a tile, and the next is 11 further: 3 × 5 of them cover 33×50.
-	if got.Height != 66 || got.Width != 100 || got.Tiles != 15 || got.NetworkCalls != 2*2*15*4 || !(got.Spread > 0) || !math.IsNaN(got.PSNR) {
+	if got.Height != 66 || got.Width != 100 || got.Tiles != 15 || got.NetworkCalls != 2*2*15*4 || !(got.Spread > 0) || !got.Learned || !math.IsNaN(got.PSNR) {
 		t.Errorf("restored to %+v, want 66×100 in 15 tiles with 240 calls", *got)
 	}
 	for _, file := range []string{q.Out, q.Spread} {
@@ -54,39 +55,49 @@ func restoreOwn(t *testing.T, folder string) {
 	if err != nil || len(notes) != 4 || notes[1] != (report.Note{Key: "seed", Text: "3"}) || notes[2].Text != "samples 2, steps 4, measured false" {
 		t.Errorf("the picture says %q, %v", notes, err)
 	}
-	if _, err := Restore(t.Context(), q); err != nil {
+	if _, err := restore.Restore(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
 	if again, err := os.ReadFile(q.Out); err != nil || string(again) != string(first) {
 		t.Errorf("restored again, the picture is another: %v", err)
 	}
 	q.Steps = 2
-	if got, err = Restore(t.Context(), q); err != nil || got.NetworkCalls != 2*2*15*2 {
+	if got, err = restore.Restore(t.Context(), q); err != nil || got.NetworkCalls != 2*2*15*2 {
 		t.Errorf("restored in 2 steps: %+v, %v", got, err)
 	}
+	other := q
+	other.Operator, other.Sigma = "average-4", 0.3
+	if got, err = restore.Restore(t.Context(), other); err != nil || got.Height != 4*33 || got.Learned {
+		t.Errorf("restored by guidance to %+v, %v", got, err)
+	}
 	q.Measure = true
-	if got, err = Restore(t.Context(), q); err != nil || got.Height != 33 || got.Tiles != 6 || math.IsNaN(got.PSNR) || math.IsNaN(got.SSIM) {
+	if got, err = restore.Restore(t.Context(), q); err != nil || got.Height != 33 || got.Tiles != 6 || math.IsNaN(got.PSNR) || math.IsNaN(got.SSIM) {
 		t.Errorf("measured and restored to %+v, %v", got, err)
 	}
 	for name, c := range map[string]struct {
-		change func(q *Restoration)
+		change func(q *restore.Restoration)
 		words  string
 		is     error
 	}{
-		"no picture":   {func(q *Restoration) { q.Picture = filepath.Join(folder, "config.yaml") }, "config.yaml", vision.ErrPicture},
-		"not there":    {func(q *Restoration) { q.Picture = "nowhere.png" }, "nowhere.png", vision.ErrPicture},
-		"no samples":   {func(q *Restoration) { q.N = 0 }, "0 samples: want at least 1", nil},
-		"no folder":    {func(q *Restoration) { q.Folder = t.TempDir() }, "", experiment.ErrFolder},
-		"no backend":   {func(q *Restoration) { q.Backend = "abacus" }, "abacus", nil},
-		"out of reach": {func(q *Restoration) { q.Out = filepath.Join(t.TempDir(), "no", "x.png") }, "there is no folder", vision.ErrOutput},
-		"another kind": {func(q *Restoration) { q.Out = filepath.Join(t.TempDir(), "x.webp") }, "written as PNG or JPEG", vision.ErrOutput},
-		"itself":       {func(q *Restoration) { q.Out = q.Picture }, "which would be lost", vision.ErrOutput},
-		"twice":        {func(q *Restoration) { q.Spread = q.Out }, "one would replace the other", vision.ErrOutput},
-		"negative":     {func(q *Restoration) { q.Steps = -1 }, "-1 steps: want at least 1", nil},
+		"no picture":   {func(q *restore.Restoration) { q.Picture = filepath.Join(folder, "config.yaml") }, "config.yaml", vision.ErrPicture},
+		"not there":    {func(q *restore.Restoration) { q.Picture = "nowhere.png" }, "nowhere.png", vision.ErrPicture},
+		"no samples":   {func(q *restore.Restoration) { q.N = 0 }, "0 samples: want at least 1", nil},
+		"no folder":    {func(q *restore.Restoration) { q.Folder = t.TempDir() }, "", experiment.ErrFolder},
+		"no backend":   {func(q *restore.Restoration) { q.Backend = "abacus" }, "abacus", nil},
+		"out of reach": {func(q *restore.Restoration) { q.Out = filepath.Join(t.TempDir(), "no", "x.png") }, "there is no folder", vision.ErrOutput},
+		"another kind": {func(q *restore.Restoration) { q.Out = filepath.Join(t.TempDir(), "x.webp") }, "written as PNG or JPEG", vision.ErrOutput},
+		"itself":       {func(q *restore.Restoration) { q.Out = q.Picture }, "which would be lost", vision.ErrOutput},
+		"twice":        {func(q *restore.Restoration) { q.Spread = q.Out }, "one would replace the other", vision.ErrOutput},
+		"no noise":     {func(q *restore.Restoration) { q.Operator = "blur" }, "want both", nil},
+		"no operator":  {func(q *restore.Restoration) { q.Sigma = 0.1 }, "want both", nil},
+		"bad noise":    {func(q *restore.Restoration) { q.Operator, q.Sigma = "blur", math.NaN() }, "the noise positive", nil},
+		"bad operator": {func(q *restore.Restoration) { q.Operator, q.Sigma = "blurr", 0.1 }, "there are average-2", nil},
+		"no divisor":   {func(q *restore.Restoration) { q.Operator, q.Sigma = "average-3", 0.1 }, "divide both sides", nil},
+		"negative":     {func(q *restore.Restoration) { q.Steps = -1 }, "-1 steps: want at least 1", nil},
 	} {
 		bad := q
 		c.change(&bad)
-		if _, err := Restore(t.Context(), bad); err == nil || !strings.Contains(err.Error(), c.words) || c.is != nil && !errors.Is(err, c.is) {
+		if _, err := restore.Restore(t.Context(), bad); err == nil || !strings.Contains(err.Error(), c.words) || c.is != nil && !errors.Is(err, c.is) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -101,7 +112,7 @@ func restoreLarge(t *testing.T, folder string) {
 		for i := range pixels {
 			pixels[i] = float32(math.Sin(float64(i%width)/5 + float64(i/width)/9))
 		}
-		q := Restoration{Folder: folder, Picture: filepath.Join(t.TempDir(), "in.png"), N: 1, Steps: 1, Out: filepath.Join(t.TempDir(), "out.png"), Spread: filepath.Join(t.TempDir(), "sd.jpg"),
+		q := restore.Restoration{Folder: folder, Picture: filepath.Join(t.TempDir(), "in.png"), N: 1, Steps: 1, Out: filepath.Join(t.TempDir(), "out.png"), Spread: filepath.Join(t.TempDir(), "sd.jpg"),
 			Observe: func(done, total int) {
 				told = append(told, done)
 				var m runtime.MemStats
@@ -112,7 +123,7 @@ func restoreLarge(t *testing.T, folder string) {
 		if err := report.Picture(q.Picture, pixels, height, width, 1); err != nil {
 			t.Fatal(err)
 		}
-		r, err := Restore(t.Context(), q)
+		r, err := restore.Restore(t.Context(), q)
 		if err != nil || r.Height != 2*height || r.Tiles != told[len(told)-1] || !slices.IsSorted(told) || len(told) < 3 {
 			t.Fatalf("%+v, told %v, %v", r, told, err)
 		}
@@ -139,12 +150,12 @@ func restoreLarge(t *testing.T, folder string) {
 func TestRestoreRefuses(t *testing.T) {
 	folder, _, _ := run(t, tiny(t, "operator=inpaint", "methods=[bicubic]"))
 	file := filepath.Join(t.TempDir(), "own.png")
-	q := Restoration{Folder: folder, Picture: file, N: 1, Out: filepath.Join(t.TempDir(), "out.png")}
+	q := restore.Restoration{Folder: folder, Picture: file, N: 1, Out: filepath.Join(t.TempDir(), "out.png")}
 	for side, words := range map[int]string{29: "inpainting has its hole in the middle of 28×28", 28: "has learned no h by importance"} {
 		if err := report.Picture(file, make([]float32, side*28), side, 28, 1); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Restore(t.Context(), q); err == nil || !strings.Contains(err.Error(), words) {
+		if _, err := restore.Restore(t.Context(), q); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%d×28 pixels: %v, want an error with %q", side, err, words)
 		}
 	}
@@ -265,4 +276,29 @@ func TestReadPicture(t *testing.T) {
 	}
 	oracle.Near(t, "red in gray", float64(gray.Pixels[0]), 2*0.299-1, 0.01)
 	oracle.Near(t, "white in gray", float64(gray.Pixels[5]), 1, 1e-4)
+}
+
+// Measurements of another kind than the run has learned are restored by guidance of its prior. Of Gaussian data the prior is exact: samples fit a measurement
+// about as well as the truth does, where samples of the prior would be off by the variance of the data over that of the noise, 0.25/0.04, and more.
+func TestRestoreByGuidance(t *testing.T) {
+	folder, _, _ := run(t, tiny(t, "data=gaussian", "gaussian={side: 12, length: 2, sd: 0.5}", "h={tuned: false, patch: 1, multipliers: [1]}", "operator=average-2", "methods=[bicubic]", "process={steps: 24}"))
+	file := filepath.Join(t.TempDir(), "own.png")
+	pixels := Field{Side: 12, Length: 2, SD: 0.5}.images(4, noise.New(5)).Pixels // four pictures one above the other: more than one tile
+	if err := report.Picture(file, pixels, 48, 12, 1); err != nil {
+		t.Fatal(err)
+	}
+	for operator, scale := range map[string]int{"blur-1": 1, "average-3": 3} {
+		q := restore.Restoration{Folder: folder, Picture: file, Measure: true, Operator: operator, Sigma: 0.2, N: 16, Out: filepath.Join(t.TempDir(), "out.png")}
+		got, err := restore.Restore(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Learned || got.Operator != operator || got.Sigma != 0.2 || got.Height != 48 || got.Residual < 0.5 || got.Residual > 2 || !(got.PSNR > 15) { // 20 dB is an error of 0.2
+			t.Errorf("%s: %+v", operator, got)
+		}
+		q.Measure = false
+		if got, err := restore.Restore(t.Context(), q); err != nil || got.Height != 48*scale || got.Width != 12*scale {
+			t.Errorf("%s: %+v, %v", operator, got, err)
+		}
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/experiment/imaging"
+	"github.com/doob-diffusion/doob/experiment/restore"
 	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/internal/config"
 	"github.com/doob-diffusion/doob/method"
@@ -60,6 +61,8 @@ type Problem struct {
 	real        []float32       // features of the test images
 	exact       *exactPosterior // of Gaussian data
 }
+
+var _ restore.Prior = (*Problem)(nil)
 
 // Check implements [experiment.Problem].
 func (p *Problem) Check(c *config.Check) {

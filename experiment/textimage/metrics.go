@@ -2,6 +2,7 @@ package textimage
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
 
@@ -16,9 +17,17 @@ import (
 
 // Metrics implements [experiment.Problem].
 func (p *Problem) Metrics() []experiment.Metric {
-	return []experiment.Metric{
+	all := []experiment.Metric{
 		{Name: "reward", Title: "reward", Better: "higher", Format: "%.2f", Live: true},
-		{Name: "held_out", Title: "held-out", Better: "higher", Format: "%.2f", Aside: true},
+		{Name: "held_out", Title: "held-out", Better: "higher", Format: "%.2f", Aside: true}}
+	for _, s := range p.named() {
+		m := experiment.Metric{Name: s.name, Title: s.title, Better: "higher", Format: "%.2f", Aside: true}
+		if s.weight == 0 {
+			m.Title, m.Aside = "held-out "+s.title, false
+		}
+		all = append(all, m, experiment.Metric{Name: m.Name + "_forbidden", Title: m.Title + ", forbidden", Better: "lower", Format: "%.2f", Hidden: true})
+	}
+	return append(all, []experiment.Metric{
 		{Name: "success", Title: "success", Better: "higher", Format: "%.0f", Factor: 100, Unit: " %", Live: true},
 		{Name: "diversity", Title: "diversity", Better: "higher", Format: "%.3f", Live: true},
 		{Name: "diversity_right", Title: "of right ones", Better: "higher", Format: "%.3f", Aside: true},
@@ -28,7 +37,7 @@ func (p *Problem) Metrics() []experiment.Metric {
 		{Name: "network_calls", Title: "calls", Log: true, Overall: true, Work: true},
 		{Name: "seconds", Title: "minutes", Format: "%.2f", Factor: 1. / 60, Log: true, Overall: true, Work: true},
 		{Name: "peak_memory", Title: "memory", Format: "%.2f", Factor: 1e-9, Unit: " GB", Overall: true, Work: true, Aside: true},
-	}
+	}...)
 }
 
 // judges opens what pictures are judged by.
@@ -51,9 +60,15 @@ func (p *Problem) judges(l *experiment.Lab) error {
 		}
 		return out, nil
 	}
+	p.scorers = p.named()
+	for _, s := range p.scorers {
+		s.Shape = []int{height, width, 3}
+	}
 	var err error
-	if p.rewards, err = models("/reward", p.parts.reward); err != nil {
-		return err
+	if p.parts.reward != "" {
+		if p.rewards, err = models("/reward", p.parts.reward); err != nil {
+			return err
+		}
 	}
 	if p.parts.heldOut != "" {
 		if p.heldOut, err = models("/held_out", p.parts.heldOut); err != nil {
@@ -94,6 +109,10 @@ func (p *Problem) measure(ctx context.Context, task string, pictures []float32, 
 		mean, se := metric.MeanSE(values)
 		out[name] = experiment.Estimate{Value: mean, SE: se}
 	}
+	outside, err := p.scored(ctx, task, pictures, n)
+	if err != nil {
+		return nil, err
+	}
 	right, err := p.right(ctx, task, pictures, n)
 	if err != nil {
 		return nil, err
@@ -109,6 +128,7 @@ func (p *Problem) measure(ctx context.Context, task string, pictures []float32, 
 		out["success"] = experiment.Estimate{Value: share, SE: math.Sqrt(share * (1 - share) / float64(n))}
 	}
 	if p.clip == nil {
+		maps.Copy(out, outside)
 		return out, nil
 	}
 	height, width := p.size()
@@ -127,6 +147,37 @@ func (p *Problem) measure(ctx context.Context, task string, pictures []float32, 
 		if d, se, ok := reward.Diversity(of); ok {
 			out[name] = experiment.Estimate{Value: d, SE: se}
 		}
+	}
+	maps.Copy(out, outside)
+	return out, nil
+}
+
+// scored returns what rewards from outside say of pictures, and the sum that is trained on if it has some of them; nil without any.
+func (p *Problem) scored(ctx context.Context, task string, pictures []float32, n int) (experiment.Result, error) {
+	if len(p.scorers) == 0 {
+		return nil, nil
+	}
+	out, sum := experiment.Result{}, make([]float64, n)
+	if r := p.rewards[task]; r != nil {
+		var err error
+		if sum, err = r.Rewards(ctx, pictures, n); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range p.scorers {
+		values, err := reward.Evaluate(ctx, s.For(p.prompt(task)), pictures, nil, n)
+		if err != nil {
+			return nil, err
+		}
+		out.Rewarded(s.name, values)
+		for i, v := range values {
+			if s.weight != 0 {
+				sum[i] += s.weight * v
+			}
+		}
+	}
+	if len(p.Scorers) > 0 {
+		out.Rewarded("reward", sum)
 	}
 	return out, nil
 }

@@ -27,36 +27,21 @@ func (p *Problem) together() int {
 	return max(1, min(64, numbers/(3*height*width)))
 }
 
-// decoded is the reward of latents: that of the pictures which the autoencoder makes of them, scaled. Its graph shows the reward colours without the rounding
-// to 8 bits.
+// decoded is such a reward with a gradient. Its graph shows the reward colours without the rounding to 8 bits.
 type decoded struct {
-	*Problem
-	of    *reward.Pictured
-	scale float64
+	pictured
+	net *reward.Pictured
 }
 
 var _ reward.Bulky = decoded{}
 
 // Graph implements [reward.Differentiable], for latents [batch, height, width, channels].
 func (r decoded) Graph(x *graph.Node) *graph.Node {
-	return graph.MulScalar(r.of.Graph(r.folder.VAE.Decode(r.vae, x)), r.scale)
+	return graph.MulScalar(r.net.Graph(r.folder.VAE.Decode(r.vae, x)), r.scale)
 }
 
 // Rows implements [reward.Bulky]: large pictures are decoded one at a time.
 func (r decoded) Rows() int { return r.together() }
-
-// Rewards implements [reward.Reward].
-func (r decoded) Rewards(ctx context.Context, x []float32, n int) ([]float64, error) {
-	pictures, err := r.draw(ctx, x, n)
-	if err != nil {
-		return nil, err
-	}
-	out, err := r.of.Rewards(ctx, pictures, n)
-	for i := range out {
-		out[i] *= r.scale
-	}
-	return out, err
-}
 
 // Picture implements [experiment.Problem].
 func (p *Problem) Picture(path string, x []float32, n, columns int) error {

@@ -44,6 +44,8 @@ type Problem struct {
 	experiment.Common `yaml:",inline"`
 	Model             string                  `yaml:"model,omitempty"`    // folder of Stable Diffusion
 	Rewards           string                  `yaml:"reward,omitempty"`   // folder of ImageReward; of the small world its own
+	Scorers           []Term                  `yaml:"rewards,omitempty"`  // from outside: r is their sum, and that of reward if that is named
+	Evaluate          []Term                  `yaml:"evaluate,omitempty"` // measured too, and never trained on
 	HeldOut           string                  `yaml:"held_out,omitempty"` // another one, that is never trained on
 	CLIP              string                  `yaml:"clip,omitempty"`     // folder of CLIP, which diversity is measured in
 	World             string                  `yaml:"world,omitempty"`    // or folder of a small world; without either that of the program, see package smallworld
@@ -61,6 +63,7 @@ type Problem struct {
 	vae      sd.Modules
 	rewards  map[string]*reward.Pictured // by task
 	heldOut  map[string]*reward.Pictured
+	scorers  []scorer
 	clip     *reward.CLIP
 	checker  *smallworld.Checker
 	warnings []string // of what the judges do not see of prompts
@@ -88,7 +91,8 @@ func (p *Problem) Check(c *config.Check) {
 	c.That(p.Negative == "" || p.Guidance > 1, "negative is %q, but guidance_scale is %g: up to 1 it has no effect", p.Negative, p.Guidance)
 	c.Positive("lora.rank", p.LoRA.Rank)
 	c.That(p.small() || p.World == "", "model is %q and world is %q, want at most one of them: a folder of Stable Diffusion, or one of a small world other than the program's", p.Model, p.World)
-	c.That(p.small() || p.Rewards != "", "reward is not set: want a folder with ImageReward, for the pictures of %s", p.Model)
+	c.That(p.small() || p.Rewards != "" || len(p.Scorers) > 0, "neither reward nor rewards is set: want a folder with ImageReward, or rewards: [{command: [python3, score.py]}], for the pictures of %s", p.Model)
+	p.checkTerms(c)
 	seen := map[string]string{}
 	for _, prompt := range p.Prompts {
 		name := slug(prompt)
@@ -96,6 +100,15 @@ func (p *Problem) Check(c *config.Check) {
 		c.That(!twice && name != "", "prompts has %q, which has the name %q as %q has: want prompts that differ in more than their marks", prompt, name, other)
 		seen[name] = prompt
 	}
+}
+
+// Offers implements [experiment.Problem]: rewards from outside have no gradient.
+func (p *Problem) Offers() method.Needs {
+	offers := p.Common.Offers()
+	if len(p.Scorers) > 0 {
+		offers &^= method.Gradient
+	}
+	return offers
 }
 
 // slug makes the name of a task of a prompt: its words in small letters.
@@ -146,6 +159,9 @@ func (p *Problem) place() (err error) {
 		in := func(name string) string { return filepath.Join(dir, name) }
 		p.parts = parts{in("model"), in("reward"), in("held-out"), in("clip"), filepath.Join(in("checker"), "checker.safetensors")}
 	}
+	if len(p.Scorers) > 0 {
+		p.parts.reward = ""
+	}
 	p.parts.reward, p.parts.heldOut, p.parts.clip = cmp.Or(p.Rewards, p.parts.reward), cmp.Or(p.HeldOut, p.parts.heldOut), cmp.Or(p.CLIP, p.parts.clip)
 	return nil
 }
@@ -168,12 +184,16 @@ func (p *Problem) Load() (data.Source, error) {
 		side = 64
 	}
 	p.latent = []int{side, side, p.folder.UNet.Channels}
-	sum, err := p.fingerprint()
+	files, err := p.locate()
+	if err != nil {
+		return data.Source{}, err
+	}
+	sum, err := p.fingerprint(files)
 	return data.Source{Name: filepath.Base(p.parts.model), SHA256: sum}, err
 }
 
-// fingerprint returns a hash of all files that results depend on: those of the model and of all that judges pictures.
-func (p *Problem) fingerprint() (string, error) {
+// fingerprint returns a hash of all files that results depend on: those of the model, of all that judges pictures, and of programs that do.
+func (p *Problem) fingerprint(programs []string) (string, error) {
 	of, err := p.folder.SHA256()
 	if err != nil {
 		return "", err
@@ -192,18 +212,29 @@ func (p *Problem) fingerprint() (string, error) {
 			if !e.Type().IsRegular() && e.Type()&fs.ModeSymlink == 0 {
 				continue
 			}
-			f, err := os.Open(filepath.Join(dir, e.Name()))
-			if err != nil {
-				return "", err
-			}
 			fmt.Fprintln(sum, i, e.Name())
-			_, err = io.Copy(sum, f)
-			if err = errors.Join(err, f.Close()); err != nil {
+			if err := add(sum, filepath.Join(dir, e.Name())); err != nil {
 				return "", err
 			}
 		}
 	}
+	for _, file := range programs {
+		fmt.Fprintln(sum, file)
+		if err := add(sum, file); err != nil {
+			return "", err
+		}
+	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// add adds what a file has to a hash.
+func add(sum io.Writer, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(sum, f)
+	return errors.Join(err, f.Close())
 }
 
 // Prepare implements [experiment.Problem]: it reads the networks, and encodes the prompts.
@@ -262,12 +293,15 @@ func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*me
 	if err != nil {
 		return nil, err
 	}
+	judged, err := p.judged(task)
+	if err != nil {
+		return nil, err
+	}
 	evaluations := 1
 	if base.Guides() {
 		evaluations = 2
 	}
-	scaled := func(factor float64) reward.Reward { return decoded{p, p.rewards[task], p.Scale * factor} }
-	return &method.Target{Base: base, Evaluations: evaluations, Shape: p.latent, Reward: scaled(1), Scaled: scaled, Conditions: 1,
+	return &method.Target{Base: base, Evaluations: evaluations, Shape: p.latent, Reward: judged(1), Scaled: judged, Conditions: 1,
 		H: func(e *engine.Engine, key noise.Key, _ reward.Reward) (htransform.Learned, error) {
 			h, err := p.LoRA.New(e.Scope(htransform.Path), base, key)
 			if err != nil || !p.Self.On() {

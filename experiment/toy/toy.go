@@ -54,7 +54,7 @@ func (p *Problem) Check(c *config.Check) {
 	c.Positive("directions", p.Directions)
 	c.MLP("network", p.Network)
 	c.MLP("h", p.H.MLP)
-	c.Positive("h.scale_width", p.H.ScaleWidth)
+	c.H("h", p.H.Settings)
 	c.That(!p.H.Tuned, "h.tuned is true, but NN1 is no network of the base model's kind")
 	if p.Base == "learned" {
 		c.Training("pretrain", p.Pretrain)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/doob-diffusion/doob/diffusion"
+	"github.com/doob-diffusion/doob/htransform"
 	"github.com/doob-diffusion/doob/internal/machine"
 	"github.com/doob-diffusion/doob/nn"
 )
@@ -14,10 +15,10 @@ import (
 // Check collects what is out of range, so that one run of the program shows all of it.
 type Check struct{ faults []string }
 
-// That notes a fault unless ok.
+// That notes a fault unless ok, once.
 func (c *Check) That(ok bool, format string, args ...any) {
-	if !ok {
-		c.faults = append(c.faults, fmt.Sprintf(format, args...))
+	if fault := fmt.Sprintf(format, args...); !ok && !slices.Contains(c.faults, fault) {
+		c.faults = append(c.faults, fault)
 	}
 }
 
@@ -26,9 +27,18 @@ func (c *Check) Positive(key string, v int) {
 	c.That(v > 0, "%s is %d, want a positive number", key, v)
 }
 
+// Rows notes a number of samples in one network evaluation that is not positive, or beyond all memory.
+func (c *Check) Rows(key string, n int) {
+	const most = 1 << 20
+	c.That(n > 0 && n <= most, "%s is %d, want a positive number up to %d", key, n, most)
+}
+
+// mostSteps is how many a simulation has at most: each is an entry of a table.
+const mostSteps = 100_000
+
 // OneOf notes a text that is none of those known.
 func (c *Check) OneOf(key, got string, known ...string) {
-	c.That(slices.Contains(known, got), "%s is %q, want one of %s", key, got, strings.Join(known, ", "))
+	c.That(slices.Contains(known, got), "%s is %s", key, Unknown(got, known))
 }
 
 // Some notes an empty list, and what appears in it twice.
@@ -41,7 +51,7 @@ func (c *Check) Some(key string, list []string) {
 
 // Scheme checks how a process is simulated.
 func (c *Check) Scheme(key string, s diffusion.Scheme) {
-	c.Positive(key+".steps", s.Steps)
+	c.That(s.Steps > 0 && s.Steps <= mostSteps, "%s.steps is %d, want 1 to %d", key, s.Steps, mostSteps)
 	c.That(s.Free >= 0 && s.Free < max(1, s.Steps), "%s.free is %d, want at least 0, and fewer than steps, %d: else nothing is controlled", key, s.Free, s.Steps)
 	if s.Levels != nil {
 		c.numbered(key, s)
@@ -73,6 +83,12 @@ func (c *Check) numbered(key string, s diffusion.Scheme) {
 	}
 }
 
+// H checks how an h starts.
+func (c *Check) H(key string, h htransform.Settings) {
+	c.Positive(key+".scale_width", h.ScaleWidth)
+	c.That(h.Start >= 0 && h.Start <= 1000, "%s.start is %g, want 0 to 1000, about what the gradient of the reward is multiplied with before anything is learned; 0 means nearly nothing", key, h.Start)
+}
+
 // Optimizer checks the settings of an optimiser.
 func (c *Check) Optimizer(key string, o nn.Optimizer) {
 	c.That(o.LearningRate >= 0 && !math.IsInf(o.LearningRate, 1), "%s.learning_rate is %g, want a positive number", key, o.LearningRate)
@@ -83,7 +99,7 @@ func (c *Check) Optimizer(key string, o nn.Optimizer) {
 // Training checks the settings of a network's training on data.
 func (c *Check) Training(key string, t nn.Training) {
 	c.Positive(key+".steps", t.Steps)
-	c.Positive(key+".batch", t.Batch)
+	c.Rows(key+".batch", t.Batch)
 	c.Optimizer(key, t.Optimizer)
 }
 

@@ -30,7 +30,7 @@ func TestCheckCollectsFaults(t *testing.T) {
 	c.That(1 > 2, "1 > %d", 2)
 	c.Some("scales", nil)
 	err := c.Err()
-	want := strings.Join([]string{"configuration: 1 > 2", "batch is -4, want a positive number", `kernel is "euler", want one of ddpm, ddim`,
+	want := strings.Join([]string{"configuration: 1 > 2", "batch is -4, want a positive number", `kernel is "euler": want one of ddpm, ddim`,
 		"methods has base twice", "samples is 0, want a positive number", "scales is empty"}, "\n  and ")
 	if err == nil || err.Error() != want || !errors.Is(err, ErrConfig) {
 		t.Errorf("error\n%v\nwant one that wraps ErrConfig:\n%s", err, want)
@@ -102,7 +102,7 @@ func TestChecks(t *testing.T) {
 		"k.eta is 0":                     with(func(s *diffusion.Scheme) { s.Kernel = "ddim" }), // no noise, no path weights
 		"k.eta is 1.5":                   with(func(s *diffusion.Scheme) { s.Kernel, s.Eta, s.Steps = "ddim", 1.5, 9 }),
 		"k.eta is NaN":                   with(func(s *diffusion.Scheme) { s.Kernel, s.Eta, s.Steps = "ddim", nan, 9 }),
-		`k.variance is "alpha", want`:    with(func(s *diffusion.Scheme) { s.Variance = "alpha" }),
+		`k.variance is "alpha": want`:    with(func(s *diffusion.Scheme) { s.Variance = "alpha" }),
 		"has no choice of it":            with(func(s *diffusion.Scheme) { s.Kernel, s.Variance = "euler-maruyama", "beta" }),
 		"k.eta is -1":                    with(func(s *diffusion.Scheme) { s.Kernel, s.Variance, s.Eta = "ddim", "beta", -1 }),
 		"k.eta is 0, want":               with(func(s *diffusion.Scheme) { s.Kernel, s.Variance = "ddim", "posterior" }),

@@ -119,6 +119,11 @@ func suggested(err error, dst any) error {
 	if !errors.As(err, &at) {
 		return err
 	}
+	if number, ok := strings.CutSuffix(at.GetMessage(), " ( overflow )"); ok {
+		number = strings.TrimPrefix(number, "cannot unmarshal ")
+		number, _, _ = strings.Cut(number, " ")
+		return &yaml.SyntaxError{Message: fmt.Sprintf("cannot use %s: it is too large a number", number), Token: at.GetToken()}
+	}
 	_, quoted, ok := strings.Cut(at.GetMessage(), "unknown field ")
 	key, bad := strconv.Unquote(quoted)
 	if !ok || bad != nil {
@@ -198,8 +203,8 @@ func notFinite(t *token.Token) error {
 // Setting writes a setting "a.b=v" as YAML.
 func Setting(set string) ([]byte, error) {
 	key, value, ok := strings.Cut(set, "=")
-	if !ok || key == "" {
-		return nil, fmt.Errorf("%w: --set %q: want key=value, such as importance.iterations=20", ErrConfig, set)
+	if !ok || key == "" || strings.TrimSpace(value) == "" || strings.ContainsAny(set, "\n\r") {
+		return nil, fmt.Errorf("%w: --set %q: want key=value on one line, such as importance.iterations=20; an empty text is \"\"", ErrConfig, set)
 	}
 	var b strings.Builder
 	parts := strings.Split(key, ".")

@@ -212,8 +212,13 @@ func wantMistake(t *testing.T, text string, words ...string) {
 	}
 }
 
-// A setting is the document that it stands for.
+// A setting is the document that it stands for. One without a value, or of several lines, would do nothing, or something else.
 func TestSetting(t *testing.T) {
+	for _, set := range []string{"samples=", "samples= ", "samples=4\nseed: 3", "=4", "samples"} {
+		if _, err := Setting(set); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "want key=value on one line") {
+			t.Errorf("%q: %v", set, err)
+		}
+	}
 	for set, change := range map[string]func(*run, *routed){
 		"samples=70":                func(c *run, _ *routed) { c.Samples = 70 },
 		"net.width=16":              func(c *run, _ *routed) { c.Net.Width = 16 },
@@ -221,7 +226,6 @@ func TestSetting(t *testing.T) {
 		"net.sizes=[4, 5]":          func(c *run, _ *routed) { c.Net.Sizes = []int{4, 5} },
 		"h.width=1":                 func(_ *run, r *routed) { r.h.Width = 1 },
 		"name=a=b":                  func(c *run, _ *routed) { c.Name = "a=b" },
-		"samples=":                  func(*run, *routed) {},
 		"seed=18446744073709551615": func(c *run, _ *routed) { c.Seed = math.MaxUint64 },
 	} {
 		text, err := Setting(set)

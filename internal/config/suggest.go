@@ -29,6 +29,11 @@ func Suggest(got string, known []string) string {
 	return fmt.Sprintf(", did you mean %s?", strings.Join(near[:min(most, len(near))], " or "))
 }
 
+// Unknown says of a name that is none of those known which may be meant, and what there is. Some more may be meant that are not listed.
+func Unknown(got string, known []string, more ...string) string {
+	return fmt.Sprintf("%q%s: want one of %s", got, strings.TrimSuffix(Suggest(got, slices.Concat(known, more)), "?"), strings.Join(known, ", "))
+}
+
 // distance is how many letters one changes, adds, leaves out or swaps with the next to make b of a.
 func distance(a, b string) int {
 	x, y := []rune(a), []rune(b)

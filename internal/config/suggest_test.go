@@ -6,6 +6,20 @@ import (
 	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
+func TestUnknown(t *testing.T) {
+	known := []string{"base", "importance"}
+	for got, want := range map[string]string{
+		"bsae":           `"bsae", did you mean "base": want one of base, importance`,
+		"importance_smk": `"importance_smk", did you mean "importance_smc": want one of base, importance`,
+		"nothing":        `"nothing": want one of base, importance`,
+		"":               `"": want one of base, importance`,
+	} {
+		if s := Unknown(got, known, "importance_smc"); s != want {
+			t.Errorf("%q: %s, want %s", got, s, want)
+		}
+	}
+}
+
 func TestSuggest(t *testing.T) {
 	known := []string{"samples", "importance", "importance_fast", "loop.iterations", "process.steps", "pretrain.steps", "ema"}
 	for got, want := range map[string]string{

@@ -6,6 +6,7 @@
 //	pipeline             a Stable Diffusion 1.x in the layout of diffusers
 //	unet, vae            what its networks compute, and gradients
 //	variants             a U-Net as in 2.x in several precisions and files, with its outputs; today's names of tensors
+//	unconditional        two DDPMPipelines, one in the layout of early ones; what their U-Nets compute, and paths of both schedulers with noise
 //	clip                 a CLIP with both its networks, and what it says of texts and pictures
 //	imagereward          ImageReward, as .pt and as .safetensors, and rewards; refuse.pt names a function, a harmless one
 //	lora                 one adapter of pipeline's U-Net in five spellings; two of them cannot hold its alpha; what the U-Net computes with it

@@ -422,6 +422,34 @@ def vae():
     keep(path, tensors)
 
 
+def unconditional():
+    """What the U-Nets of unconditional pipelines compute, in float64, and two samplers of five steps with the noise in the file."""
+    import torch
+    from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler
+    from diffusers.schedulers import scheduling_ddpm
+
+    for name in ("ddpm", "ddpm-cosine"):
+        pipe = DDPMPipeline.from_pretrained(HERE / "unconditional" / name)
+        unet = pipe.unet.eval().requires_grad_(False).double()
+        path = HERE / "unconditional" / f"{name}.safetensors"
+        tensors = inputs(path, "sample", "timestep", "wide", "ddpm.start", "ddpm.noise", "ddim.start", "ddim.noise")
+        tensors["out"] = unet(tensors["sample"].double(), tensors["timestep"]).sample.float()
+        tensors["wide_out"] = unet(tensors["wide"].double(), torch.tensor([33])).sample.float()
+        tensors["alphas_cumprod"] = pipe.scheduler.alphas_cumprod
+        ddpm = DDPMScheduler.from_config(pipe.scheduler.config, clip_sample=False, variance_type="fixed_small")
+        ddim = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False, set_alpha_to_one=True)
+        for kind, scheduler in (("ddpm", ddpm), ("ddim", ddim)):
+            scheduler.set_timesteps(5)
+            x, noise = tensors[f"{kind}.start"].double(), tensors[f"{kind}.noise"].double()
+            for i, level in enumerate(scheduler.timesteps):
+                predicted = unet(x, level.expand(2)).sample
+                scheduling_ddpm.randn_tensor = lambda *_, **__: noise[i]
+                more = {"eta": 1.0, "variance_noise": noise[i]} if kind == "ddim" else {}
+                x = scheduler.step(predicted, level, x, **more).prev_sample
+            tensors[f"{kind}.levels"], tensors[f"{kind}.end"] = scheduler.timesteps, x.float()
+        keep(path, tensors)
+
+
 def clip():
     """Embeddings, scores and diversity by the CLIP in testdata."""
     import torch
@@ -533,5 +561,6 @@ if __name__ == "__main__":
     adjoint_matching()
     images()
     vae()
+    unconditional()
     clip()
     imagereward()

@@ -1,4 +1,4 @@
-package superres
+package restore
 
 import (
 	"math"
@@ -16,7 +16,7 @@ func levels(values []float32) []uint16 {
 	return out
 }
 
-// shades is a picture of positive values, which are kept until the top is known: from black for 0 to white for their 99th percentile, see [shaded].
+// shades is a picture of positive values, which are kept until the top is known: from black for 0 to white for their 99th percentile.
 type shades struct {
 	canvas *vision.Canvas
 	counts [1 << 16]int

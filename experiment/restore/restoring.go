@@ -1,4 +1,4 @@
-package superres
+package restore
 
 import (
 	"context"
@@ -11,10 +11,13 @@ import (
 	"github.com/doob-diffusion/doob/diffusion"
 	"github.com/doob-diffusion/doob/engine"
 	"github.com/doob-diffusion/doob/experiment"
+	"github.com/doob-diffusion/doob/experiment/imaging"
 	"github.com/doob-diffusion/doob/internal/version"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/report"
+	"github.com/doob-diffusion/doob/reward"
+	"github.com/doob-diffusion/doob/steer"
 	"github.com/doob-diffusion/doob/vision"
 )
 
@@ -24,10 +27,10 @@ const together = 256
 // restoring is a restoration on its way.
 type restoring struct {
 	Restoration
-	problem *Problem
-	picture *vision.Picture
-	tiling  data.Tiling
-	key     noise.Key
+	measured Measured
+	picture  *vision.Picture
+	tiling   data.Tiling
+	key      noise.Key
 
 	sampler      *diffusion.Sampler
 	first        int       // tile whose measurement is the first one given
@@ -38,21 +41,50 @@ type restoring struct {
 }
 
 // scale is that of the result to the picture.
-func (r *restoring) scale() int { return r.problem.image()[0] / r.tiling.Tile[0] }
+func (r *restoring) scale() int { return r.measured.Likelihood.Image[0] / r.tiling.Tile[0] }
+
+// learned reports whether what the run has learned is for these measurements.
+func (r *restoring) learned() bool {
+	if r.measured.Amortised {
+		return true
+	}
+	y := r.measured.Y
+	if y == nil || r.Measure || r.picture.Height != r.tiling.Tile[0] || r.picture.Width != r.tiling.Tile[1] {
+		return false
+	}
+	for i, v := range r.tiling.Cut(0, 1, r.picture.Values) {
+		if d := v*r.measured.Likelihood.Observed[i] - y[i]; d > 1e-4 || d < -1e-4 { // below what 16 bits tell apart
+			return false
+		}
+	}
+	return true
+}
+
+// guided is the control of a prior alone: the score of the likelihood of a measurement at every noise level, as it is if the data are normal.
+func (r *restoring) guided() diffusion.Control {
+	m := r.measured
+	return steer.Twisted{Reward: m.Likelihood, Scale: 1, Weight: reward.Anneal(m.Likelihood.Sigma, m.Spread)}
+}
 
 // all restores all tiles, some at a time: path i has its own noise, whatever paths are beside it.
 func (r *restoring) all(ctx context.Context, l *experiment.Lab) (*Restored, error) {
-	p, n, image := r.problem, r.tiling.N(), r.problem.image()
+	m, n, image, learned, name := r.measured, r.tiling.N(), r.measured.Likelihood.Image, r.learned(), "base"
+	if learned {
+		name = "importance"
+	}
 	chunk := min(n, max(1, together/r.N))
-	h, target, err := l.Learned(ctx, "", "importance", chunk*r.N)
+	h, target, err := l.Learned(ctx, "", name, chunk*r.N)
 	if err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
-	y := engine.Size(p.reward.Shape)
-	r.sampler = target.Sampler(h, &diffusion.Condition{Shape: p.reward.Shape, Draw: func(_ noise.Key, path int, dst []float32) { copy(dst, r.given[(path/r.N-r.first)*y:]) }}, r.Steps)
+	if !learned {
+		h = r.guided()
+	}
+	y := engine.Size(m.Likelihood.Shape)
+	r.sampler = target.Sampler(h, &diffusion.Condition{Shape: m.Likelihood.Shape, Draw: func(_ noise.Key, path int, dst []float32) { copy(dst, r.given[(path/r.N-r.first)*y:]) }}, r.Steps)
 
 	scale := r.scale()
-	out := &Restored{Operator: p.Operator, Sigma: p.Sigma, Height: r.tiling.Height * scale, Width: r.tiling.Width * scale, Transparent: r.picture.Transparent, Tiles: n}
+	out := &Restored{Operator: m.Operator, Sigma: m.Likelihood.Sigma, Learned: learned, Height: r.tiling.Height * scale, Width: r.tiling.Width * scale, Transparent: r.picture.Transparent, Tiles: n}
 	result, err := vision.NewCanvas(r.Out, out.Height, out.Width, image[2])
 	if err != nil {
 		return nil, err
@@ -60,7 +92,7 @@ func (r *restoring) all(ctx context.Context, l *experiment.Lab) (*Restored, erro
 	defer result.Close()
 	r.agreement = agreement{picture: r.picture, width: out.Width, channels: image[2]}
 	r.mean = r.tiling.Blend(image, scale, func(rows []float32) error {
-		rows = clipped(rows)
+		rows = imaging.Clipped(rows)
 		if r.Measure {
 			r.agreement.add(rows)
 		}
@@ -93,7 +125,7 @@ func (r *restoring) all(ctx context.Context, l *experiment.Lab) (*Restored, erro
 		}
 	}
 	out.NetworkCalls = target.Engine.NetworkCalls()
-	out.Residual, out.Spread = r.residual/float64(n*r.N), r.sd/float64(n*p.pixels())
+	out.Residual, out.Spread = r.residual/float64(n*r.N), r.sd/float64(n*engine.Size(image))
 	out.PSNR, out.SSIM = math.NaN(), math.NaN()
 	if r.Measure {
 		out.PSNR, out.SSIM = r.agreement.psnr(), r.agreement.ssim()
@@ -119,11 +151,11 @@ func (r *restoring) tell(done int) {
 
 // tiles restores n tiles from r.first on.
 func (r *restoring) tiles(ctx context.Context, n int) error {
-	p := r.problem
+	likelihood, dim := r.measured.Likelihood, engine.Size(r.measured.Likelihood.Image)
 	r.given = r.tiling.Cut(r.first, n, r.picture.Values)
 	if r.Measure {
 		var err error
-		if r.given, err = p.reward.Measure(ctx, r.given, r.first, n, r.key.Sub("measure")); err != nil {
+		if r.given, err = likelihood.Measure(ctx, r.given, r.first, n, r.key.Sub("measure")); err != nil {
 			return err
 		}
 	}
@@ -136,14 +168,14 @@ func (r *restoring) tiles(ctx context.Context, n int) error {
 			return errors.New("restore: samples are not of finite numbers: the run's networks are damaged, or its training has diverged")
 		}
 	}
-	residual, err := p.reward.Residual(ctx, paths.X, paths.Given, paths.N)
+	residual, err := likelihood.Residual(ctx, paths.X, paths.Given, paths.N)
 	if err != nil {
 		return err
 	}
 	for _, v := range residual {
 		r.residual += v
 	}
-	sd := spread(&method.Samples{Count: n, Members: r.N, X: paths.X}, p.pixels())
+	sd := imaging.Spread(&method.Samples{Count: n, Members: r.N, X: paths.X}, dim)
 	for _, v := range sd {
 		r.sd += float64(v)
 	}
@@ -152,5 +184,5 @@ func (r *restoring) tiles(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	return r.mean.Add(means(paths.X, r.N, p.pixels()))
+	return r.mean.Add(imaging.Means(paths.X, r.N, dim))
 }
