@@ -453,3 +453,15 @@ func TestRefusals(t *testing.T) {
 		oracle.WantError(t, err, c.words...)
 	}
 }
+
+// The published report is read, with its order and verdicts.
+func TestPublishedReport(t *testing.T) {
+	var rep experiment.Report
+	if err := json.Unmarshal([]byte(oracle.Read(t, "../../docs/results/own/report.json")), &rep); err != nil {
+		t.Fatal(err)
+	}
+	kl := rep.Methods["importance"]["kl"]
+	if rows := rep.Table().Rows; len(rows) != 5 || kl.Value < 1.58 || kl.Value > 1.6 || rep.Verdicts["importance"].Reliable || !rep.Verdicts["base"].Reliable {
+		t.Errorf("%d rows, KL of importance %v, verdicts %+v and %+v", len(rows), kl, rep.Verdicts["importance"], rep.Verdicts["base"])
+	}
+}

@@ -203,7 +203,7 @@ func TestEvents(t *testing.T) {
 	if _, err := Generate(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(stages, []string{"reading", "drawing", "decoding"}) || !strings.Contains(warnings, "the prompt is longer than the 77 tokens") || !strings.Contains(warnings, `and the end"`) {
+	if !slices.Equal(stages, []string{"reading", "drawing", "decoding"}) || !strings.Contains(warnings, "the prompt has more than 75 tokens") || !strings.Contains(warnings, `and the end"`) {
 		t.Errorf("%v, %q", stages, warnings)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -173,7 +173,7 @@ func TestCheck(t *testing.T) {
 		"up to 1 it has no effect":             {"negative=blurred"},
 		"lora.rank is 0":                       {"lora.rank=0"},
 		"scale is 0":                           {"scale=0"},
-		"reward is not set":                    {"model=somewhere"},
+		"neither reward nor rewards is set":    {"model=somewhere"},
 		"want at most one of them":             {"model=somewhere", "world=here", "reward=there"},
 		"has no path weights":                  {"process.eta=0"},
 		"unknown spacing":                      {"process.spacing=even"},
