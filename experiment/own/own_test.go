@@ -461,7 +461,7 @@ func TestPublishedReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	kl := rep.Methods["importance"]["kl"]
-	if rows := rep.Table().Rows; len(rows) != 5 || kl.Value < 1.58 || kl.Value > 1.6 || rep.Verdicts["importance"].Reliable || !rep.Verdicts["base"].Reliable {
+	if rows := rep.Table().Rows; len(rows) != 6 || kl.Value < 1.58 || kl.Value > 1.6 || rep.Verdicts["importance"].Reliable || !rep.Verdicts["base"].Reliable {
 		t.Errorf("%d rows, KL of importance %v, verdicts %+v and %+v", len(rows), kl, rep.Verdicts["importance"], rep.Verdicts["base"])
 	}
 }
