@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/doob-diffusion/doob/fleet"
 	"github.com/doob-diffusion/doob/internal/runfolder"
 	"github.com/doob-diffusion/doob/report"
 )
@@ -54,6 +55,15 @@ func (l Looked) Changed() time.Time {
 
 // Config is the text of config.yaml.
 func (l Looked) Config() (string, error) { return l.text("config.yaml", 1<<20) }
+
+// Workers is what the trainer of a run that works has last said of its workers, false if it has none.
+func (l Looked) Workers() (s fleet.Status, ok bool) {
+	text, err := l.text(workersFile, 1<<20)
+	if err != nil || l.State() != Running { // a trainer that was killed has left it
+		return s, false
+	}
+	return s, json.Unmarshal([]byte(text), &s) == nil
+}
 
 // Report is the report of a run that is complete.
 func (l Looked) Report() (*Report, error) {

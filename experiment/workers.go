@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/diffusion"
@@ -79,7 +80,29 @@ func (r *run) hire(ctx context.Context) (_ context.Context, dismiss func(), err 
 			return &simulator{files: files, lab: c.lab, close: func() error { return nil }}, nil
 		}}))
 	})
+	own.Go(func() { r.tell(ctx, c.trainer) })
 	return ctx, func() { end(nil); own.Wait(); c.trainer.Close() }, nil
+}
+
+// workersFile has, while a run works, what its trainer says of workers, and tellEvery is how often.
+const (
+	workersFile = "workers.json"
+	tellEvery   = 2 * time.Second
+)
+
+// tell keeps workersFile up to date for those who look. The run does not need it: what goes wrong is not told.
+func (r *run) tell(ctx context.Context, t *fleet.Trainer) {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	defer os.Remove(r.folder.File(workersFile))
+	for {
+		_ = r.folder.WriteJSON(workersFile, t.Status())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // meet makes a lab known to the crew. There may be none.

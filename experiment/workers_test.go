@@ -3,10 +3,12 @@ package experiment_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/fleet"
@@ -105,8 +107,28 @@ func TestWorkersAhead(t *testing.T) {
 	at := fleet.Options{URL: serve(t, fleet.ServerOptions{}).URL()}
 	hire(t, at, 2)
 	folder := filepath.Join(t.TempDir(), "run")
-	if _, err := experiment.Run(t.Context(), tiny(t, "toy", sets...), folder, "cpu", func(experiment.Event) {}, experiment.WithWorkers(at)); err != nil {
+	shown := make(chan int, 1)
+	observe := func(ev experiment.Event) { // who looks sees the trainer, that works too, and the two others
+		if ev.Iteration == nil || ev.Done != 1 {
+			return
+		}
+		for range 100 {
+			look, _ := experiment.Look(os.DirFS(folder))
+			if s, ok := look.Workers(); ok && len(s.Workers) == 3 {
+				shown <- len(s.Workers)
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	if _, err := experiment.Run(t.Context(), tiny(t, "toy", sets...), folder, "cpu", observe, experiment.WithWorkers(at)); err != nil {
 		t.Fatal(err)
+	}
+	if len(shown) != 1 {
+		t.Error("who looks did not see three workers")
+	}
+	if _, err := os.Stat(filepath.Join(folder, "workers.json")); !os.IsNotExist(err) {
+		t.Errorf("what was said of workers is still there: %v", err)
 	}
 	same(t, "with workers", outcome(t, alone.folder), outcome(t, folder))
 }

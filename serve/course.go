@@ -8,6 +8,7 @@ import (
 
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/finetune"
+	"github.com/doob-diffusion/doob/fleet"
 )
 
 // course is what the events of one run say over time. It is read once and then goes on where it was.
@@ -180,7 +181,8 @@ type news struct {
 	Error    string   `json:"error,omitempty"`
 	Series   []series `json:"series"`
 
-	Previews []preview `json:"previews,omitempty"`
+	Previews []preview            `json:"previews,omitempty"`
+	Workers  []fleet.WorkerStatus `json:"workers,omitempty"` // of a run that works with some
 }
 
 // since returns it, and notes that it was told.
@@ -189,6 +191,9 @@ func (c *course) since(r run, s *seen) news {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	out := news{Run: r.name, State: r.State(), Now: c.now, Done: c.done, Total: c.total, Warnings: c.warnings, Series: []series{}}
+	if status, ok := r.Workers(); ok {
+		out.Workers = status.Workers
+	}
 	if c.err != nil {
 		out.Error = c.err.Error()
 	}

@@ -71,7 +71,27 @@ function take(news) {
     note.replaceChildren(said + " ");
     if (news.state === "complete" && box.dataset.state !== "complete") html("a", { href: location.href, textContent: "Show the results" }, note);
   }
+  workers(box, news.workers || []);
   if (news.series.length || news.again) later();
+}
+
+// workers shows those of a run, each in a row.
+function workers(box, all) {
+  let table = box.querySelector("table");
+  if (!all.length) { if (table) table.parentNode.remove(); return; }
+  if (!table) {
+    table = html("table", {}, html("div", { className: "wide" }, box));
+    html("caption", { className: "soft", textContent: "Workers" }, table);
+    const head = html("tr", {}, html("thead", {}, table));
+    for (const name of ["worker", "seen, s ago", "tasks", "paths", "paths/s", "at it for, s", "task"]) html("th", { scope: "col", textContent: name }, head);
+    html("tbody", {}, table);
+  }
+  table.querySelector("tbody").replaceChildren(...all.map((w) => {
+    const row = html("tr", {});
+    const cells = [w.name, w.seen.toFixed(0), w.tasks, w.paths, w.paths_per_second.toPrecision(3), w.task ? (w.task_age || 0).toFixed(0) : "—", w.task || ""];
+    for (const cell of cells) html("td", { textContent: cell }, row);
+    return row;
+  }));
 }
 
 // ---- curves
