@@ -103,17 +103,7 @@ func (f *fleetProcesses) round(t *testing.T, folder string, args []string, want 
 // life is one of a trainer: until it has ended its run, or is killed, but not before it has got on by an event.
 func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) {
 	t.Helper()
-	cmd := exec.Command("doob", args...)
-	cmd.Env = append(os.Environ(), "DOOB_DATA="+filepath.Join(f.dir, "data"))
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, out, complaint := started(t, []string{"DOOB_DATA=" + filepath.Join(f.dir, "data")}, args...)
 	var events atomic.Int64
 	var wait sync.WaitGroup
 	ended := make(chan struct{})

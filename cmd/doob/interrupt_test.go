@@ -53,16 +53,7 @@ func TestInterrupt(t *testing.T) {
 			for _, s := range c.sets {
 				args = append(args, "--set", s)
 			}
-			cmd := exec.Command("doob", args...)
-			var complaint strings.Builder
-			cmd.Stderr = &complaint
-			out, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			cmd, out, complaint := started(t, nil, args...)
 			hang := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
 			defer hang.Stop()
 

@@ -81,17 +81,7 @@ type killer struct {
 // live runs doob once, and reports whether it was killed.
 func (k *killer) live(t *testing.T, args ...string) bool {
 	t.Helper()
-	cmd := exec.Command("doob", args...)
-	cmd.Env = append(os.Environ(), "DOOB_DATA="+k.store)
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, out, complaint := started(t, []string{"DOOB_DATA=" + k.store}, args...)
 	// At least one event a life: else a slow machine would never come to an end.
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<20)
@@ -105,7 +95,7 @@ func (k *killer) live(t *testing.T, args ...string) bool {
 		}
 		wait--
 	}
-	err = cmd.Wait()
+	err := cmd.Wait()
 	if err != nil && cmd.ProcessState.ExitCode() != -1 {
 		t.Fatalf("%v after %d kills: %s", err, k.killed, complaint.String())
 	}
