@@ -200,6 +200,14 @@ func (p *Problem) Target(context.Context, *experiment.Lab, string) (*method.Targ
 	}
 	if p.likelihood() {
 		t.Anneal, parts.Weight = reward.Anneal(p.inverse.Sigma, p.spread), htransform.Likelihood(p.inverse.Sigma, p.spread)
+	} else {
+		t.Scaled = func(factor float64) reward.Reward {
+			r, err := reward.NewSum(reward.Term{Weight: factor, Reward: p.reward})
+			if err != nil {
+				panic(err) // p.reward judges samples by themselves, as a sum that was made before
+			}
+			return r
+		}
 	}
 	t.H = func(e *engine.Engine, key noise.Key, r reward.Reward) (htransform.Learned, error) {
 		own := parts

@@ -454,6 +454,26 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// With temper, rewards are multiplied by one number such that samples of the prior, weighed by them, have the effective sample size that was asked for; not the likelihood of a
+// measurement, which has a scale of its own.
+func TestTemper(t *testing.T) {
+	dir := pictures(t, filepath.Join(t.TempDir(), "pictures"), 12, color.RGBA{G: 200, B: 100})
+	config := fmt.Sprintf("prior: {pictures: %s, size: 8x8}\nrewards: [{jpeg: small}]\n", dir)
+	folder, rep := run(t, config, "methods=[base, resampled, importance]", "pool=200", "temper.ess=0.4", "resampled.paths=200")
+	if ess := rep.Methods["resampled"]["ess_fraction"].Value; math.Abs(ess-0.4) > 1e-6 { // of the same base paths
+		t.Errorf("ESS of base paths is %g, want 0.4", ess)
+	}
+	if !strings.Contains(oracle.Read(t, filepath.Join(folder, "events.jsonl")), `"reward_factor"`) {
+		t.Error("no event tells the factor")
+	}
+	p, err := problem(t, fmt.Sprintf("prior: {pictures: %q, size: 8x8}\nrewards: [{truth: %q, operator: average-2, sigma: 0.5}]\nmethods: [base]\n", dir, filepath.Join(dir, "01.png")), "pool=200", "temper.ess=0.4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = experiment.Run(t.Context(), p, filepath.Join(t.TempDir(), "run"), engine.Default, func(experiment.Event) {})
+	oracle.WantError(t, err, "has a scale of its own")
+}
+
 // The published report is read, with its order and verdicts.
 func TestPublishedReport(t *testing.T) {
 	var rep experiment.Report
