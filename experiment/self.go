@@ -42,7 +42,9 @@ type OwnFit struct {
 	Data     func(key noise.Key, n int) func(dst []float32, step int) // see [method.Target]
 	Fits     Fits
 	EachSeed bool
-	Settings []any // that Fits, and a base model without training, depend on
+	// Evaluations is how many of a network one of Base is, see [method.Target]; 0 means 1.
+	Evaluations int
+	Settings    []any // that Fits, and a base model without training, depend on
 }
 
 // Fits is what is fitted to samples of the base model, as h is to those that are kept.
@@ -94,7 +96,7 @@ func (c *Common) WithSelf(networks []Network, f OwnFit) []Network {
 	}
 	name := OwnFitOf(f.Task)
 	return append(networks, Network{Name: name, EachSeed: f.EachSeed, Steps: p.Steps, Settings: settings,
-		Calls: float64(c.Self.Paths*c.Process.Steps + 2*p.Steps*p.Batch), Paths: c.Self.Paths,
+		Calls: float64(max(1, f.Evaluations) * (c.Self.Paths*c.Process.Steps + 2*p.Steps*p.Batch)), Paths: c.Self.Paths,
 		Init: f.Fits.Init,
 		Draw: func(ctx context.Context, trained *engine.Engine, key noise.Key) ([]float32, error) {
 			base, err := f.Base(trained)

@@ -297,11 +297,7 @@ func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*me
 	if err != nil {
 		return nil, err
 	}
-	evaluations := 1
-	if base.Guides() {
-		evaluations = 2
-	}
-	return &method.Target{Base: base, Evaluations: evaluations, Shape: p.latent, Reward: judged(1), Scaled: judged, Conditions: 1,
+	return &method.Target{Base: base, Evaluations: p.evaluations(), Shape: p.latent, Reward: judged(1), Scaled: judged, Conditions: 1,
 		H: func(e *engine.Engine, key noise.Key, _ reward.Reward) (htransform.Learned, error) {
 			h, err := p.LoRA.New(e.Scope(htransform.Path), base, key)
 			if err != nil || !p.Self.On() {
@@ -313,6 +309,14 @@ func (p *Problem) Target(_ context.Context, _ *experiment.Lab, task string) (*me
 			}
 			return htransform.NewNeutralLoRA(h, self.Low)
 		}}, nil
+}
+
+// evaluations are how many of the U-Net a call of the base model is.
+func (p *Problem) evaluations() int {
+	if (sd.Guided{Scale: p.Guidance}).Guides() {
+		return 2
+	}
+	return 1
 }
 
 // prompted returns the base model of a task.

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 		score(left)
 		return
 	}
-	code := m.Run()
+	code := oracle.Store(m)
 	os.RemoveAll(made)
 	os.Exit(code)
 }
@@ -115,22 +115,23 @@ func TestRun(t *testing.T) {
 // What is planned is what a run takes, with guidance that makes two calls of one: but not in the gradient steps of adjoint matching, which are without it.
 func TestPlanMatchesRun(t *testing.T) {
 	sets := []string{"methods=[base, vargrad, adjoint_matching, importance]", "guidance_scale=3", "prompts=[A green colored rabbit.]", "process.free=0", "seed=2",
-		"adjoint_matching={iterations: 1, paths: 4, updates: 2, batch: 4, buffer: 4, steps: 2}"}
+		"adjoint_matching={iterations: 1, paths: 4, updates: 2, batch: 4, buffer: 4, steps: 2}",
+		"self={paths: 8, steps: 2, batch: 4, learning_rate: 0.002, ema: 0.9}"}
 	plan, err := experiment.NewPlan(t.Context(), problem(t, sets...), engine.Default)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rep := run(t, problem(t, sets...))
 	for _, row := range plan.Rows {
-		if row.Name == "base paths" { // which are charged to importance
+		if row.Name == "base paths" || strings.HasPrefix(row.Name, "train ") { // which are charged to importance, and to none
 			continue
 		}
 		if got := rep.Methods[row.Name]["network_calls"].Value; got != row.Calls {
 			t.Errorf("%s: %g calls are planned, the run took %g", row.Name, row.Calls, got)
 		}
 	}
-	if len(plan.Rows) != 5 {
-		t.Errorf("%d rows are planned, want 5", len(plan.Rows))
+	if len(plan.Rows) != 6 || plan.Rows[0].Calls != 2*(8*4+2*2*4) {
+		t.Errorf("%d rows are planned, the own fit at %g calls, want 6 and 96", len(plan.Rows), plan.Rows[0].Calls)
 	}
 }
 
@@ -281,28 +282,11 @@ func TestLongPrompt(t *testing.T) {
 	oracle.WantError(t, err, "it does not see the end")
 }
 
-// With own fits of the base model, one for every prompt, fine-tuning starts at h = 0 and stays near it where there is nothing to learn, at the calls that are planned; what is
-// saved is the whole h. Every prompt has the scale of its reward at which base paths have the effective sample size that is asked for.
+// With own fits of the base model, one for every prompt, what is saved is the whole h: adapter less own fit. And every prompt has the scale of its reward at which base paths
+// have the effective sample size that is asked for.
 func TestOwnFitAndTemper(t *testing.T) {
-	sets := []string{"methods=[base, importance, neutral]", "self={paths: 16, steps: 8, batch: 8, learning_rate: 0.002, ema: 0.9}", "pool=40", "temper.ess=0.6", "loop.paths=40", "seed=3", "process.free=0"}
-	plan, err := experiment.NewPlan(t.Context(), problem(t, sets...), engine.Default)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := problem(t, sets...)
+	p := problem(t, "methods=[importance]", "self={paths: 16, steps: 4, batch: 8, learning_rate: 0.002, ema: 0.9}", "pool=40", "temper.ess=0.6", "seed=3")
 	folder, rep := run(t, p)
-	for _, row := range plan.Rows {
-		if row.Name != "importance" {
-			continue
-		}
-		var calls float64
-		for _, task := range p.Tasks() {
-			calls += rep.Tasks[task]["importance"]["network_calls"].Value
-		}
-		if row.Calls != calls {
-			t.Errorf("importance: planned %g calls, done %g", row.Calls, calls)
-		}
-	}
 	factors := map[float64]bool{}
 	for _, scale := range rep.Extra["reward_scale"].(map[string]float64) {
 		factors[scale] = true
@@ -314,9 +298,11 @@ func TestOwnFitAndTemper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	adapter, _, err := lora.Load(filepath.Join(folder, "lora", p.Tasks()[0]+"_importance.safetensors"), lora.Model{UNet: f.UNet.Tensors(), Text: f.Text.Tensors()})
-	if err != nil || !slices.Equal(adapter.Ranks(), []int{4}) {
-		t.Errorf("ranks %v of what is saved, want 4: h and the own fit; %v", adapter.Ranks(), err)
+	for _, task := range p.Tasks() {
+		adapter, _, err := lora.Load(filepath.Join(folder, "lora", task+"_importance.safetensors"), lora.Model{UNet: f.UNet.Tensors(), Text: f.Text.Tensors()})
+		if err != nil || !slices.Equal(adapter.Ranks(), []int{4}) {
+			t.Errorf("%s: ranks %v of what is saved, want 4: h and the own fit; %v", task, adapter.Ranks(), err)
+		}
 	}
 }
 

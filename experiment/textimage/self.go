@@ -17,7 +17,7 @@ func (p *Problem) Networks() (all []experiment.Network) {
 		return nil
 	}
 	for _, task := range p.Tasks() {
-		all = p.WithSelf(all, experiment.OwnFit{Task: task, Shape: p.latent, Fits: fitsLoRA{p}, Settings: []any{p.prompt(task), p.Negative, p.Guidance, p.LoRA},
+		all = p.WithSelf(all, experiment.OwnFit{Task: task, Evaluations: p.evaluations(), Shape: p.latent, Fits: fitsLoRA{p}, Settings: []any{p.prompt(task), p.Negative, p.Guidance, p.LoRA},
 			Base: func(trained *engine.Engine) (diffusion.Model, error) {
 				if err := p.read(trained); err != nil {
 					return nil, err
