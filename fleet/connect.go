@@ -44,6 +44,9 @@ func connect(o Options, name string) (connection, error) {
 		if errors.Is(err, nats.ErrAuthorization) {
 			err = fmt.Errorf("%w: %w: want the token that the server was started with (--token-file)", ErrRefused, err)
 		}
+		if errors.Is(err, nats.ErrNoServers) {
+			err = fmt.Errorf("%w: nothing answers there: doob run --serve-workers begins a server with a run", err)
+		}
 		return connection{}, fmt.Errorf("fleet: connect to %s: %w", o.URL, err)
 	}
 	js, err := jetstream.New(nc)
