@@ -79,6 +79,9 @@ func (t *Trainer) open(ctx context.Context) error {
 		}
 		t.answers = append(t.answers, s)
 	}
+	if err := t.nats.FlushTimeout(forMessage); err != nil { // the server knows of them from here on, and the next trainer is turned away
+		return fmt.Errorf("fleet: %w", err)
+	}
 	return nil
 }
 
