@@ -12,7 +12,7 @@ import (
 	"github.com/doob-diffusion/doob/report"
 )
 
-// shown is the number of pictures in a row of a figure.
+// shown is the number of pictures in a row of a figure, at most.
 const shown = 10
 
 // Title implements [experiment.Problem].
@@ -81,14 +81,15 @@ func (p *Problem) Figures(ctx context.Context, l *experiment.Lab, rep *experimen
 		sections = append(sections, *frontier)
 	}
 	height, width := p.size()
+	n := min(shown, p.Samples) // who asks for few samples of a large model does not wait for more
 	for _, task := range p.Tasks() {
 		var rows []report.GridRow
 		for _, name := range rep.Order {
-			s, err := l.Again(ctx, task, name, shown)
+			s, err := l.Again(ctx, task, name, n)
 			if err != nil {
 				return nil, err
 			}
-			pictures, err := p.draw(ctx, s.X, shown)
+			pictures, err := p.draw(ctx, s.X, n)
 			if err != nil {
 				return nil, err
 			}

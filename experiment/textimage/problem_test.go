@@ -100,7 +100,7 @@ func TestRun(t *testing.T) {
 		if calls := rep.Tasks[task]["base"]["network_calls"].Value; calls != 6*4*2 {
 			t.Errorf("%s: the base model takes %g calls, want 48", task, calls)
 		}
-		oracle.Picture(t, filepath.Join(folder, "figures", task+".png"), 10*32, 5*32)
+		oracle.Picture(t, filepath.Join(folder, "figures", task+".png"), 6*32, 5*32)
 		f, err := sd.Open(p.parts.model)
 		if err != nil {
 			t.Fatal(err)
