@@ -123,9 +123,14 @@ func (p *Plan) methods(ctx context.Context, l *Lab, measure bool) error {
 		return err
 	}
 	var perCall, perUpdate float64
+	held := 0.0 // by what was measured: a gradient step of a large model takes more than all that it leaves
 	if measure {
+		watched := machine.ResetPeak()
 		if perCall, perUpdate, err = speed(ctx, c, t); err != nil {
 			return err
+		}
+		if peak, ok := machine.Peak(); ok && watched {
+			held = peak
 		}
 	}
 	for i := range p.Rows { // what networks are trained on
@@ -177,7 +182,7 @@ func (p *Plan) methods(ctx context.Context, l *Lab, measure bool) error {
 	}
 	p.batch = min(float64(c.Batch), c.rows(work))
 	// What this process has now is the program, the data, and with measured speed all that networks need for their batches.
-	p.Memory = machine.Resident() + 2*p.networks + largest + 4*4*work.Dim*p.batch
+	p.Memory = max(held, machine.Resident()) + 2*p.networks + largest + 4*4*work.Dim*p.batch
 	p.Title = fmt.Sprintf("doob run %s: %s, %s, %d %s steps, networks of %s parameters", c.Experiment, counted(len(tasks), "task"), counted(c.Seeds, "seed"), c.Process.Steps,
 		c.Process.Kernel, count((p.networks+learned)/4))
 	return nil
