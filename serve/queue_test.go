@@ -8,12 +8,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
 // A job that waits or is drawn can be cancelled, and one that has ended forgotten; the queue is bounded, and so is what is remembered.
 func TestQueue(t *testing.T) {
 	s, runs := drawer(t), runsOf(t)
+	s.studio.models.mutex.Lock() // so that the first job is held where it reads its model
+	release := sync.OnceFunc(s.studio.models.mutex.Unlock)
+	t.Cleanup(release)
 	long := fmt.Sprintf(`{"from": "%s/a", "n": 256, "steps": 1000}`, runs)
 	first := accepted(t, s, "%s", long)
 	until(t, s, first.ID, drawing)
@@ -48,6 +52,7 @@ func TestQueue(t *testing.T) {
 		}
 	}
 	remove(first.ID, 204)
+	release()
 	if j := until(t, s, first.ID, cancelled); len(j.Files) != 0 || j.Error != "" {
 		t.Errorf("%+v", j)
 	}
