@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/doob-diffusion/doob/internal/golden"
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/lora"
+	"github.com/doob-diffusion/doob/report"
 	"github.com/doob-diffusion/doob/sd"
 )
 
@@ -308,11 +310,24 @@ func TestOwnFitAndTemper(t *testing.T) {
 
 // Variants of one method for several multiples of the reward learn different laws, and a figure shows what they trade.
 func TestFrontier(t *testing.T) {
-	p := problem(t, "methods=[base, importance, importance ×3]", "prompts=[Two dogs in the park.]", `variants=[{name: importance ×3, set: [temper.factor=3]}]`)
+	p := problem(t, "methods=[base, importance ×3, importance]", "prompts=[Two dogs in the park.]", `variants=[{name: importance ×3, set: [temper.factor=3]}]`)
 	folder, rep := run(t, p)
 	oracle.Picture(t, filepath.Join(folder, "figures", "frontier.png"), 300, 200)
-	r := rep.Tasks[p.Tasks()[0]]
-	if h, h3 := r["importance"]["reward"].Value, r["importance ×3"]["reward"].Value; h == h3 {
-		t.Errorf("both have learned the same: reward %g", h)
+	task := p.Tasks()[0]
+	r := rep.Tasks[task]
+	base, once, thrice := r["base"], r["importance"], r["importance ×3"]
+	if once["reward"].Value == thrice["reward"].Value {
+		t.Errorf("both have learned the same: reward %g", once["reward"].Value)
+	}
+	want := []report.Series{ // a point of the base model, and a line of the learned ones by the multiple, whatever order they were run in
+		{Name: rep.Titles["base"], X: []float64{base["diversity"].Value}, Y: []float64{base["reward"].Value}, Err: []float64{base["reward"].SE}},
+		{Name: rep.Titles["importance"], X: []float64{once["diversity"].Value, thrice["diversity"].Value},
+			Y: []float64{once["reward"].Value, thrice["reward"].Value}, Err: []float64{once["reward"].SE, thrice["reward"].SE}},
+	}
+	if got, several := p.trade(task, rep); !several || !reflect.DeepEqual(got, want) {
+		t.Errorf("several multiples: %v\ngot  %+v\nwant %+v", several, got, want)
+	}
+	if _, several := p.trade(task, &experiment.Report{Order: []string{"base", "importance"}, Tasks: rep.Tasks, Titles: rep.Titles}); several {
+		t.Error("one multiple is taken for several")
 	}
 }
