@@ -45,7 +45,6 @@ func (d *dump) superres(ctx context.Context, p *superres.Problem) error {
 	}
 	d.settings = map[string]any{"experiment": "superres", "data": p.Data, "image": image, "measurement": r.Shape, "operator": p.Operator,
 		"sigma": p.Sigma, "measurements": n, "samples": p.Samples, "process": p.Process, "network": p.Network, "seed": p.Seed}
-	d.steps(p.Process.Table(nil)(0))
 	// The keys are those of superres.Problem.Prepare: the same images, and the same noise on them.
 	truth := pick(test, key.Sub("truth"), n)
 	measured, err := r.Measure(ctx, truth, 0, n, key.Sub("measurement"))
