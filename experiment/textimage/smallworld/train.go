@@ -9,11 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/gomlx/gomlx/core/graph"
-	"github.com/gomlx/gomlx/ml/model"
-
 	"github.com/doob-diffusion/doob/engine"
-	"github.com/doob-diffusion/doob/nn"
 	"github.com/doob-diffusion/doob/noise"
 	"github.com/doob-diffusion/doob/sd"
 )
@@ -35,7 +31,7 @@ var saved = map[string]string{"format": "pt"}
 //go:embed model/*.json model/*/config.json model/*/scheduler_config.json clip/config.json
 var configurations embed.FS
 
-// Train trains what is not there yet, and returns the first error.
+// Train trains what is not there yet, and returns the first error. What is interrupted is gone on with the next time.
 func Train(ctx context.Context, e *engine.Engine, t Training) error {
 	t.engine, t.key = e, noise.New(t.Seed)
 	if err := t.prepare(); err != nil {
@@ -46,7 +42,7 @@ func Train(ctx context.Context, e *engine.Engine, t Training) error {
 		return err
 	}
 	for _, part := range []struct {
-		file string
+		file string // as soon as it is there, the part is done
 		make func() error
 	}{
 		{"model/vae/diffusion_pytorch_model.safetensors", func() error { return t.autoencoder(ctx, folder) }},
@@ -63,6 +59,9 @@ func Train(ctx context.Context, e *engine.Engine, t Training) error {
 		}
 		if err := part.make(); err != nil {
 			return fmt.Errorf("smallworld: %s: %w", part.file, err)
+		}
+		if err := t.finish(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -100,25 +99,4 @@ func (t Training) steps(n int) int {
 		return n
 	}
 	return max(1, int(t.Share*float64(n)))
-}
-
-// fit trains the parameters below a scope by a loss of a step's inputs, and returns the scope of their averages.
-func (t Training) fit(ctx context.Context, part, scope string, steps int, o nn.Optimizer, loss func(in []*graph.Node) *graph.Node, inputs func(step int) []any) (*model.Scope, error) {
-	var parameters []*model.Variable
-	for v := range t.engine.Scope(scope).IterVariables() {
-		parameters = append(parameters, v)
-	}
-	trainer, err := nn.NewTrainer(t.engine, nn.Sorted(parameters), o, loss)
-	if err != nil {
-		return nil, err
-	}
-	steps = t.steps(steps)
-	trainer.Decay(0, steps)
-	err = trainer.Run(ctx, steps, inputs, func(done int, loss float64) error {
-		if t.Report != nil && (done%50 == 0 || done == steps) {
-			t.Report(part, done, steps, loss)
-		}
-		return nil
-	})
-	return t.engine.Scope(nn.Averaged(scope)), err
 }
