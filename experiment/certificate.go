@@ -71,6 +71,8 @@ func certified(c finetune.Certificate) Result {
 // settle judges the certificates of all methods by each other: what is estimated is one log Z, of a task and a factor of its reward, and of a prior, so
 // that of every seed that has its own. Since every log Ẑ is low rather than high, the highest bound that one of them gives is one for all; and those that can be trusted
 // make together the log Z that all KL take. Methods that are [method.Apart] stand for themselves.
+//
+// Then the mean over the seeds judges once more, see settleSeeds.
 func (b *book) settle() {
 	own := slices.ContainsFunc(b.problem.Networks(), func(n Network) bool { return n.EachSeed })
 	type law struct {
@@ -90,6 +92,7 @@ func (b *book) settle() {
 		}
 		laws[of] = append(laws[of], at)
 	}
+	all := map[stage]finetune.Certificate{} // what is known of the log Z of each
 	for _, stages := range laws {
 		slices.SortFunc(stages, func(a, b stage) int {
 			return strings.Compare(fmt.Sprintf("%020d %s", a.seed, a.name), fmt.Sprintf("%020d %s", b.seed, b.name))
@@ -108,11 +111,13 @@ func (b *book) settle() {
 		best := known(together)
 		for _, at := range stages {
 			c := b.certificates[at].Against(best, "all methods together", len(stages))
+			all[at] = best
 			if b.certificates[at] = c; b.results[at] != nil { // of a run that is evaluated only certificates are known
 				maps.Copy(b.results[at], certified(c))
 			}
 		}
 	}
+	b.settleSeeds(all, own)
 }
 
 // known is what certificates say together of log Z: the mean of those that can be trusted, weighted by their precision. Without any, it is the highest.
