@@ -9,8 +9,8 @@ import (
 type Conv struct {
 	spec       Spec
 	outH, outW int
-	direct     *direct
-	winograd   *winograd
+	winograd   *winograd // nil if all is direct
+	direct     *direct   // nil if nothing is; beside winograd only the kernel's gradient
 }
 
 // Prepare returns the convolution of the given shape. It returns an error if the spec makes no sense.
@@ -23,8 +23,14 @@ func Prepare(spec Spec) (*Conv, error) {
 	if c.empty() {
 		return c, nil
 	}
-	if spec.Method == Winograd || spec.Method == Auto && winogradPays(spec) {
-		c.winograd = newWinograd(spec)
+	method, kernelGrad := spec.Method, spec.Method
+	if spec.Method == Auto {
+		method, kernelGrad = fastest(spec)
+	}
+	if method != Direct {
+		c.winograd = newWinograd(spec, method == Streamed)
+	}
+	if kernelGrad != Direct {
 		return c, nil
 	}
 	var err error
@@ -33,15 +39,14 @@ func Prepare(spec Spec) (*Conv, error) {
 }
 
 // Shared returns the floats of scratch memory that the forward pass or the gradient of the input takes for all workers, whichever is more, with panels
-// of nr columns: the kernel packed, or at the 36 points of Winograd's method instead of 9 taps. It is one piece of memory for all convolutions of a
-// program; none keeps its own.
+// of nr columns: the kernel packed, or at the 36 points of Winograd's method instead of 9 taps, or the tiles at these points. It is one piece of memory for
+// all convolutions of a program; none keeps its own.
 func (c *Conv) Shared(nr int) int {
-	s := &c.spec
 	switch {
 	case c.empty():
 		return 0
 	case c.winograd != nil:
-		return tilePoints * (lineFloats + max(gemm.Panels{K: s.Ci, N: s.Co, NR: nr}.Len(), gemm.Panels{K: s.Co, N: s.Ci, NR: nr}.Len()))
+		return max(c.winograd.y.shared(nr), c.winograd.dx.shared(nr))
 	case c.direct.y != nil:
 		return max(c.direct.y.Shared(nr), c.direct.dx.Shared(nr))
 	}
@@ -104,10 +109,10 @@ func (c *Conv) KernelGrad(ctx *kern.Context, dw, x, dy []float32) {
 	switch {
 	case c.empty():
 		clear(dw[:c.spec.Kh*c.spec.Kw*c.spec.Ci*c.spec.Co])
-	case c.winograd != nil:
-		c.winograd.kernelGrad(ctx, dw, x, dy)
-	default:
+	case c.direct != nil:
 		c.direct.kernelGrad(ctx, dw, x, dy)
+	default:
+		c.winograd.kernelGrad(ctx, dw, x, dy)
 	}
 }
 

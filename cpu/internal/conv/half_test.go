@@ -15,6 +15,7 @@ func TestHalfIsWidenedExactly(t *testing.T) {
 		{Batch: 2, H: 9, W: 7, Ci: 40, Kh: 3, Kw: 3, Co: 70, PadTop: 1, PadBottom: 1, PadLeft: 1, PadRight: 1, Method: Direct},
 		{Batch: 2, H: 9, W: 7, Ci: 40, Kh: 3, Kw: 3, Co: 70, StrideH: 2, StrideW: 2, PadBottom: 1, PadRight: 1},
 		{Batch: 2, H: 17, W: 14, Ci: 130, Kh: 3, Kw: 3, Co: 70, PadTop: 1, PadBottom: 1, PadLeft: 1, PadRight: 1, Method: Winograd},
+		{Batch: 2, H: 9, W: 6, Ci: 130, Kh: 3, Kw: 3, Co: 150, PadTop: 1, PadBottom: 1, PadLeft: 1, PadRight: 1, Method: Streamed},
 		{Batch: 1, H: 16, W: 16, Ci: 20, Kh: 3, Kw: 3, Co: 9, PadTop: 1, PadBottom: 1, PadLeft: 1, PadRight: 1, Method: Winograd},
 		{Batch: 2, H: 8, W: 8, Ci: 4, Kh: 3, Kw: 3, Co: 50, PadTop: 1, PadBottom: 1, PadLeft: 1, PadRight: 1, Method: Direct}, // gathered
 		{Batch: 2, H: 8, W: 8, Ci: 64, Kh: 3, Kw: 3, Co: 4, PadTop: 1, PadBottom: 1, PadLeft: 1, PadRight: 1, Method: Direct}, // spread

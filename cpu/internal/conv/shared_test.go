@@ -13,6 +13,7 @@ func TestShared(t *testing.T) {
 	for _, ctx := range contexts(t, 1, 2) {
 		for _, spec := range []Spec{
 			{Batch: 2, H: 16, W: 16, Ci: 40, Kh: 3, Kw: 3, Co: 70, PadTop: 1, PadBottom: 1, PadLeft: 1, PadRight: 1, Method: Winograd},
+			{Batch: 2, H: 16, W: 16, Ci: 40, Kh: 3, Kw: 3, Co: 70, PadTop: 1, PadBottom: 1, PadLeft: 1, PadRight: 1, Method: Streamed},
 			{Batch: 2, H: 9, W: 9, Ci: 100, Kh: 3, Kw: 3, Co: 70, PadTop: 1, PadBottom: 1, PadLeft: 1, PadRight: 1, Method: Direct},
 			{Batch: 2, H: 9, W: 9, Ci: 40, Kh: 3, Kw: 3, Co: 70, StrideH: 2, StrideW: 2, PadBottom: 1, PadRight: 1},
 			{Batch: 2, H: 16, W: 16, Ci: 64, Kh: 3, Kw: 3, Co: 3, PadTop: 1, PadBottom: 1, PadLeft: 1, PadRight: 1, Method: Direct},

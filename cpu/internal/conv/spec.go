@@ -18,6 +18,7 @@ const (
 	Auto     Method = iota // the fastest for the shape
 	Direct                 // the sum as it is defined, over the terms that are not padding
 	Winograd               // by transformed tiles: less work, and some times the rounding error
+	Streamed               // likewise, with weights that are transformed where they are used, for many channels and few tiles
 )
 
 // Spec is the shape of a convolution. Strides and dilations of 0 mean 1. Paddings may differ, and negative ones cut rows
@@ -60,11 +61,11 @@ func (s *Spec) check() error {
 	}
 	s.StrideH, s.StrideW = max(s.StrideH, 1), max(s.StrideW, 1)
 	s.DilationH, s.DilationW = max(s.DilationH, 1), max(s.DilationW, 1)
-	if s.Method < Auto || s.Method > Winograd {
-		return fmt.Errorf("conv: Method is %d, expected Auto, Direct or Winograd", s.Method)
+	if s.Method < Auto || s.Method > Streamed {
+		return fmt.Errorf("conv: Method is %d, expected Auto, Direct, Winograd or Streamed", s.Method)
 	}
-	if s.Method == Winograd && (s.Kh != 3 || s.Kw != 3 || s.StrideH != 1 || s.StrideW != 1 || s.DilationH != 1 || s.DilationW != 1) {
-		return fmt.Errorf("conv: the method Winograd is for 3×3 kernels of stride and dilation 1, not for %+v", *s)
+	if s.Method >= Winograd && (s.Kh != 3 || s.Kw != 3 || s.StrideH != 1 || s.StrideW != 1 || s.DilationH != 1 || s.DilationW != 1) {
+		return fmt.Errorf("conv: Winograd's method is for 3×3 kernels of stride and dilation 1, not for %+v", *s)
 	}
 	// Offsets within an image, and a few images more, are kept in 32 bits.
 	oh, ow := s.Out()

@@ -10,19 +10,29 @@ type winograd struct {
 	dw    *winogradGrad
 }
 
-// winogradPays reports whether the method is faster than the direct sum. It is, by a factor of 1.4 to 4, unless there are
-// hardly any channels to fill a vector, or so few tiles to share the weights that transforming these, from 9 floats to 36,
-// takes most of the time.
-func winogradPays(s Spec) bool {
-	const fewestChannels, fewestTiles, weightsPerTile = 8, 12, 8192
+// fastest returns the fastest methods: for the outputs and the gradient of the input, and for that of the kernel. Winograd's is faster than the direct sum, by a
+// factor of 1.4 to 4, unless there are hardly any channels to fill a vector, or so few tiles to share the weights that transforming these, from 9 floats to
+// 36, takes most of the time. Streamed, the weights need fewer tiles, and have to be too many for the second-level cache by far.
+func fastest(s Spec) (method, kernelGrad Method) {
+	const fewestChannels, fewestTiles, fewestStreamed, weightsPerTile, manyWeights = 8, 12, 8, 8192, 1 << 17
 	oh, ow := s.Out()
-	fits := s.Kh == 3 && s.Kw == 3 && max(s.StrideH, s.StrideW, s.DilationH, s.DilationW) <= 1
-	return fits && min(s.Ci, s.Co) >= fewestChannels &&
-		newTiling(s.Batch, oh, ow).count() >= max(fewestTiles, s.Ci*s.Co/weightsPerTile)
+	if s.Kh != 3 || s.Kw != 3 || max(s.StrideH, s.StrideW, s.DilationH, s.DilationW) > 1 || min(s.Ci, s.Co) < fewestChannels {
+		return Direct, Direct
+	}
+	tiles := newTiling(s.Batch, oh, ow).count()
+	if tiles >= max(fewestTiles, s.Ci*s.Co/weightsPerTile) {
+		method, kernelGrad = Winograd, Winograd
+	} else {
+		method, kernelGrad = Direct, Direct
+	}
+	if fewestStreamed <= tiles && tiles <= min(s.Ci, s.Co) && s.Ci*s.Co >= manyWeights {
+		method = Streamed
+	}
+	return method, kernelGrad
 }
 
 // newWinograd returns the convolution, which must have the shape that the method is for.
-func newWinograd(s Spec) *winograd {
+func newWinograd(s Spec, streamed bool) *winograd {
 	oh, ow := s.Out()
 	zero := kern.Aligned(max(s.W*s.Ci, ow*s.Co))
 	x := picture{h: s.H, w: s.W, c: s.Ci, top: s.PadTop, left: s.PadLeft, side: inputSide, zero: zero}
@@ -30,8 +40,8 @@ func newWinograd(s Spec) *winograd {
 	padded := dy
 	padded.top, padded.left, padded.side = 2-s.PadTop, 2-s.PadLeft, inputSide
 	return &winograd{
-		y:  newWinogradPass(s.Batch, x, oh, ow, s.Co, false),
-		dx: newWinogradPass(s.Batch, padded, s.H, s.W, s.Ci, true),
+		y:  newWinogradPass(s.Batch, x, oh, ow, s.Co, false, streamed),
+		dx: newWinogradPass(s.Batch, padded, s.H, s.W, s.Ci, true, streamed),
 		dw: newWinogradGrad(s.Batch, x, dy),
 	}
 }

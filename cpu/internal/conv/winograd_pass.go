@@ -24,16 +24,19 @@ type winogradPass struct {
 	splits         int         // parts among which the output channels of a block are divided
 	pieces         int         // parts in which the weights of a panel are transformed
 
+	streaming              bool // see winograd_stream.go
 	alone                  bool // the work is too little to share
 	row                    int  // stride of the tiles of a transformed block
 	vpoint, mpoint, upoint int  // stride of the points: of the block, of the products, of the weights
+	ustride                int  // stride of the rows of the weights, if streaming
 
-	ctx             *kern.Context
-	w               kern.Numbers
-	y, x, bias, add []float32
-	u               []float32
-	pointers        []blockPointers // of each worker
-	weights, blocks func(part, worker int)
+	ctx              *kern.Context
+	w                kern.Numbers
+	y, x, bias, add  []float32
+	u, v             []float32
+	pointers         []blockPointers // of each worker
+	weights, blocks  func(part, worker int)
+	inputs, streamed func(part, worker int)
 }
 
 // blockPointers are what the kernels read of one worker's block: the rows of a tile, and the rows of the transformed block,
@@ -50,11 +53,11 @@ const (
 	weightRows    = 64
 )
 
-func newWinogradPass(images int, in picture, oh, ow, co int, adjoint bool) *winogradPass {
-	p := &winogradPass{tiles: newTiling(images, oh, ow), in: in, oh: oh, ow: ow, co: co, adjoint: adjoint}
+func newWinogradPass(images int, in picture, oh, ow, co int, adjoint, streaming bool) *winogradPass {
+	p := &winogradPass{tiles: newTiling(images, oh, ow), in: in, oh: oh, ow: ow, co: co, adjoint: adjoint, streaming: streaming}
 	p.none = make([]float32, co)
 	p.alone = little(p.tiles, in.c, co)
-	p.weights, p.blocks = p.weightPart, p.blockPart
+	p.weights, p.blocks, p.inputs, p.streamed = p.weightPart, p.blockPart, p.inputPart, p.streamPart
 	return p
 }
 
@@ -63,7 +66,38 @@ func (p *winogradPass) plan(ctx *kern.Context) {
 	workers := ctx.Pool.Workers()
 	p.table = ctx.Table
 	p.panels = gemm.Panels{K: p.in.c, N: p.co, NR: ctx.Gemm.NR}
-	p.columns = min(columnsAtOnce, roundUp(p.co, ctx.Gemm.NR))
+	p.row = tileRow(p.in.c)
+	if p.streaming {
+		p.planStream(&ctx.Gemm)
+	} else {
+		p.planBlocks(workers)
+	}
+	p.pointers = make([]blockPointers, workers)
+	for i := range p.pointers {
+		p.pointers[i].block = make([]*float32, tilePoints*p.block)
+	}
+}
+
+// tileRow is the stride of transformed tiles of so many channels.
+func tileRow(channels int) int {
+	row := roundUp(channels, lineFloats)
+	if row%512 == 0 {
+		row += lineFloats // at a distance of 2 KiB rows compete for the same cache lines
+	}
+	return row
+}
+
+// shared returns the floats of memory that all workers share, with panels of nr columns.
+func (p *winogradPass) shared(nr int) int {
+	if p.streaming {
+		return tilePoints * (p.tiles.count()*tileRow(p.in.c) + lineFloats)
+	}
+	return tilePoints * (gemm.Panels{K: p.in.c, N: p.co, NR: nr}.Len() + lineFloats)
+}
+
+// planBlocks is plan for a pass that keeps transformed weights.
+func (p *winogradPass) planBlocks(workers int) {
+	p.columns = min(columnsAtOnce, roundUp(p.co, p.panels.NR))
 	// Smaller blocks read the weights more often, and every split transforms its block again: both only to keep all
 	// workers busy to the end.
 	if p.block = blockTiles; ceil(p.tiles.count(), p.block) < 8*workers {
@@ -71,15 +105,7 @@ func (p *winogradPass) plan(ctx *kern.Context) {
 	}
 	p.splits = min(ceil(p.co, p.columns), ceil(2*workers, ceil(p.tiles.count(), p.block)))
 	p.pieces = ceil(p.in.c, weightRows)
-
-	if p.row = roundUp(p.in.c, lineFloats); p.row%512 == 0 {
-		p.row += lineFloats // at a distance of 2 KiB rows compete for the same cache lines
-	}
 	p.vpoint, p.mpoint, p.upoint = p.block*p.row+lineFloats, p.block*p.columns+lineFloats, p.panels.Len()+lineFloats
-	p.pointers = make([]blockPointers, workers)
-	for i := range p.pointers {
-		p.pointers[i].block = make([]*float32, tilePoints*p.block)
-	}
 }
 
 func (p *winogradPass) run(ctx *kern.Context, y, x []float32, w kern.Numbers, bias, add []float32) {
@@ -90,43 +116,59 @@ func (p *winogradPass) run(ctx *kern.Context, y, x []float32, w kern.Numbers, bi
 		bias = p.none
 	}
 	p.ctx, p.y, p.x, p.w, p.bias, p.add = ctx, y, x, w, bias, add
-	p.u = ctx.Shared(tilePoints * p.upoint)
-	dispatch(ctx, p.alone, p.panels.Count()*p.pieces, p.weights)
-	dispatch(ctx, p.alone, ceil(p.tiles.count(), p.block)*p.splits, p.blocks)
-	p.ctx, p.y, p.x, p.w, p.bias, p.add, p.u = nil, nil, nil, kern.Numbers{}, nil, nil, nil
+	if p.streaming {
+		p.v = ctx.Shared(tilePoints * p.vpoint)
+		p.stream()
+	} else {
+		p.u = ctx.Shared(tilePoints * p.upoint)
+		dispatch(ctx, p.alone, p.panels.Count()*p.pieces, p.weights)
+		dispatch(ctx, p.alone, ceil(p.tiles.count(), p.block)*p.splits, p.blocks)
+	}
+	p.ctx, p.y, p.x, p.w, p.bias, p.add, p.u, p.v = nil, nil, nil, kern.Numbers{}, nil, nil, nil, nil
 }
 
 // weightPart transforms some rows, input channels, of one panel of the weights.
 func (p *winogradPass) weightPart(part, worker int) {
-	ci := p.in.c
 	j, first := part/p.pieces, part%p.pieces*weightRows
-	rows, width, columns, channel := min(weightRows, ci-first), p.panels.Width(j), p.panels.Columns(j), j*p.panels.NR
-	u := &p.u[p.panels.Start(j)+first*width]
-	tap := rows * width
-	wino, half := &p.ctx.Wino, p.w.Half != nil
-	if !p.adjoint {
-		w := p.w.From(first*p.co + channel)
-		if !half {
-			wino.Weight(u, p.upoint, width, &w.Single[0], ci*p.co, p.co, rows, columns)
-			return
+	rows, width := min(weightRows, p.in.c-first), p.panels.Width(j)
+	u, temp := p.u[p.panels.Start(j)+first*width:], p.ctx.Scratch(worker, tileTaps*rows*width+gemm.WidenFloats)
+	p.transformWeights(u, width, j*p.panels.NR, p.panels.Columns(j), first, rows, temp)
+}
+
+// transformWeights writes the points of the weights of some columns, output channels from one on, and of some rows, input channels from first on, to u, with rows of
+// that stride. It takes room for 9 taps of whole panels and [gemm.WidenFloats].
+func (p *winogradPass) transformWeights(u []float32, stride, channel, columns, first, rows int, temp []float32) {
+	ci, wino := p.in.c, &p.ctx.Wino
+	if p.adjoint {
+		for c := 0; c < columns; c += p.panels.NR {
+			p.turnWeights(u[c:], stride, channel+c, min(p.panels.NR, columns-c), first, rows, temp)
 		}
-		wide := p.ctx.Scratch(worker, tileTaps*tap)
-		for t := range tileTaps {
-			for k := range rows {
-				p.ctx.Widen(wide[t*tap+k*width:][:columns], w.From((t*ci+k)*p.co))
-			}
-		}
-		wino.Weight(u, p.upoint, width, &wide[0], tap, width, rows, columns)
 		return
 	}
-	// Here the rows of the weights are output channels: transpose, and take the taps from the last to the first.
-	scratch := p.ctx.Scratch(worker, tileTaps*tap+gemm.WidenFloats)
-	turned, temp := scratch[:tileTaps*tap], scratch[tileTaps*tap:]
-	panel := gemm.Panels{K: rows, N: columns, NR: p.panels.NR}
-	for t := range tileTaps {
-		panel.TransposeOf(p.ctx.Table, turned[t*tap:], p.w.From((t*p.co+channel)*ci+first), ci, 0, rows, 0, 1, temp)
+	w := p.w.From(first*p.co + channel)
+	if w.Half == nil {
+		wino.Weight(&u[0], p.upoint, stride, &w.Single[0], ci*p.co, p.co, rows, columns)
+		return
 	}
-	wino.Weight(u, p.upoint, width, &turned[(tileTaps-1)*tap], -tap, width, rows, columns)
+	width := roundUp(columns, p.panels.NR/2)
+	for t := range tileTaps {
+		for k := range rows {
+			p.ctx.Widen(temp[(t*rows+k)*width:][:columns], w.From((t*ci+k)*p.co))
+		}
+	}
+	wino.Weight(&u[0], p.upoint, stride, &temp[0], rows*width, width, rows, columns)
+}
+
+// turnWeights is transformWeights of one panel where the rows of the weights are output channels: it transposes, and takes the taps from the last to the first.
+func (p *winogradPass) turnWeights(u []float32, stride, channel, columns, first, rows int, temp []float32) {
+	panel := gemm.Panels{K: rows, N: columns, NR: p.panels.NR}
+	width := panel.Width(0)
+	tap := rows * width
+	taps, wide := temp[:tileTaps*tap], temp[tileTaps*tap:]
+	for t := range tileTaps {
+		panel.TransposeOf(p.ctx.Table, taps[t*tap:], p.w.From((t*p.co+channel)*p.in.c+first), p.in.c, 0, rows, 0, 1, wide)
+	}
+	p.ctx.Wino.Weight(&u[0], p.upoint, stride, &taps[(tileTaps-1)*tap], -tap, width, rows, columns)
 }
 
 // blockPart computes the outputs of a block of tiles, or of one split of their channels.
