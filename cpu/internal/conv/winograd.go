@@ -14,7 +14,7 @@ type winograd struct {
 // factor of 1.4 to 4, unless there are hardly any channels to fill a vector, or so few tiles to share the weights that transforming these, from 9 floats to
 // 36, takes most of the time. Streamed, the weights need fewer tiles, and have to be too many for the second-level cache by far.
 func fastest(s Spec) (method, kernelGrad Method) {
-	const fewestChannels, fewestTiles, fewestStreamed, weightsPerTile, manyWeights = 8, 12, 8, 8192, 1 << 17
+	const fewestChannels, fewestTiles, fewestStreamed, weightsPerTile, manyWeights = 8, 12, 4, 8192, 1 << 17
 	oh, ow := s.Out()
 	if s.Kh != 3 || s.Kw != 3 || max(s.StrideH, s.StrideW, s.DilationH, s.DilationW) > 1 || min(s.Ci, s.Co) < fewestChannels {
 		return Direct, Direct
