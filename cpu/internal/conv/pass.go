@@ -22,6 +22,7 @@ type pass struct {
 
 	byPixel bool  // neighbours in a tile are images, not pixels of one image, see plan
 	runs    []run // if taps are copied to one row per pixel, what is adjacent; else nil
+	floats  []int // then, the offsets of all that is copied of a pixel whose taps are all inside
 	spread  bool  // the product makes a column per tap and channel, see spread.go
 
 	product *gemm.Product
@@ -62,6 +63,12 @@ func (p *pass) plan(k *kern.Gemm, workers, several int) {
 	p.zeros = kern.Aligned(p.c)
 	pixels := p.batch * p.rows * p.columns
 	if p.c < narrow && len(p.taps) > 1 {
+		p.floats = nil
+		for _, o := range p.offset {
+			for c := range p.c {
+				p.floats = append(p.floats, o-(p.low[0]*p.w+p.low[1])*p.c+c) // from the first of them
+			}
+		}
 		p.product = gemm.NewProduct(k, workers, pixels, 1, len(p.taps)*p.c, p.n, several)
 		return
 	}
@@ -175,7 +182,7 @@ func (p *pass) Point(rows []*float32, used []uint64, first, count int, chunk gem
 			}
 			y, z := at.i*p.stepH, at.j*p.stepW
 			origin := ((at.b*p.h+y)*p.w+z)*p.c + chunk.From
-			if y+p.low[0] >= 0 && y+p.high[0] < p.h && z+p.low[1] >= 0 && z+p.high[1] < p.w {
+			if p.isInside(y, z) {
 				for t, o := range offset {
 					list[t*p.lanes+lane] = &x[origin+o]
 				}
@@ -194,6 +201,11 @@ func (p *pass) Point(rows []*float32, used []uint64, first, count int, chunk gem
 		}
 		used[tile] = seen
 	}
+}
+
+// isInside reports whether the map has all taps of the pixel at row y, column z.
+func (p *pass) isInside(y, z int) bool {
+	return y+p.low[0] >= 0 && y+p.high[0] < p.h && z+p.low[1] >= 0 && z+p.high[1] < p.w
 }
 
 // gather copies the taps of every pixel to one row, and points there.
@@ -221,6 +233,14 @@ func (p *pass) copyTaps(area []float32, first, count int, x []float32) {
 	for i := range count {
 		row := area[i*width:][:width]
 		y, z := at.i*p.stepH, at.j*p.stepW
+		if p.isInside(y, z) {
+			from := x[((at.b*p.h+y+p.low[0])*p.w+z+p.low[1])*p.c:]
+			for q, o := range p.floats {
+				row[q] = from[o]
+			}
+			p.next(&at)
+			continue
+		}
 		for _, r := range p.runs {
 			dst := row[r.first*p.c:][:r.taps*p.c]
 			y, z := y+r.dh, z+r.dw
