@@ -16,6 +16,7 @@ type Gemm struct {
 	product *Product
 	outer   *Outer
 	private bool  // every part packs its own B
+	moves   bool  // every part copies its rows of A, see collides
 	pieces  int   // parts of packing the B of one product
 	paired  *Gemm // the product of pairs, see RunWith
 	round   func(part, worker int)
@@ -100,7 +101,7 @@ func (g *Gemm) RunWith(ctx *kern.Context, c, a []float32, b kern.Numbers, bias, 
 func (g *Gemm) plan(ctx *kern.Context) {
 	s := &g.spec
 	g.kernel, g.workers = &ctx.Gemm, ctx.Pool.Workers()
-	g.outer, g.product, g.private = nil, nil, false
+	g.outer, g.product, g.private, g.moves = nil, nil, false, false
 	if s.TransA && (s.M > 1 || s.LDA > 1) {
 		if g.half {
 			panic("gemm: B of 16 bits with a transposed A: widen B first")
@@ -118,6 +119,7 @@ func (g *Gemm) plan(ctx *kern.Context) {
 	// Few products are shared among the workers, many are given out whole.
 	const privateFloats = 96 * 1024
 	g.private = g.batches >= enoughParts/2 && g.product.B.Len() <= privateFloats
+	g.moves = !g.private && collides(s.LDA, g.product.B.Count())
 }
 
 // packPart packs a piece of one product's B.
@@ -198,12 +200,30 @@ func (g *Gemm) Place(c []int, first int) {
 }
 
 // Point implements [Source].
-func (g *Gemm) Point(rows []*float32, _ []uint64, first, count int, chunk Chunk, _ int, a []float32) {
-	ld, origin := g.spec.LDA, first*g.spec.LDA+chunk.From
+func (g *Gemm) Point(rows []*float32, _ []uint64, first, count int, chunk Chunk, worker int, a []float32) {
+	ld := g.spec.LDA
+	a = a[first*ld+chunk.From:]
+	if g.moves {
+		a, ld = g.move(a, count, chunk, worker)
+	}
 	for i := range count {
-		rows[i] = &a[origin+i*ld]
+		rows[i] = &a[i*ld]
 	}
 	for i := count; i%g.kernel.MR != 0; i++ {
 		rows[i] = rows[count-1]
 	}
+}
+
+// collides reports whether rows of A at a distance compete for the same lines of the first-level cache: at multiples of 4 KB all that a tile reads side by side do. To copy
+// them pays if they are read often enough.
+func collides(lda, panels int) bool { return lda%1024 == 0 && panels >= 8 }
+
+// move copies rows of A, of a chunk, to where they do not collide, and returns them with their distance.
+func (g *Gemm) move(a []float32, count int, chunk Chunk, worker int) (moved []float32, ld int) {
+	ld = chunk.Depth + line
+	moved = g.ctx.Scratch(worker, g.product.BlockRows()*ld)
+	for i := range count {
+		copy(moved[i*ld:][:chunk.Depth], a[i*g.spec.LDA:])
+	}
+	return moved, ld
 }

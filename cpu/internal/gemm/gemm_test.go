@@ -207,6 +207,8 @@ func TestRunLarge(t *testing.T) {
 		{M: 512, N: 256, K: 200, TransA: true},
 		{M: 200, N: 300, K: 400, TransB: true},
 		{M: 200, N: 300, K: 400, TransA: true, TransB: true},
+		{M: 250, N: 300, K: 1024}, // rows of A that are moved
+		{M: 30, N: 257, K: 1000, LDA: 2048, TransB: true, Batch: []Axis{{3, 30 * 2048, 257 * 1000, 30 * 257}}},
 		{M: 50, N: 50, K: 64, TransB: true, Batch: []Axis{{40, 3200, 3200, 2500}}},
 		{M: 50, N: 50, K: 1024, Batch: []Axis{{3, 51200, 51200, 2500}}},
 		{M: 64, N: 64, K: 50, TransA: true, Batch: []Axis{{40, 3200, 3200, 4096}}},
