@@ -216,6 +216,15 @@ func TestRunFolder(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("files (-want +got)\n%s", d)
 	}
+	look, _ := experiment.Look(os.DirFS(d.folder))
+	var given []string
+	for _, f := range look.Files() {
+		given = append(given, f.Name)
+	}
+	kept := slices.DeleteFunc(slices.Clone(want), func(name string) bool { return strings.HasPrefix(name, "tensorboard/") })
+	if slices.Sort(given); !slices.Equal(given, kept) {
+		t.Errorf("there is to give away %v, want %v", given, kept)
+	}
 	lines, err := csv.NewReader(strings.NewReader(oracle.Read(t, filepath.Join(d.folder, "report.csv")))).ReadAll()
 	if err != nil || !slices.Equal(lines[0], []string{"task", "method", "title", "metric", "value", "standard_error"}) {
 		t.Fatalf("report.csv: %v, %v", lines, err)

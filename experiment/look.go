@@ -131,7 +131,7 @@ func (l Looked) Files() (files []File) {
 		return func(name string) bool { return slices.Contains(endings, path.Ext(name)) }
 	}
 	add(".", func(name string) bool {
-		return slices.Contains([]string{"config.yaml", "events.jsonl", "report.html", "report.json"}, name)
+		return slices.Contains([]string{"config.yaml", "events.jsonl", "report.csv", "report.html", "report.json"}, name)
 	})
 	add("checkpoint", named(".safetensors"))
 	add("figures", named(".png"))

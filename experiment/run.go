@@ -109,7 +109,7 @@ func live(p Problem) (out []Metric) {
 
 // finish does all stages that have no result yet, and writes the report.
 func (r *run) finish(ctx context.Context) (rep *Report, err error) {
-	defer func() { err = release(r.problem, errors.Join(err, r.folder.Close())) }()
+	defer func() { err = r.goesOn(release(r.problem, errors.Join(err, r.folder.Close()))) }()
 	ctx, end := context.WithCancel(ctx) // and what the problem has opened with it, such as programs that score samples
 	defer end()
 	ctx, dismiss, err := r.hire(ctx)

@@ -2,7 +2,6 @@ package experiment
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -15,7 +14,6 @@ import (
 	"github.com/doob-diffusion/doob/internal/machine"
 	"github.com/doob-diffusion/doob/method"
 	"github.com/doob-diffusion/doob/nn"
-	"github.com/doob-diffusion/doob/reward"
 )
 
 // method runs one method on one task, unless that was done before, and tells its result.
@@ -29,9 +27,6 @@ func (r *run) method(ctx context.Context, l *Lab, task, name string) error {
 		what := name
 		if task != "" {
 			what += " of " + task
-		}
-		if errors.Is(err, reward.ErrFailed) || errors.Is(err, reward.ErrInvalid) || errors.Is(err, finetune.ErrNoSignal) { // of which the cause may be outside
-			err = fmt.Errorf("%w\nwhat was done before is kept; once the reward works, doob run --resume %s goes on from there", err, r.folder.Path)
 		}
 		return fmt.Errorf("%s, seed %d: %w", what, l.seed, err)
 	}

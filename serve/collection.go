@@ -1,14 +1,17 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/doob-diffusion/doob/experiment"
 )
@@ -144,4 +147,19 @@ func (l *collection) course(r run) *course {
 		l.courses[r.name] = &course{run: r.name, events: r.Events()}
 	}
 	return l.courses[r.name]
+}
+
+// readAhead begins to read the events of runs, in their order and by as many threads as there are, for one who will ask for them. It returns what waits for its end, which
+// comes early with that of the context.
+func (l *collection) readAhead(ctx context.Context, runs []run) (wait func()) {
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(len(runs)-1, runtime.GOMAXPROCS(0)) {
+		readers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(runs) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				l.course(runs[i]).read()
+			}
+		})
+	}
+	return readers.Wait
 }

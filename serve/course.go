@@ -37,8 +37,8 @@ type series struct {
 
 // column is one number at every step.
 type column struct {
-	Name   string   `json:"name"`
-	Values []number `json:"values"`
+	Name   string  `json:"name"`
+	Values numbers `json:"values"`
 }
 
 // preview is a picture of what was learned after some iterations.
@@ -48,15 +48,23 @@ type preview struct {
 	URL  string `json:"url"`
 }
 
-// number is shown in charts: six digits do, and what is not finite is null.
-type number float64
+// numbers are shown in charts: six digits do, and what is not finite is null.
+type numbers []float64
 
-// MarshalJSON implements json.Marshaler.
-func (n number) MarshalJSON() ([]byte, error) {
-	if v := float64(n); !math.IsNaN(v) && !math.IsInf(v, 0) {
-		return strconv.AppendFloat(nil, v, 'g', 6, 64), nil
+// MarshalJSON implements json.Marshaler, for all at once, since a page may ask for a million.
+func (all numbers) MarshalJSON() ([]byte, error) {
+	text := append(make([]byte, 0, 2+10*len(all)), '[')
+	for i, v := range all {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			text = append(text, "null"...)
+		} else {
+			text = strconv.AppendFloat(text, v, 'g', 6, 64)
+		}
 	}
-	return []byte("null"), nil
+	return append(text, ']'), nil
 }
 
 // read takes in what has come.
@@ -140,7 +148,7 @@ func (c *course) point(ev experiment.Event, kind string, names []string, values 
 	}
 	s.Steps = append(s.Steps, ev.Done)
 	for i, v := range values {
-		s.Values[i].Values = append(s.Values[i].Values, number(v))
+		s.Values[i].Values = append(s.Values[i].Values, v)
 	}
 }
 

@@ -96,11 +96,16 @@ function workers(box, all) {
 
 // ---- curves
 
-let asked = false;
+let asked = false, wait = 0;
 function later() {
   if (asked) return;
   asked = true;
-  requestAnimationFrame(() => { asked = false; draw(); });
+  setTimeout(() => requestAnimationFrame(() => {
+    asked = false;
+    const begun = performance.now();
+    draw();
+    wait = 4 * (performance.now() - begun); // so that it leaves time to take what comes of many runs
+  }), wait);
 }
 
 function draw() {

@@ -214,7 +214,7 @@ func TestStream(t *testing.T) {
 		}
 		f.Close()
 	}
-	want := func(what string, n news, again bool, steps []int, kl []number) {
+	want := func(what string, n news, again bool, steps []int, kl numbers) {
 		t.Helper()
 		if n.Again != again || len(n.Series) != 1 || fmt.Sprint(n.Series[0].Steps) != fmt.Sprint(steps) {
 			t.Fatalf("%s: %+v, want steps %v, again %v", what, n, steps, again)
@@ -226,7 +226,7 @@ func TestStream(t *testing.T) {
 		}
 	}
 	n := next()
-	want("at first", n, false, []int{1, 2}, []number{0.5, 0.25})
+	want("at first", n, false, []int{1, 2}, numbers{0.5, 0.25})
 	if n.State != experiment.Stopped || n.Now != "importance" || n.Done != 2 || n.Total != 9 {
 		t.Errorf("at first: %+v", n)
 	}
@@ -234,7 +234,7 @@ func TestStream(t *testing.T) {
 	appended(whole[:20])
 	time.Sleep(30 * time.Millisecond)
 	appended(whole[20:])
-	want("then", next(), false, []int{3}, []number{0.125})
+	want("then", next(), false, []int{3}, numbers{0.125})
 	put(t, filepath.Join(runs, "a", "LOCK"), fmt.Sprint(os.Getpid()))
 	if n := next(); n.State != experiment.Running || len(n.Series) != 0 {
 		t.Errorf("with a process at work: %+v", n)
@@ -245,9 +245,9 @@ func TestStream(t *testing.T) {
 	if err := os.Rename(file+".new", file); err != nil {
 		t.Fatal(err)
 	}
-	want("after it went back", next(), true, []int{1, 2, 3, 4}, []number{0.5, 1, 2, 3})
+	want("after it went back", next(), true, []int{1, 2, 3, 4}, numbers{0.5, 1, 2, 3})
 	appended(iteration("importance", 2, 7)) // iterations that are begun anew
-	want("anew", next(), true, []int{1, 2}, []number{0.5, 7})
+	want("anew", next(), true, []int{1, 2}, numbers{0.5, 7})
 	appended(`{"seed":1,"stage":"importance","done":2,"total":9,"picture":"samples/importance_iteration_002.png"}` + "\n")
 	if n := next(); len(n.Previews) != 1 || n.Previews[0] != (preview{"importance", 2, "/file?name=samples%2Fimportance_iteration_002.png&run=runs%2Fa"}) {
 		t.Errorf("of a picture it says %+v", n)

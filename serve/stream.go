@@ -43,6 +43,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		_, err := w.Write([]byte(text))
 		return err == nil && control.Flush() == nil
 	}
+	defer s.collection.readAhead(r.Context(), runs)()
 	tick := time.NewTicker(s.Poll)
 	defer tick.Stop()
 	quiet := time.Now()

@@ -7,12 +7,17 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/doob-diffusion/doob/internal/atomicfile"
+	"github.com/doob-diffusion/doob/internal/machine"
 )
 
 // Canvas is a picture that is made row by row, from top to bottom. It lies in a temporary file: what it takes of memory does not grow with its height.
 type Canvas struct {
+	path                    string
 	height, width, channels int
 	file                    *os.File
 	rows                    *bufio.Writer
@@ -24,12 +29,16 @@ func NewCanvas(path string, height, width, channels int) (*Canvas, error) {
 	if min(height, width) < 1 || channels != 1 && channels != 3 {
 		return nil, fmt.Errorf("%w %q: no picture is of [%d, %d, %d]", ErrOutput, path, height, width, channels)
 	}
+	takes := 2 * float64(height) * float64(width) * float64(channels)
+	if free, ok := machine.Disk(filepath.Dir(path)); ok && takes > free {
+		return nil, fmt.Errorf("%w %q: while it is made it takes %.1f MB of the disk in %s, and %.1f MB are free: make room, or name another folder", ErrOutput, path, takes/1e6, filepath.Dir(path), free/1e6)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".doob-*.tmp")
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrOutput, path, err)
 	}
 	os.Remove(f.Name()) // where the system lets go of the name now, nothing is left behind even of a killed program
-	return &Canvas{height: height, width: width, channels: channels, file: f, rows: bufio.NewWriterSize(f, 1<<16)}, nil
+	return &Canvas{path: path, height: height, width: width, channels: channels, file: f, rows: bufio.NewWriterSize(f, 1<<16)}, nil
 }
 
 // Append adds values of the next rows, row-major, on any scale.
@@ -41,13 +50,19 @@ func (c *Canvas) Append(values []uint16) error {
 	for _, v := range values {
 		if b = binary.LittleEndian.AppendUint16(b, v); cap(b)-len(b) < 2 {
 			if _, err := c.rows.Write(b); err != nil {
-				return err
+				return c.unmade(err)
 			}
 			b = c.rows.AvailableBuffer()
 		}
 	}
-	_, err := c.rows.Write(b)
-	return err
+	if _, err := c.rows.Write(b); err != nil {
+		return c.unmade(err)
+	}
+	return nil
+}
+
+func (c *Canvas) unmade(err error) error {
+	return fmt.Errorf("%w %q: nothing was written, its rows have no room beside it: %w", ErrOutput, c.path, err)
 }
 
 // Save writes the picture, whose rows are all there, as PNG or JPEG by its name. Show gives the level of a value.
@@ -56,10 +71,10 @@ func (c *Canvas) Save(path string, show func(uint16) uint8) error {
 		panic(fmt.Sprintf("vision.Canvas: %d values, want %d", c.values, want))
 	}
 	if err := c.rows.Flush(); err != nil {
-		return fmt.Errorf("%w %q: %w", ErrOutput, path, err)
+		return c.unmade(err)
 	}
 	m := &painted{Canvas: c, show: show, band: -1}
-	return errors.Join(save(path, m), m.err)
+	return atomicfile.WriteFunc(path, func(w io.Writer) error { return errors.Join(Encode(w, path, m), m.err) })
 }
 
 // Close gives the temporary file back.

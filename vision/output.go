@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/doob-diffusion/doob/internal/atomicfile"
 )
 
 // ErrOutput says that a picture cannot be written where it shall be.
@@ -112,9 +110,4 @@ func Encode(w io.Writer, path string, m image.Image) error {
 		return jpeg.Encode(w, m, &jpeg.Options{Quality: quality})
 	}
 	return png.Encode(w, m)
-}
-
-// save writes a picture whole or not at all.
-func save(path string, m image.Image) error {
-	return atomicfile.WriteFunc(path, func(w io.Writer) error { return Encode(w, path, m) })
 }

@@ -1,10 +1,12 @@
 package vision
 
 import (
+	"bytes"
 	"errors"
 	"image"
 	"image/jpeg"
 	"image/png"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -105,16 +107,46 @@ func TestCanvas(t *testing.T) {
 
 func TestEncode(t *testing.T) {
 	m := image.NewGray(image.Rect(0, 0, 3, 2))
-	for name, decode := range map[string]func(path string) error{
-		"a.PNG":  func(path string) error { f, _ := os.Open(path); defer f.Close(); _, err := png.Decode(f); return err },
-		"a.jpeg": func(path string) error { f, _ := os.Open(path); defer f.Close(); _, err := jpeg.Decode(f); return err },
-	} {
-		path := filepath.Join(t.TempDir(), name)
-		if err := errors.Join(save(path, m), decode(path)); err != nil {
-			t.Errorf("%s: %v", name, err)
+	for name, decode := range map[string]func(io.Reader) (image.Image, error){"a.PNG": png.Decode, "a.jpeg": jpeg.Decode} {
+		var file bytes.Buffer
+		err := Encode(&file, name, m)
+		if got, bad := decode(&file); errors.Join(err, bad) != nil || got.Bounds() != m.Bounds() {
+			t.Errorf("%s: %v, %v, %v", name, err, bad, got)
 		}
 	}
-	if err := save(filepath.Join(t.TempDir(), "a.bmp"), m); !errors.Is(err, ErrOutput) {
+	if err := Encode(io.Discard, "a.bmp", m); !errors.Is(err, ErrOutput) {
 		t.Errorf("a BMP: %v", err)
+	}
+}
+
+// Without room for what is made, no work is begun; where the room ends later, the error names the picture, and a picture that was there stays.
+func TestCanvasWithoutRoom(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.png")
+	_, err := NewCanvas(path, 1<<31, 1<<31, 3)
+	oracle.WantError(t, err, "x.png", "MB are free")
+	c, err := NewCanvas(path, 1<<8, 1<<8, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	c.rows.Reset(full)
+	err = c.Append(make([]uint16, 3<<16))
+	oracle.WantError(t, err, "x.png", "have no room")
+	if !errors.Is(err, ErrOutput) {
+		t.Errorf("%v does not wrap ErrOutput", err)
+	}
+
+	if err := os.WriteFile(path, []byte("old"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	c.rows.Reset(io.Discard) // so that what is read back ends too early
+	oracle.WantError(t, c.Save(path, func(uint16) uint8 { return 0 }), "reading back")
+	if got := oracle.Read(t, path); got != "old" {
+		t.Errorf("a picture of %d bytes has taken the place of the one before", len(got))
 	}
 }

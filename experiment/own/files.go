@@ -45,7 +45,7 @@ func (p *Problem) loadTerms() error {
 		}
 		sum, err := digest(files...)
 		if err != nil {
-			return fmt.Errorf("%w: %s: %w", experiment.ErrConfig, p.key(i), err)
+			return fmt.Errorf("%w: %s.%s: %w; want the path of %s", experiment.ErrConfig, p.key(i), t.kind(), err, t.wanted())
 		}
 		if t.SHA256 != "" && t.SHA256 != sum {
 			return fmt.Errorf("%w: %s: %s is not what it was when the run began: undo the change, or begin another run with --out", experiment.ErrConfig, p.key(i), strings.Join(files, ", "))
@@ -57,4 +57,17 @@ func (p *Problem) loadTerms() error {
 		}
 	}
 	return nil
+}
+
+// wanted says what the file or folder of a reward is, for people who have named another.
+func (t Term) wanted() string {
+	switch t.kind() {
+	case "classifier":
+		return "a folder with a folder of pictures for each class"
+	case "measurement", "truth":
+		return "a picture"
+	case "clip", "imagereward":
+		return "a folder of the model, such as doob data get fetches"
+	}
+	return "a file that can be read"
 }

@@ -443,7 +443,9 @@ func TestRefusals(t *testing.T) {
 		{fmt.Sprintf("prior: {pictures: %q}\n", filepath.Join(dir, "empty")) + jpeg, []string{"there is none in", ".png"}},
 		{fmt.Sprintf("prior: {pictures: %q}\n", filepath.Join(dir, "nowhere")) + jpeg, []string{"nowhere", "prior.pictures"}},
 		{prior + fmt.Sprintf("rewards: [{classifier: %q, class: cat}]", some), []string{"folders for 0 classes"}},
-		{prior + "rewards: [{truth: nowhere.png, operator: average-2, sigma: 1}]", []string{"rewards[0]", "nowhere.png"}},
+		{prior + "rewards: [{truth: nowhere.png, operator: average-2, sigma: 1}]", []string{"rewards[0].truth", "nowhere.png", "want the path of a picture"}},
+		{prior + "rewards: [{classifier: nowhere, class: cat}]", []string{"rewards[0].classifier", "nowhere", "a folder of pictures for each class"}},
+		{prior + "rewards: [{clip: nowhere, prompt: a rose}]", []string{"rewards[0].clip", "nowhere", "doob data get"}},
 	} {
 		p, err := problem(t, c.config)
 		if err == nil {

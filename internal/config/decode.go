@@ -189,7 +189,7 @@ func wholeNumbers(whole any, scalars []ast.Node) error {
 		zero := yaml.IsNotFoundNodeError(err) && x != 0 && math.Abs(x) < 1 // left out because it is zero now: it was cut
 		if zero || err == nil && got.Type() == ast.IntegerType {
 			t := n.GetToken()
-			return &yaml.SyntaxError{Message: fmt.Sprintf("cannot use %s as an integer", t.Value), Token: t}
+			return &yaml.SyntaxError{Message: fmt.Sprintf("cannot use %s as an integer, want a whole number that 64 bits hold", t.Value), Token: t}
 		}
 	}
 	return nil

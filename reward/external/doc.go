@@ -22,5 +22,7 @@
 //
 // A reward must depend on the sample alone, neither on the order of requests nor on chance: else a run that is resumed is not the run that never stopped.
 //
-// There are no gradients: the methods that use one need it inside of a graph ([reward.Differentiable]), and GoMLX has no operation that calls back.
+// There are no gradients. Importance fine-tuning needs none; what an h that takes one would cost is in docs/adr/0014-rewards-from-outside.md: the program would be asked for every
+// step of every path, and for every sample that is learned from, and not once a path. Methods that differentiate through the reward need it inside of a graph
+// ([reward.Differentiable]), and GoMLX has no operation that calls back.
 package external
