@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -61,7 +62,7 @@ func connect(o Options, name string) (connection, error) {
 func reach(ctx context.Context, o Options, name string, patience time.Duration, waits func()) (connection, error) {
 	for start, told := time.Now(), false; ; {
 		c, err := connect(o, name)
-		if err == nil || !oneOf(err, nats.ErrNoServers, syscall.ECONNREFUSED, nats.ErrTimeout, io.EOF) || time.Since(start) > patience {
+		if err == nil || !oneOf(err, away...) || time.Since(start) > patience {
 			return c, err
 		}
 		if !told {
@@ -72,6 +73,18 @@ func reach(ctx context.Context, o Options, name string, patience time.Duration, 
 			return connection{}, err
 		}
 	}
+}
+
+// away are the errors of a server that starts, stops or is cut off while one connects to it.
+var away = []error{nats.ErrNoServers, nats.ErrTimeout, io.EOF, net.ErrClosed, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.EHOSTUNREACH, syscall.ENETUNREACH}
+
+// flush waits until the server has had all that was sent.
+func (c connection) flush(ctx context.Context) error {
+	err := c.FlushWithContext(ctx)
+	if errors.Is(err, nats.ErrConnectionClosed) && !c.IsClosed() { // so it is called too if the connection will come back
+		err = nats.ErrDisconnected
+	}
+	return err
 }
 
 // ask sends a request as JSON and reads the answer.

@@ -89,3 +89,50 @@ func TestCut(t *testing.T) {
 		}
 	}
 }
+
+// Who connects to a server that is about to stop, at whatever moment, finds the one that comes after it.
+func TestConnectsLater(t *testing.T) {
+	s := listen(t, ServerOptions{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const hello = `INFO {"server_id":"doob","version":"2.15.2","proto":1,"max_payload":1048576}` + "\r\n"
+	stops := []func(net.Conn){
+		func(net.Conn) {},
+		func(c net.Conn) { io.WriteString(c, hello) },
+		func(c net.Conn) { io.WriteString(c, hello); c.(*net.TCPConn).SetLinger(0) }, // what is sent then breaks the pipe, or is reset
+		func(c net.Conn) { io.WriteString(c, hello); c.Read(make([]byte, 10)) },
+	}
+	go func() {
+		for i := 0; ; i++ {
+			here, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if i < len(stops) {
+				stops[i](here)
+				here.Close()
+				continue
+			}
+			there, err := net.Dial("tcp", s.nats.Addr().String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			line := &cable{}
+			go line.carry(here, there)
+			go line.carry(there, here)
+		}
+	}()
+	waits := 0
+	c, err := reach(t.Context(), Options{URL: "nats://" + l.Addr().String()}, "test", time.Minute, func() { waits++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if waits != 1 {
+		t.Errorf("it was told %d times that it waits, want once", waits)
+	}
+}

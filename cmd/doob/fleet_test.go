@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ import (
 
 // A trainer and three workers, processes of their own, are killed at random moments, and the server between them is restarted: every run leaves
 // the bytes of one that was alone. With DOOB_KILLS=N it goes on, run after run, until N trainers and N workers were killed and the server was
-// restarted N/4 times, and stops some for longer than their tasks are left to them.
+// restarted N/4 times; some are stopped for 30 s, tasks being left to them for 10, and in every second run the server is the trainer's and dies with it.
 func TestWorkersKilled(t *testing.T) {
 	want, _ := strconv.Atoi(os.Getenv("DOOB_KILLS"))
 	long := want > 0
@@ -52,7 +53,13 @@ func TestWorkersKilled(t *testing.T) {
 	}()
 	for round := 0; f.trainers < want || f.killed < want || f.restarts < (want+3)/4; round++ {
 		folder := filepath.Join(dir, strconv.Itoa(round))
+		if f.own = long && round%2 == 1; f.own {
+			f.server.Close()
+		}
 		f.round(t, folder, append(run, "--out", folder), want, long)
+		if f.own {
+			f.serve(t, f.address())
+		}
 		wantSame(t, whole, folder, nil)
 		if t.Failed() {
 			t.FailNow()
@@ -66,7 +73,9 @@ type fleetProcesses struct {
 	random                              *rand.Rand
 	dir                                 string
 	server                              *fleet.Server
+	own                                 bool // the trainer's own server takes its place
 	workers                             []*exec.Cmd
+	asleep                              sync.Map // processes that are stopped
 	trainers, killed, stopped, restarts int
 }
 
@@ -77,6 +86,8 @@ func (f *fleetProcesses) serve(t *testing.T, address string) {
 		t.Fatal(err)
 	}
 }
+
+func (f *fleetProcesses) address() string { return strings.TrimPrefix(f.server.URL(), "nats://") }
 
 // start starts doob with a store of its own.
 func (f *fleetProcesses) start(t *testing.T, args ...string) *exec.Cmd {
@@ -96,7 +107,11 @@ func (f *fleetProcesses) round(t *testing.T, folder string, args []string, want 
 		if exists(filepath.Join(folder, "config.yaml")) {
 			args = []string{"run", "--json", "--resume", folder}
 		}
-		f.life(t, append(args, "--workers", f.server.URL()), want, long)
+		at := []string{"--workers", f.server.URL()}
+		if f.own {
+			at = []string{"--serve-workers", f.address()}
+		}
+		f.life(t, slices.Concat(args, at), want, long)
 	}
 }
 
@@ -135,16 +150,24 @@ func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) 
 func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool, want int, long bool) {
 	t.Helper()
 	i := f.random.IntN(len(f.workers))
-	switch f.random.IntN(8) {
+	strike := f.random.IntN(8)
+	victim := f.workers[i].Process
+	if strike < 2 || strike == 7 {
+		victim = trainer.Process
+	}
+	if _, sleeps := f.asleep.Load(victim); sleeps {
+		return // until it has slept for as long as it shall
+	}
+	switch strike {
 	case 0, 1:
 		if got && f.trainers < want {
 			f.trainers++
-			trainer.Process.Kill()
+			victim.Kill()
 		}
 	case 2, 3, 4:
 		if f.killed < want {
 			f.killed++
-			f.workers[i].Process.Kill()
+			victim.Kill()
 			var exit *exec.ExitError
 			if err := f.workers[i].Wait(); errors.As(err, &exit) && exit.ExitCode() != -1 {
 				t.Fatalf("a worker had ended by itself: %v", err)
@@ -152,19 +175,22 @@ func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool, want 
 			f.workers[i] = f.start(t, "worker", f.server.URL())
 		}
 	case 5:
-		if f.restarts < (want+3)/4 {
+		if f.restarts < (want+3)/4 && !f.own {
 			f.restarts++
-			address := strings.TrimPrefix(f.server.URL(), "nats://")
+			address := f.address()
 			f.server.Close()
 			time.Sleep(time.Duration(f.random.Float64() * float64(time.Second)))
 			f.serve(t, address)
 		}
-	case 6:
-		if long {
+	case 6, 7:
+		if long && f.random.IntN(4) == 0 {
 			f.stopped++
-			sleeper, awake := f.workers[i].Process, time.Duration(f.random.Float64()*float64(15*time.Second)) // tasks are left to it for 10
-			sleeper.Signal(syscall.SIGSTOP)
-			time.AfterFunc(awake, func() { sleeper.Signal(syscall.SIGCONT) })
+			f.asleep.Store(victim, true)
+			victim.Signal(syscall.SIGSTOP)
+			time.AfterFunc(30*time.Second, func() {
+				victim.Signal(syscall.SIGCONT)
+				f.asleep.Delete(victim)
+			})
 		}
 	}
 }

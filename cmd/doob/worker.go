@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/fleet"
+	"github.com/doob-diffusion/doob/internal/runfolder"
 )
 
 // reach says how to reach the server that a run and its workers share.
@@ -60,16 +60,16 @@ func (f *workerFlags) options(t *terminal) (options []experiment.Option, stop fu
 		return nil, stop, err
 	}
 	if f.ServeWorkers != "" {
-		dir, err := os.MkdirTemp("", "doob-workers-")
+		dir, remove, err := runfolder.Temporary("doob-workers-")
 		if err != nil {
 			return nil, stop, err
 		}
 		s, err := fleet.Listen(fleet.ServerOptions{Address: f.ServeWorkers, Folder: dir, Token: at.Token, Cert: f.TLSCert, Key: f.TLSKey})
 		if err != nil {
-			os.RemoveAll(dir)
+			remove()
 			return nil, stop, err
 		}
-		stop = func() { s.Close(); os.RemoveAll(dir) }
+		stop = func() { s.Close(); remove() }
 		at.URL = s.URL()
 		fmt.Fprintf(t.err, "doob: on other terminals, doob worker %s helps, doob status %s looks\n", at.URL, at.URL)
 	}
