@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +21,8 @@ type Options struct {
 	URL   string // nats://HOST:PORT, or tls:// for TLS
 	Token string
 	CA    string // file with the certificates to trust, for TLS; "" means the system's
+
+	inside nats.InProcessConnProvider // the server, if it is of this process
 }
 
 // connection is one to a server, and to its streams.
@@ -40,7 +41,11 @@ func connect(o Options, name string) (connection, error) {
 	if o.CA != "" {
 		options = append(options, nats.RootCAs(o.CA))
 	}
-	nc, err := nats.Connect(o.URL, options...)
+	url := o.URL
+	if o.inside != nil {
+		url, options = "", append(options, nats.InProcessServer(o.inside))
+	}
+	nc, err := nats.Connect(url, options...)
 	if err != nil {
 		if errors.Is(err, nats.ErrAuthorization) {
 			err = fmt.Errorf("%w: %w: want the token that the server was started with (--token-file)", ErrRefused, err)
@@ -62,7 +67,7 @@ func connect(o Options, name string) (connection, error) {
 func reach(ctx context.Context, o Options, name string, patience time.Duration, waits func()) (connection, error) {
 	for start, told := time.Now(), false; ; {
 		c, err := connect(o, name)
-		if err == nil || !oneOf(err, away...) || time.Since(start) > patience {
+		if err == nil || !away(err) || time.Since(start) > patience {
 			return c, err
 		}
 		if !told {
@@ -75,16 +80,13 @@ func reach(ctx context.Context, o Options, name string, patience time.Duration, 
 	}
 }
 
-// away are the errors of a server that starts, stops or is cut off while one connects to it.
-var away = []error{nats.ErrNoServers, nats.ErrTimeout, io.EOF, net.ErrClosed, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.EHOSTUNREACH, syscall.ENETUNREACH}
-
-// flush waits until the server has had all that was sent.
-func (c connection) flush(ctx context.Context) error {
-	err := c.FlushWithContext(ctx)
-	if errors.Is(err, nats.ErrConnectionClosed) && !c.IsClosed() { // so it is called too if the connection will come back
-		err = nats.ErrDisconnected
+// away reports whether an error is of a server that starts, stops or is cut off while one connects to it: and not of a name, token or certificate.
+func away(err error) bool {
+	if name := (*net.DNSError)(nil); errors.As(err, &name) {
+		return !name.IsNotFound
 	}
-	return err
+	op := (*net.OpError)(nil)
+	return oneOf(err, nats.ErrNoServers, nats.ErrTimeout, io.EOF, net.ErrClosed) || errors.As(err, &op) && slices.Contains([]string{"dial", "read", "write"}, op.Op)
 }
 
 // ask sends a request as JSON and reads the answer.
@@ -111,7 +113,7 @@ const patience = 2 * time.Minute
 var errAway = fmt.Errorf("the server has been away for %s; once it is back, doob run --resume goes on", patience)
 
 // How long one attempt may take.
-const forMessage, forFile = 10 * time.Second, 10 * time.Minute
+const forHello, forMessage, forFile = 5 * time.Second, 10 * time.Second, 10 * time.Minute
 
 // persist does something with the server, again and again where it is away for a while.
 func persist(ctx context.Context, what string, each time.Duration, do func(ctx context.Context) error) error {
@@ -136,7 +138,7 @@ func persist(ctx context.Context, what string, each time.Duration, do func(ctx c
 
 // lasting reports whether an error will be there again.
 func lasting(err error) bool {
-	return lost(err) || oneOf(err, ErrRefused, nats.ErrMaxPayload, nats.ErrConnectionClosed, nats.ErrAuthorization, jetstream.ErrObjectNotFound)
+	return lost(err) || oneOf(err, ErrRefused, nats.ErrMaxPayload, nats.ErrAuthorization, jetstream.ErrObjectNotFound)
 }
 
 // lost reports whether an error says that what a trainer has made on the server is not there.

@@ -104,6 +104,7 @@ func TestConnectsLater(t *testing.T) {
 		func(c net.Conn) { io.WriteString(c, hello) },
 		func(c net.Conn) { io.WriteString(c, hello); c.(*net.TCPConn).SetLinger(0) }, // what is sent then breaks the pipe, or is reset
 		func(c net.Conn) { io.WriteString(c, hello); c.Read(make([]byte, 10)) },
+		func(c net.Conn) { io.WriteString(c, hello); time.Sleep(forHello + time.Second) },
 	}
 	go func() {
 		for i := 0; ; i++ {

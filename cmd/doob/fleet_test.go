@@ -43,7 +43,7 @@ func TestWorkersKilled(t *testing.T) {
 	f.serve(t, ":0")
 	defer func() { f.server.Close() }()
 	for range 3 {
-		f.workers = append(f.workers, f.start(t, "worker", f.server.URL()))
+		f.workers = append(f.workers, f.start(t, "worker", f.url))
 	}
 	defer func() {
 		for _, w := range f.workers {
@@ -73,7 +73,8 @@ type fleetProcesses struct {
 	random                              *rand.Rand
 	dir                                 string
 	server                              *fleet.Server
-	own                                 bool // the trainer's own server takes its place
+	url                                 string // of the server
+	own                                 bool   // the trainer's own server takes its place
 	workers                             []*exec.Cmd
 	asleep                              sync.Map // processes that are stopped
 	trainers, killed, stopped, restarts int
@@ -85,15 +86,16 @@ func (f *fleetProcesses) serve(t *testing.T, address string) {
 	if f.server, err = fleet.Listen(fleet.ServerOptions{Address: address, Folder: filepath.Join(f.dir, "server")}); err != nil {
 		t.Fatal(err)
 	}
+	f.url = f.server.URL()
 }
 
-func (f *fleetProcesses) address() string { return strings.TrimPrefix(f.server.URL(), "nats://") }
+func (f *fleetProcesses) address() string { return strings.TrimPrefix(f.url, "nats://") }
 
 // start starts doob with a store of its own.
 func (f *fleetProcesses) start(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("doob", args...)
-	cmd.Env = append(os.Environ(), "DOOB_DATA="+filepath.Join(f.dir, "data"))
+	cmd.Env, cmd.Stderr = append(os.Environ(), "DOOB_DATA="+filepath.Join(f.dir, "data")), &strings.Builder{}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +109,7 @@ func (f *fleetProcesses) round(t *testing.T, folder string, args []string, want 
 		if exists(filepath.Join(folder, "config.yaml")) {
 			args = []string{"run", "--json", "--resume", folder}
 		}
-		at := []string{"--workers", f.server.URL()}
+		at := []string{"--workers", f.url}
 		if f.own {
 			at = []string{"--serve-workers", f.address()}
 		}
@@ -149,32 +151,31 @@ func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) 
 // strike does something to somebody.
 func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool, want int, long bool) {
 	t.Helper()
-	i := f.random.IntN(len(f.workers))
-	strike := f.random.IntN(8)
+	i, odds := f.random.IntN(len(f.workers)), f.random.IntN(10)
 	victim := f.workers[i].Process
-	if strike < 2 || strike == 7 {
+	if odds < 4 || odds == 9 {
 		victim = trainer.Process
 	}
 	if _, sleeps := f.asleep.Load(victim); sleeps {
 		return // until it has slept for as long as it shall
 	}
-	switch strike {
-	case 0, 1:
+	switch {
+	case odds < 4:
 		if got && f.trainers < want {
 			f.trainers++
 			victim.Kill()
 		}
-	case 2, 3, 4:
+	case odds < 7:
 		if f.killed < want {
 			f.killed++
 			victim.Kill()
 			var exit *exec.ExitError
 			if err := f.workers[i].Wait(); errors.As(err, &exit) && exit.ExitCode() != -1 {
-				t.Fatalf("a worker had ended by itself: %v", err)
+				t.Fatalf("a worker had ended by itself: %v: %s", err, f.workers[i].Stderr)
 			}
-			f.workers[i] = f.start(t, "worker", f.server.URL())
+			f.workers[i] = f.start(t, "worker", f.url)
 		}
-	case 5:
+	case odds == 7:
 		if f.restarts < (want+3)/4 && !f.own {
 			f.restarts++
 			address := f.address()
@@ -182,15 +183,13 @@ func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool, want 
 			time.Sleep(time.Duration(f.random.Float64() * float64(time.Second)))
 			f.serve(t, address)
 		}
-	case 6, 7:
-		if long && f.random.IntN(4) == 0 {
-			f.stopped++
-			f.asleep.Store(victim, true)
-			victim.Signal(syscall.SIGSTOP)
-			time.AfterFunc(30*time.Second, func() {
-				victim.Signal(syscall.SIGCONT)
-				f.asleep.Delete(victim)
-			})
-		}
+	case long && f.random.IntN(8) < map[int]int{8: 4, 9: 1}[odds]: // the trainer less often than a worker: then all wait
+		f.stopped++
+		f.asleep.Store(victim, true)
+		victim.Signal(syscall.SIGSTOP)
+		time.AfterFunc(30*time.Second, func() {
+			victim.Signal(syscall.SIGCONT)
+			f.asleep.Delete(victim)
+		})
 	}
 }

@@ -69,9 +69,15 @@ func (f *workerFlags) options(t *terminal) (options []experiment.Option, stop fu
 			remove()
 			return nil, stop, err
 		}
-		stop = func() { s.Close(); remove() }
-		at.URL = s.URL()
-		fmt.Fprintf(t.err, "doob: on other terminals, doob worker %s helps, doob status %s looks\n", at.URL, at.URL)
+		stop, at = func() { s.Close(); remove() }, s.Options()
+		how := at.URL
+		if f.TokenFile != "" {
+			how += " --token-file FILE"
+		}
+		if f.TLSCert != "" {
+			how += " --tls-ca FILE"
+		}
+		fmt.Fprintf(t.err, "doob: on other terminals, doob worker %s helps, doob status %s looks\n", how, how)
 	}
 	return []experiment.Option{experiment.WithWorkers(at)}, stop, nil
 }
