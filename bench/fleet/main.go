@@ -51,10 +51,10 @@ var workers = []int{1, 2, 3, 10, 30}
 var models = []model{
 	{Name: "images", Step: 50 * time.Millisecond, Steps: 20, Batch: 16, Dim: 28 * 28, Tasks: 4},
 	{Name: "latents", Step: 50 * time.Millisecond, Steps: 50, Batch: 4, Dim: 64 * 64 * 4, Tasks: 4},
-	{Name: "no time", Steps: 20, Batch: 16, Dim: 28 * 28, Tasks: 40},
+	{Name: "no time", Steps: 20, Batch: 16, Dim: 28 * 28, Tasks: 20},
 }
 
-const iterations = 4
+const iterations = 3
 
 func write(ctx context.Context, folder string) error {
 	at, stop, err := serve()

@@ -39,18 +39,7 @@ func TestWorkersKilled(t *testing.T) {
 	whole := filepath.Join(dir, "whole")
 	execute(t, dir, append(run, "--out", whole)...)
 
-	f := &fleetProcesses{random: rand.New(rand.NewPCG(3, 0)), dir: dir}
-	f.serve(t, ":0")
-	defer func() { f.server.Close() }()
-	for range 3 {
-		f.workers = append(f.workers, f.start(t, "worker", f.url))
-	}
-	defer func() {
-		for _, w := range f.workers {
-			w.Process.Kill()
-			w.Wait()
-		}
-	}()
+	f := newFleetProcesses(t, dir)
 	for round := 0; f.trainers < want || f.killed < want || f.restarts < (want+3)/4; round++ {
 		folder := filepath.Join(dir, strconv.Itoa(round))
 		if f.own = long && round%2 == 1; f.own {
@@ -78,6 +67,24 @@ type fleetProcesses struct {
 	workers                             []*exec.Cmd
 	asleep                              sync.Map // processes that are stopped
 	trainers, killed, stopped, restarts int
+}
+
+// newFleetProcesses starts a server and three workers, which end with the test.
+func newFleetProcesses(t *testing.T, dir string) *fleetProcesses {
+	t.Helper()
+	f := &fleetProcesses{random: rand.New(rand.NewPCG(3, 0)), dir: dir}
+	f.serve(t, ":0")
+	t.Cleanup(func() { f.server.Close() })
+	for range 3 {
+		f.workers = append(f.workers, f.start(t, "worker", f.url))
+	}
+	t.Cleanup(func() {
+		for _, w := range f.workers {
+			w.Process.Kill()
+			w.Wait()
+		}
+	})
+	return f
 }
 
 func (f *fleetProcesses) serve(t *testing.T, address string) {
@@ -121,6 +128,7 @@ func (f *fleetProcesses) round(t *testing.T, folder string, args []string, want 
 func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) {
 	t.Helper()
 	cmd, out, complaint := started(t, []string{"DOOB_DATA=" + filepath.Join(f.dir, "data")}, args...)
+	defer cmd.Process.Kill() // where the test fails before
 	var events atomic.Int64
 	var wait sync.WaitGroup
 	ended := make(chan struct{})

@@ -45,7 +45,7 @@ func (c *workerCommand) Run(ctx context.Context, t *terminal) error {
 
 // workerFlags are those of a run.
 type workerFlags struct {
-	Workers      string `placeholder:"URL" xor:"workers" help:"Share the simulations with workers, at a NATS server with JetStream: nats://HOST:4222. What comes of the run is the same."`
+	Workers      string `placeholder:"URL" xor:"workers" help:"Share the simulations with workers, at a NATS server with JetStream: nats://HOST:4222. What comes of the run is the same. Where nobody shall wait for the other, --set importance.staleness=1, which changes it."`
 	ServeWorkers string `placeholder:"ADDRESS" xor:"workers" help:"The same with a server of its own: :4222, which this machine only can reach, or HOST:4222, which takes a token."`
 	TLSCert      string `name:"tls-cert" placeholder:"FILE" help:"Certificate of the server for workers."`
 	TLSKey       string `name:"tls-key" placeholder:"FILE" help:"Its key."`
