@@ -113,7 +113,7 @@ const patience = 2 * time.Minute
 var errAway = fmt.Errorf("the server has been away for %s; once it is back, doob run --resume goes on", patience)
 
 // How long one attempt may take.
-const forHello, forMessage, forFile = 5 * time.Second, 10 * time.Second, 10 * time.Minute
+const forMessage, forFile = 10 * time.Second, 10 * time.Minute
 
 // persist does something with the server, again and again where it is away for a while.
 func persist(ctx context.Context, what string, each time.Duration, do func(ctx context.Context) error) error {

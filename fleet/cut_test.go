@@ -1,12 +1,19 @@
 package fleet
 
 import (
+	"crypto/x509"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // cable lies between a worker and a server, and can be cut: what is sent meanwhile arrives when it is whole again.
@@ -104,7 +111,6 @@ func TestConnectsLater(t *testing.T) {
 		func(c net.Conn) { io.WriteString(c, hello) },
 		func(c net.Conn) { io.WriteString(c, hello); c.(*net.TCPConn).SetLinger(0) }, // what is sent then breaks the pipe, or is reset
 		func(c net.Conn) { io.WriteString(c, hello); c.Read(make([]byte, 10)) },
-		func(c net.Conn) { io.WriteString(c, hello); time.Sleep(forHello + time.Second) },
 	}
 	go func() {
 		for i := 0; ; i++ {
@@ -135,5 +141,25 @@ func TestConnectsLater(t *testing.T) {
 	c.Close()
 	if waits != 1 {
 		t.Errorf("it was told %d times that it waits, want once", waits)
+	}
+}
+
+// What passes is waited for, and what will be there again is told at once.
+func TestAway(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, true},
+		{&net.OpError{Op: "dial", Err: syscall.ENETUNREACH}, true},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Name: "trainer.example", IsTimeout: true}}, true},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Name: "trainer.example", IsNotFound: true}}, false},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: protocol version not supported")}, false},
+		{x509.UnknownAuthorityError{}, false},
+		{nats.ErrAuthorization, false},
+	} {
+		if got := away(fmt.Errorf("connect: %w", c.err)); got != c.want {
+			t.Errorf("%v: %t, want %t", c.err, got, c.want)
+		}
 	}
 }

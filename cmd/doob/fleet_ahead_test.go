@@ -24,11 +24,12 @@ func TestAheadKilled(t *testing.T) {
 	whole := filepath.Join(dir, "whole")
 	execute(t, dir, append(run, "--out", whole)...)
 	f := newFleetProcesses(t, dir)
+	f.most = [3]int{want, want, 0}
 	logZ, se := evidence(t, whole)
 	for round := 0; f.trainers < want || f.killed < want; round++ {
 		folder := filepath.Join(dir, strconv.Itoa(round))
 		before := f.trainers
-		f.round(t, folder, append(run, "--out", folder), want, false)
+		f.round(t, folder, append(run, "--out", folder))
 		got, gotSE := evidence(t, folder)
 		t.Logf("round %d: log Ẑ %.3f ± %.3f, alone %.3f ± %.3f; %d trainers killed in it, %d and %d workers in all", round+1, got, gotSE, logZ, se, f.trainers-before, f.trainers, f.killed)
 		if apart := (got - logZ) / math.Hypot(se, gotSE); math.Abs(apart) > 4 {

@@ -22,7 +22,7 @@ import (
 )
 
 // A trainer and three workers, processes of their own, are killed at random moments, and the server between them is restarted: every run leaves
-// the bytes of one that was alone. With DOOB_KILLS=N it goes on, run after run, until N trainers and N workers were killed and the server was
+// the bytes of one that was alone. With DOOB_KILLS=N it goes on, run after run, until N trainers were killed, workers three times as often and the server was
 // restarted N/4 times; some are stopped for 30 s, tasks being left to them for 10, and in every second run the server is the trainer's and dies with it.
 func TestWorkersKilled(t *testing.T) {
 	want, _ := strconv.Atoi(os.Getenv("DOOB_KILLS"))
@@ -40,12 +40,16 @@ func TestWorkersKilled(t *testing.T) {
 	execute(t, dir, append(run, "--out", whole)...)
 
 	f := newFleetProcesses(t, dir)
-	for round := 0; f.trainers < want || f.killed < want || f.restarts < (want+3)/4; round++ {
+	f.long, f.most = long, [3]int{want, want, (want + 3) / 4}
+	if long {
+		f.most[1] *= len(f.workers)
+	}
+	for round := 0; f.trainers < f.most[0] || f.killed < f.most[1] || f.restarts < f.most[2]; round++ {
 		folder := filepath.Join(dir, strconv.Itoa(round))
 		if f.own = long && round%2 == 1; f.own {
 			f.server.Close()
 		}
-		f.round(t, folder, append(run, "--out", folder), want, long)
+		f.round(t, folder, append(run, "--out", folder))
 		if f.own {
 			f.serve(t, f.address())
 		}
@@ -65,7 +69,9 @@ type fleetProcesses struct {
 	url                                 string // of the server
 	own                                 bool   // the trainer's own server takes its place
 	workers                             []*exec.Cmd
-	asleep                              sync.Map // processes that are stopped
+	long                                bool     // processes are stopped, too
+	asleep                              sync.Map // those that are
+	most                                [3]int   // trainers that are killed, workers, restarts
 	trainers, killed, stopped, restarts int
 }
 
@@ -110,7 +116,7 @@ func (f *fleetProcesses) start(t *testing.T, args ...string) *exec.Cmd {
 }
 
 // round lets a run come to its end, whatever happens to it.
-func (f *fleetProcesses) round(t *testing.T, folder string, args []string, want int, long bool) {
+func (f *fleetProcesses) round(t *testing.T, folder string, args []string) {
 	t.Helper()
 	for !exists(filepath.Join(folder, "report.json")) {
 		if exists(filepath.Join(folder, "config.yaml")) {
@@ -120,12 +126,12 @@ func (f *fleetProcesses) round(t *testing.T, folder string, args []string, want 
 		if f.own {
 			at = []string{"--serve-workers", f.address()}
 		}
-		f.life(t, slices.Concat(args, at), want, long)
+		f.life(t, slices.Concat(args, at))
 	}
 }
 
 // life is one of a trainer: until it has ended its run, or is killed, but not before it has got on by an event.
-func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) {
+func (f *fleetProcesses) life(t *testing.T, args []string) {
 	t.Helper()
 	cmd, out, complaint := started(t, []string{"DOOB_DATA=" + filepath.Join(f.dir, "data")}, args...)
 	defer cmd.Process.Kill() // where the test fails before
@@ -147,7 +153,7 @@ func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) 
 		case <-ended:
 			done = true
 		case <-time.After(time.Duration(f.random.Float64() * float64(2*time.Second))):
-			f.strike(t, cmd, events.Load() > 0, want, long)
+			f.strike(t, cmd, events.Load() > 0)
 		}
 	}
 	wait.Wait()
@@ -157,7 +163,7 @@ func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) 
 }
 
 // strike does something to somebody.
-func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool, want int, long bool) {
+func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool) {
 	t.Helper()
 	i, odds := f.random.IntN(len(f.workers)), f.random.IntN(10)
 	victim := f.workers[i].Process
@@ -169,12 +175,12 @@ func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool, want 
 	}
 	switch {
 	case odds < 4:
-		if got && f.trainers < want {
+		if got && f.trainers < f.most[0] {
 			f.trainers++
 			victim.Kill()
 		}
 	case odds < 7:
-		if f.killed < want {
+		if f.killed < f.most[1] {
 			f.killed++
 			victim.Kill()
 			var exit *exec.ExitError
@@ -184,14 +190,14 @@ func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool, want 
 			f.workers[i] = f.start(t, "worker", f.url)
 		}
 	case odds == 7:
-		if f.restarts < (want+3)/4 && !f.own {
+		if f.restarts < f.most[2] && !f.own {
 			f.restarts++
 			address := f.address()
 			f.server.Close()
 			time.Sleep(time.Duration(f.random.Float64() * float64(time.Second)))
 			f.serve(t, address)
 		}
-	case long && f.random.IntN(8) < map[int]int{8: 4, 9: 1}[odds]: // the trainer less often than a worker: then all wait
+	case f.long && f.random.IntN(8) < map[int]int{8: 4, 9: 1}[odds]: // the trainer less often than a worker: then all wait
 		f.stopped++
 		f.asleep.Store(victim, true)
 		victim.Signal(syscall.SIGSTOP)

@@ -33,8 +33,9 @@ func sweep(name string) {
 	}
 }
 
-// discard removes a folder and then its lock, so that nobody else does it meanwhile.
+// discard removes a folder while it is locked, and then what systems keep that remove no open files.
 func discard(path string, lock *os.File) error {
-	defer lock.Close()
+	os.RemoveAll(path)
+	lock.Close()
 	return os.RemoveAll(path)
 }
