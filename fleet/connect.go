@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +21,8 @@ type Options struct {
 	URL   string // nats://HOST:PORT, or tls:// for TLS
 	Token string
 	CA    string // file with the certificates to trust, for TLS; "" means the system's
+
+	inside nats.InProcessConnProvider // the server, if it is of this process
 }
 
 // connection is one to a server, and to its streams.
@@ -39,7 +41,11 @@ func connect(o Options, name string) (connection, error) {
 	if o.CA != "" {
 		options = append(options, nats.RootCAs(o.CA))
 	}
-	nc, err := nats.Connect(o.URL, options...)
+	url := o.URL
+	if o.inside != nil {
+		url, options = "", append(options, nats.InProcessServer(o.inside))
+	}
+	nc, err := nats.Connect(url, options...)
 	if err != nil {
 		if errors.Is(err, nats.ErrAuthorization) {
 			err = fmt.Errorf("%w: %w: want the token that the server was started with (--token-file)", ErrRefused, err)
@@ -61,7 +67,7 @@ func connect(o Options, name string) (connection, error) {
 func reach(ctx context.Context, o Options, name string, patience time.Duration, waits func()) (connection, error) {
 	for start, told := time.Now(), false; ; {
 		c, err := connect(o, name)
-		if err == nil || !oneOf(err, nats.ErrNoServers, syscall.ECONNREFUSED, nats.ErrTimeout, io.EOF) || time.Since(start) > patience {
+		if err == nil || !away(err) || time.Since(start) > patience {
 			return c, err
 		}
 		if !told {
@@ -72,6 +78,15 @@ func reach(ctx context.Context, o Options, name string, patience time.Duration, 
 			return connection{}, err
 		}
 	}
+}
+
+// away reports whether an error is of a server that starts, stops or is cut off while one connects to it: and not of a name, token or certificate.
+func away(err error) bool {
+	if name := (*net.DNSError)(nil); errors.As(err, &name) {
+		return !name.IsNotFound
+	}
+	op := (*net.OpError)(nil)
+	return oneOf(err, nats.ErrNoServers, nats.ErrTimeout, io.EOF, net.ErrClosed) || errors.As(err, &op) && slices.Contains([]string{"dial", "read", "write"}, op.Op)
 }
 
 // ask sends a request as JSON and reads the answer.
@@ -123,7 +138,7 @@ func persist(ctx context.Context, what string, each time.Duration, do func(ctx c
 
 // lasting reports whether an error will be there again.
 func lasting(err error) bool {
-	return lost(err) || oneOf(err, ErrRefused, nats.ErrMaxPayload, nats.ErrConnectionClosed, nats.ErrAuthorization, jetstream.ErrObjectNotFound)
+	return lost(err) || oneOf(err, ErrRefused, nats.ErrMaxPayload, nats.ErrAuthorization, jetstream.ErrObjectNotFound)
 }
 
 // lost reports whether an error says that what a trainer has made on the server is not there.

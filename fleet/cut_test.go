@@ -1,12 +1,19 @@
 package fleet
 
 import (
+	"crypto/x509"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // cable lies between a worker and a server, and can be cut: what is sent meanwhile arrives when it is whole again.
@@ -86,6 +93,73 @@ func TestCut(t *testing.T) {
 		assign(t, trainer, seed)()
 		if seed == 50 {
 			t.Fatal("the worker does not come back")
+		}
+	}
+}
+
+// Who connects to a server that is about to stop, at whatever moment, finds the one that comes after it.
+func TestConnectsLater(t *testing.T) {
+	s := listen(t, ServerOptions{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const hello = `INFO {"server_id":"doob","version":"2.15.2","proto":1,"max_payload":1048576}` + "\r\n"
+	stops := []func(net.Conn){
+		func(net.Conn) {},
+		func(c net.Conn) { io.WriteString(c, hello) },
+		func(c net.Conn) { io.WriteString(c, hello); c.(*net.TCPConn).SetLinger(0) }, // what is sent then breaks the pipe, or is reset
+		func(c net.Conn) { io.WriteString(c, hello); c.Read(make([]byte, 10)) },
+	}
+	go func() {
+		for i := 0; ; i++ {
+			here, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if i < len(stops) {
+				stops[i](here)
+				here.Close()
+				continue
+			}
+			there, err := net.Dial("tcp", s.nats.Addr().String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			line := &cable{}
+			go line.carry(here, there)
+			go line.carry(there, here)
+		}
+	}()
+	waits := 0
+	c, err := reach(t.Context(), Options{URL: "nats://" + l.Addr().String()}, "test", time.Minute, func() { waits++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if waits != 1 {
+		t.Errorf("it was told %d times that it waits, want once", waits)
+	}
+}
+
+// What passes is waited for, and what will be there again is told at once.
+func TestAway(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, true},
+		{&net.OpError{Op: "dial", Err: syscall.ENETUNREACH}, true},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Name: "trainer.example", IsTimeout: true}}, true},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Name: "trainer.example", IsNotFound: true}}, false},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: protocol version not supported")}, false},
+		{x509.UnknownAuthorityError{}, false},
+		{nats.ErrAuthorization, false},
+	} {
+		if got := away(fmt.Errorf("connect: %w", c.err)); got != c.want {
+			t.Errorf("%v: %t, want %t", c.err, got, c.want)
 		}
 	}
 }

@@ -52,6 +52,7 @@ func (t *Trainer) Start(ctx context.Context, j *Job) error {
 
 // publish places the tasks that have no piece yet.
 func (j *Job) publish(ctx context.Context, attempt int) error {
+	var messages []*nats.Msg
 	for from := j.From; from < j.From+j.N; from += j.Each {
 		if j.has(from) {
 			continue
@@ -61,15 +62,9 @@ func (j *Job) publish(ctx context.Context, attempt int) error {
 		if err != nil {
 			return err
 		}
-		m := &nats.Msg{Subject: tasksSubject + task.Session, Data: text}
-		if err := persist(ctx, "place task "+task.id(), forMessage, func(ctx context.Context) error {
-			_, err := j.trainer.nats.js.PublishMsg(ctx, m, jetstream.WithMsgID(task.id()))
-			return err
-		}); err != nil {
-			return err
-		}
+		messages = append(messages, &nats.Msg{Subject: tasksSubject + task.Session, Data: text, Header: nats.Header{jetstream.MsgIDHeader: {task.id()}}})
 	}
-	return nil
+	return j.trainer.nats.publish(ctx, messages)
 }
 
 func (j *Job) has(from int) bool {

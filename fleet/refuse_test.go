@@ -1,21 +1,12 @@
 package fleet
 
 import (
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/noise"
@@ -150,46 +141,4 @@ func TestFiles(t *testing.T) {
 	oracle.WantError(t, err, "object not found")
 	_, err = files.Get(t.Context(), "../../etc/passwd", true)
 	oracle.WantError(t, err, "want a SHA-256")
-}
-
-// With TLS only those connect who trust the certificate.
-func TestTLS(t *testing.T) {
-	cert, key := certificate(t)
-	s := listen(t, ServerOptions{Cert: cert, Key: key})
-	trainer, err := Open(t.Context(), Options{URL: s.URL(), CA: cert}, Announcement{}, soon)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer trainer.Close()
-	ctx, end := context.WithTimeout(t.Context(), 5*time.Second)
-	defer end()
-	if _, err := Ask(ctx, Options{URL: s.URL()}); err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("without the certificate: %v", err)
-	}
-}
-
-// certificate makes one of 127.0.0.1, for an hour.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	about := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, about, about, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, kind string, content []byte) string {
-		file := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", secret)
 }

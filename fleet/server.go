@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,8 @@ const leastToken = 16 // characters
 // Server is a NATS server with JetStream and nothing else: no cluster, no gateways, no monitoring.
 type Server struct {
 	nats *server.Server
-	tls  bool
+	host string // and port
+	o    ServerOptions
 }
 
 // Listen starts a server. What it acknowledges is on disk.
@@ -74,15 +76,26 @@ func Listen(o ServerOptions) (*Server, error) {
 		s.Shutdown()
 		return fail(errors.New("it does not start: is the port free, and can " + o.Folder + " be written?"))
 	}
-	return &Server{s, o.Cert != ""}, nil
+	if address, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && address.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			host = address.String()
+		}
+	}
+	_, port, _ = net.SplitHostPort(s.Addr().String())
+	return &Server{s, net.JoinHostPort(strings.Trim(host, "[]"), port), o}, nil
 }
 
-// URL is where workers find it.
+// URL is where workers find it: by the name that it was given, which its certificate is of; by the machine's if it is to be reached by all.
 func (s *Server) URL() string {
-	if s.tls {
-		return "tls://" + s.nats.Addr().String()
+	if s.o.Cert != "" {
+		return "tls://" + s.host
 	}
-	return "nats://" + s.nats.Addr().String()
+	return "nats://" + s.host
+}
+
+// Options reach the server from this process, past network and TLS.
+func (s *Server) Options() Options {
+	return Options{URL: s.URL(), Token: s.o.Token, inside: s.nats}
 }
 
 // Close stops the server.

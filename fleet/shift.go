@@ -96,7 +96,7 @@ func (s *shift) vanished(ctx context.Context, err error) error {
 	if lost(err) {
 		return errEnded
 	}
-	if errors.Is(err, nats.ErrConnectionClosed) {
+	if s.nats.IsClosed() { // the error alone may be of one that will come back
 		return err
 	}
 	return sleep(ctx, 200*time.Millisecond)

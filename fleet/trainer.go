@@ -79,10 +79,7 @@ func (t *Trainer) open(ctx context.Context) error {
 		}
 		t.answers = append(t.answers, s)
 	}
-	if err := t.nats.FlushTimeout(forMessage); err != nil { // the server knows of them from here on, and the next trainer is turned away
-		return fmt.Errorf("fleet: %w", err)
-	}
-	return nil
+	return persist(ctx, "answer workers", forMessage, t.nats.FlushWithContext) // from here on the next trainer is turned away
 }
 
 // streams makes all that lies on the server, anew: what an earlier trainer's tasks have left would be taken for copies of new ones.

@@ -56,7 +56,7 @@ func Work(ctx context.Context, o Options, w Worker) error {
 		switch err := c.ask(ctx, joinSubject, hello{w.Name, w.Numbers}, &hi); {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrAuthorization):
+		case err != nil && (c.IsClosed() || errors.Is(err, nats.ErrAuthorization)):
 			return fmt.Errorf("fleet: %s: %w", o.URL, err)
 		case err != nil:
 			if !waits {

@@ -102,7 +102,7 @@ func (l *Loop) run(ctx context.Context, t *Target, s finetune.Selector, pool boo
 		f.First = &first
 	}
 	if l.Prefill > 0 {
-		paths, err := t.Sampler(nil, t.Learn, 0).Run(ctx, t.Keys.Root.Sub("prefill"), 0, l.Prefill, nil)
+		paths, err := t.spread(nil, Chain{Learn: true}, 0).Run(ctx, t.Keys.Root.Sub("prefill"), 0, l.Prefill, nil)
 		if err != nil {
 			return Fitted{}, err
 		}

@@ -21,9 +21,10 @@ import (
 )
 
 func main() {
+	flag.Float64Var(&rack.Message, "message", rack.Message, "seconds that the broker takes for a message, as bench/fleet measures them")
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: go run ./bench/scaling FOLDER")
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench/scaling [-message SECONDS] FOLDER")
 		os.Exit(2)
 	}
 	if err := write(flag.Arg(0)); err != nil {

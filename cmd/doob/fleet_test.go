@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,8 +22,8 @@ import (
 )
 
 // A trainer and three workers, processes of their own, are killed at random moments, and the server between them is restarted: every run leaves
-// the bytes of one that was alone. With DOOB_KILLS=N it goes on, run after run, until N trainers and N workers were killed and the server was
-// restarted N/4 times, and stops some for longer than their tasks are left to them.
+// the bytes of one that was alone. With DOOB_KILLS=N it goes on, run after run, until N trainers were killed, workers three times as often and the server was
+// restarted N/4 times; some are stopped for 30 s, tasks being left to them for 10, and in every second run the server is the trainer's and dies with it.
 func TestWorkersKilled(t *testing.T) {
 	want, _ := strconv.Atoi(os.Getenv("DOOB_KILLS"))
 	long := want > 0
@@ -38,21 +39,20 @@ func TestWorkersKilled(t *testing.T) {
 	whole := filepath.Join(dir, "whole")
 	execute(t, dir, append(run, "--out", whole)...)
 
-	f := &fleetProcesses{random: rand.New(rand.NewPCG(3, 0)), dir: dir}
-	f.serve(t, ":0")
-	defer func() { f.server.Close() }()
-	for range 3 {
-		f.workers = append(f.workers, f.start(t, "worker", f.server.URL()))
+	f := newFleetProcesses(t, dir)
+	f.long, f.most = long, [3]int{want, want, (want + 3) / 4}
+	if long {
+		f.most[1] *= len(f.workers)
 	}
-	defer func() {
-		for _, w := range f.workers {
-			w.Process.Kill()
-			w.Wait()
-		}
-	}()
-	for round := 0; f.trainers < want || f.killed < want || f.restarts < (want+3)/4; round++ {
+	for round := 0; f.trainers < f.most[0] || f.killed < f.most[1] || f.restarts < f.most[2]; round++ {
 		folder := filepath.Join(dir, strconv.Itoa(round))
-		f.round(t, folder, append(run, "--out", folder), want, long)
+		if f.own = long && round%2 == 1; f.own {
+			f.server.Close()
+		}
+		f.round(t, folder, append(run, "--out", folder))
+		if f.own {
+			f.serve(t, f.address())
+		}
 		wantSame(t, whole, folder, nil)
 		if t.Failed() {
 			t.FailNow()
@@ -66,8 +66,31 @@ type fleetProcesses struct {
 	random                              *rand.Rand
 	dir                                 string
 	server                              *fleet.Server
+	url                                 string // of the server
+	own                                 bool   // the trainer's own server takes its place
 	workers                             []*exec.Cmd
+	long                                bool     // processes are stopped, too
+	asleep                              sync.Map // those that are
+	most                                [3]int   // trainers that are killed, workers, restarts
 	trainers, killed, stopped, restarts int
+}
+
+// newFleetProcesses starts a server and three workers, which end with the test.
+func newFleetProcesses(t *testing.T, dir string) *fleetProcesses {
+	t.Helper()
+	f := &fleetProcesses{random: rand.New(rand.NewPCG(3, 0)), dir: dir}
+	f.serve(t, ":0")
+	t.Cleanup(func() { f.server.Close() })
+	for range 3 {
+		f.workers = append(f.workers, f.start(t, "worker", f.url))
+	}
+	t.Cleanup(func() {
+		for _, w := range f.workers {
+			w.Process.Kill()
+			w.Wait()
+		}
+	})
+	return f
 }
 
 func (f *fleetProcesses) serve(t *testing.T, address string) {
@@ -76,13 +99,16 @@ func (f *fleetProcesses) serve(t *testing.T, address string) {
 	if f.server, err = fleet.Listen(fleet.ServerOptions{Address: address, Folder: filepath.Join(f.dir, "server")}); err != nil {
 		t.Fatal(err)
 	}
+	f.url = f.server.URL()
 }
+
+func (f *fleetProcesses) address() string { return strings.TrimPrefix(f.url, "nats://") }
 
 // start starts doob with a store of its own.
 func (f *fleetProcesses) start(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("doob", args...)
-	cmd.Env = append(os.Environ(), "DOOB_DATA="+filepath.Join(f.dir, "data"))
+	cmd.Env, cmd.Stderr = append(os.Environ(), "DOOB_DATA="+filepath.Join(f.dir, "data")), &strings.Builder{}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -90,20 +116,25 @@ func (f *fleetProcesses) start(t *testing.T, args ...string) *exec.Cmd {
 }
 
 // round lets a run come to its end, whatever happens to it.
-func (f *fleetProcesses) round(t *testing.T, folder string, args []string, want int, long bool) {
+func (f *fleetProcesses) round(t *testing.T, folder string, args []string) {
 	t.Helper()
 	for !exists(filepath.Join(folder, "report.json")) {
 		if exists(filepath.Join(folder, "config.yaml")) {
 			args = []string{"run", "--json", "--resume", folder}
 		}
-		f.life(t, append(args, "--workers", f.server.URL()), want, long)
+		at := []string{"--workers", f.url}
+		if f.own {
+			at = []string{"--serve-workers", f.address()}
+		}
+		f.life(t, slices.Concat(args, at))
 	}
 }
 
 // life is one of a trainer: until it has ended its run, or is killed, but not before it has got on by an event.
-func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) {
+func (f *fleetProcesses) life(t *testing.T, args []string) {
 	t.Helper()
 	cmd, out, complaint := started(t, []string{"DOOB_DATA=" + filepath.Join(f.dir, "data")}, args...)
+	defer cmd.Process.Kill() // where the test fails before
 	var events atomic.Int64
 	var wait sync.WaitGroup
 	ended := make(chan struct{})
@@ -122,7 +153,7 @@ func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) 
 		case <-ended:
 			done = true
 		case <-time.After(time.Duration(f.random.Float64() * float64(2*time.Second))):
-			f.strike(t, cmd, events.Load() > 0, want, long)
+			f.strike(t, cmd, events.Load() > 0)
 		}
 	}
 	wait.Wait()
@@ -132,39 +163,47 @@ func (f *fleetProcesses) life(t *testing.T, args []string, want int, long bool) 
 }
 
 // strike does something to somebody.
-func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool, want int, long bool) {
+func (f *fleetProcesses) strike(t *testing.T, trainer *exec.Cmd, got bool) {
 	t.Helper()
-	i := f.random.IntN(len(f.workers))
-	switch f.random.IntN(8) {
-	case 0, 1:
-		if got && f.trainers < want {
+	i, odds := f.random.IntN(len(f.workers)), f.random.IntN(10)
+	victim := f.workers[i].Process
+	if odds < 4 || odds == 9 {
+		victim = trainer.Process
+	}
+	if _, sleeps := f.asleep.Load(victim); sleeps {
+		return // until it has slept for as long as it shall
+	}
+	switch {
+	case odds < 4:
+		if got && f.trainers < f.most[0] {
 			f.trainers++
-			trainer.Process.Kill()
+			victim.Kill()
 		}
-	case 2, 3, 4:
-		if f.killed < want {
+	case odds < 7:
+		if f.killed < f.most[1] {
 			f.killed++
-			f.workers[i].Process.Kill()
+			victim.Kill()
 			var exit *exec.ExitError
 			if err := f.workers[i].Wait(); errors.As(err, &exit) && exit.ExitCode() != -1 {
-				t.Fatalf("a worker had ended by itself: %v", err)
+				t.Fatalf("a worker had ended by itself: %v: %s", err, f.workers[i].Stderr)
 			}
-			f.workers[i] = f.start(t, "worker", f.server.URL())
+			f.workers[i] = f.start(t, "worker", f.url)
 		}
-	case 5:
-		if f.restarts < (want+3)/4 {
+	case odds == 7:
+		if f.restarts < f.most[2] && !f.own {
 			f.restarts++
-			address := strings.TrimPrefix(f.server.URL(), "nats://")
+			address := f.address()
 			f.server.Close()
 			time.Sleep(time.Duration(f.random.Float64() * float64(time.Second)))
 			f.serve(t, address)
 		}
-	case 6:
-		if long {
-			f.stopped++
-			sleeper, awake := f.workers[i].Process, time.Duration(f.random.Float64()*float64(15*time.Second)) // tasks are left to it for 10
-			sleeper.Signal(syscall.SIGSTOP)
-			time.AfterFunc(awake, func() { sleeper.Signal(syscall.SIGCONT) })
-		}
+	case f.long && f.random.IntN(8) < map[int]int{8: 4, 9: 1}[odds]: // the trainer less often than a worker: then all wait
+		f.stopped++
+		f.asleep.Store(victim, true)
+		victim.Signal(syscall.SIGSTOP)
+		time.AfterFunc(30*time.Second, func() {
+			victim.Signal(syscall.SIGCONT)
+			f.asleep.Delete(victim)
+		})
 	}
 }

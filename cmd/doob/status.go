@@ -31,6 +31,9 @@ func (c *statusCommand) Run(ctx context.Context, t *terminal) error {
 		return json.NewEncoder(t.out).Encode(s)
 	}
 	fmt.Fprintf(t.out, "%s, for %s\n", s.Run, ago(s.Seconds))
+	if len(s.Jobs) == 0 {
+		fmt.Fprintln(t.out, "Nothing is simulated at the moment that workers could help with.")
+	}
 	for _, j := range s.Jobs {
 		fmt.Fprintf(t.out, "%s: %d of %d tasks are done\n", j.Name, j.Done, j.Total)
 	}

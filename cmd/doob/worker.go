@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/doob-diffusion/doob/experiment"
 	"github.com/doob-diffusion/doob/fleet"
+	"github.com/doob-diffusion/doob/internal/runfolder"
 )
 
 // reach says how to reach the server that a run and its workers share.
@@ -45,7 +45,7 @@ func (c *workerCommand) Run(ctx context.Context, t *terminal) error {
 
 // workerFlags are those of a run.
 type workerFlags struct {
-	Workers      string `placeholder:"URL" xor:"workers" help:"Share the simulations with workers, at a NATS server with JetStream: nats://HOST:4222. What comes of the run is the same."`
+	Workers      string `placeholder:"URL" xor:"workers" help:"Share the simulations with workers, at a NATS server with JetStream: nats://HOST:4222. What comes of the run is the same. Where nobody shall wait for the other, --set importance.staleness=1, which changes it."`
 	ServeWorkers string `placeholder:"ADDRESS" xor:"workers" help:"The same with a server of its own: :4222, which this machine only can reach, or HOST:4222, which takes a token."`
 	TLSCert      string `name:"tls-cert" placeholder:"FILE" help:"Certificate of the server for workers."`
 	TLSKey       string `name:"tls-key" placeholder:"FILE" help:"Its key."`
@@ -60,18 +60,24 @@ func (f *workerFlags) options(t *terminal) (options []experiment.Option, stop fu
 		return nil, stop, err
 	}
 	if f.ServeWorkers != "" {
-		dir, err := os.MkdirTemp("", "doob-workers-")
+		dir, remove, err := runfolder.Temporary("doob-workers-")
 		if err != nil {
 			return nil, stop, err
 		}
 		s, err := fleet.Listen(fleet.ServerOptions{Address: f.ServeWorkers, Folder: dir, Token: at.Token, Cert: f.TLSCert, Key: f.TLSKey})
 		if err != nil {
-			os.RemoveAll(dir)
+			remove()
 			return nil, stop, err
 		}
-		stop = func() { s.Close(); os.RemoveAll(dir) }
-		at.URL = s.URL()
-		fmt.Fprintf(t.err, "doob: on other terminals, doob worker %s helps, doob status %s looks\n", at.URL, at.URL)
+		stop, at = func() { s.Close(); remove() }, s.Options()
+		how := at.URL
+		if f.TokenFile != "" {
+			how += " --token-file FILE"
+		}
+		if f.TLSCert != "" {
+			how += " --tls-ca FILE"
+		}
+		fmt.Fprintf(t.err, "doob: on other terminals, doob worker %s helps, doob status %s looks\n", how, how)
 	}
 	return []experiment.Option{experiment.WithWorkers(at)}, stop, nil
 }
