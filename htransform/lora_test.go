@@ -213,7 +213,7 @@ func TestLoRAPaths(t *testing.T) {
 
 // Five guided steps of the pipeline itself, by the base model, and by the tuned one as a model: its own adapter added to the base.
 func TestGuidedSteps(t *testing.T) {
-	e := oracle.Open(t)
+	e := oracle.OpenOn(t, backend)
 	m, g := openTiny(t, e), goldens(t, "images/images.safetensors")
 	steps, err := diffusion.Numbered{Offset: 1, Steps: 5}.Table(m.process)
 	if err != nil {
@@ -295,7 +295,7 @@ func TestLoRASpellings(t *testing.T) {
 // The loss (15), which fits the guided model or, without guidance, the conditional one, and its gradients to the adapter, also with
 // blocks that are computed again.
 func TestLoRAGradients(t *testing.T) {
-	e := oracle.Open(t)
+	e := oracle.OpenOn(t, backend)
 	m, g := openTiny(t, e), goldens(t, "objectives/denoising.safetensors")
 	h := m.tuned(t, e, "peft")
 	conditional := h

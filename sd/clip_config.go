@@ -56,6 +56,9 @@ func ReadCLIP(dir string) (CLIP, error) {
 	if err != nil {
 		return CLIP{}, err
 	}
+	if s.has("_class_name") { // diffusers writes it
+		return CLIP{}, fmt.Errorf("model %s: %w: it is %s; supported is a CLIP", dir, ErrUnsupported, alone(dir))
+	}
 	only(s, "model_type", "clip", map[string]string{"clip_text_model": "the text encoder alone"}, "clip")
 	text, picture := s.part("text_config"), s.part("vision_config")
 	c := CLIP{Text: textEncoder(text), Picture: pictureEncoder(picture), Projection: s.positive("projection_dim", 512)}
