@@ -31,3 +31,11 @@ func alone(dir string) string {
 		return fmt.Sprintf("a model of transformers alone, of type %s", kind)
 	}
 }
+
+// instead adds to the error of a folder that lacks something what the folder has.
+func instead(err error, dir string) error {
+	if what := alone(dir); what != "" {
+		return fmt.Errorf("%w; it is %s", err, what)
+	}
+	return err
+}

@@ -1,6 +1,7 @@
 package sd
 
 import (
+	"io/fs"
 	"testing"
 
 	"github.com/doob-diffusion/doob/internal/golden"
@@ -20,7 +21,11 @@ func TestAlone(t *testing.T) {
 		_, err := Open(dir)
 		wantError(t, err, ErrUnsupported, want)
 	}
-	_, err := Describe(golden.Path("pipeline/vae"), "", false)
+	_, _, err := OpenCLIP(golden.Path("imagereward"))
+	wantError(t, err, fs.ErrNotExist, "an ImageReward")
+	_, _, err = OpenImageReward(golden.Path("clip"))
+	wantError(t, err, ErrWeights, "a CLIP")
+	_, err = Describe(golden.Path("pipeline/vae"), "", false)
 	wantError(t, err, ErrUnsupported, "(AutoencoderKL): the folder above it")
 	_, err = Describe(golden.Path("lora/peft"), "", false)
 	wantError(t, err, ErrUnsupported, "--lora")
