@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/gomlx/compute"
@@ -132,4 +133,35 @@ func TestSmallProgramsKeepApart(t *testing.T) {
 		t.Errorf("%d workspaces, want 2", n)
 	}
 	runtime.KeepAlive(programs)
+}
+
+// Programs of several sizes that run at the same time, are compiled and let go meanwhile, do not get into each other's memory.
+func TestProgramsAtTheSameTime(t *testing.T) {
+	b, err := New("workers=2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Finalize()
+	sizes := []int{300, 500, 1500}
+	var kept []compute.Executable
+	for _, n := range sizes {
+		kept = append(kept, sum(t, b, n))
+	}
+	var all sync.WaitGroup
+	for caller := range 4 {
+		all.Go(func() {
+			for round := range 8 {
+				k := (caller + round) % len(sizes)
+				runSum(t, b, kept[k], sizes[k])
+				if own := sum(t, b, 200+100*caller); round%2 == 0 {
+					runSum(t, b, own, 200+100*caller)
+					own.Finalize()
+				}
+				if round == 5 {
+					runtime.GC()
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -57,7 +57,7 @@ func ReadCLIP(dir string) (CLIP, error) {
 		return CLIP{}, instead(err, dir)
 	}
 	if s.has("_class_name") { // diffusers writes it
-		return CLIP{}, fmt.Errorf("%w: it is %s; supported is a CLIP", ErrUnsupported, alone(dir))
+		return CLIP{}, fmt.Errorf("%w: it is %s", ErrUnsupported, alone(dir))
 	}
 	only(s, "model_type", "clip", map[string]string{"clip_text_model": "the text encoder alone"}, "clip")
 	text, picture := s.part("text_config"), s.part("vision_config")
