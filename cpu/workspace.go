@@ -18,13 +18,15 @@ type workspace struct {
 	context *kern.Context
 	arena   []float32
 	bound   map[*variant]*exec.Instance
+	forgot  int // the value of forgotten when there was nothing bound that is gone
 }
 
 // workspaces are those of a backend that nobody runs in. Programs that never run at the same time use one and the same, those that do have one each:
 // what is held is what the largest program takes, times the most executions at a time, and not the sum over all programs.
 type workspaces struct {
-	mutex sync.Mutex
-	free  []*workspace // the last one used is the last
+	mutex     sync.Mutex
+	free      []*workspace // the last one used is the last
+	forgotten int          // how many variants are gone
 }
 
 // slack is how many times larger than its need the arena of a program may be. A small program that ran in the largest arena would keep a large one that
@@ -36,16 +38,6 @@ func (w *workspace) fits(v *variant) bool {
 	const little = 1 << 18 // floats
 	need, have := v.floats(), len(w.arena)
 	return need <= have && have <= max(slack*need, little)
-}
-
-// used reports whether a program is left that may run here.
-func (w *workspace) used() bool {
-	for v := range w.bound {
-		if w.fits(v) {
-			return true
-		}
-	}
-	return false
 }
 
 // floats is the size of the arena that the variant needs.
@@ -86,20 +78,24 @@ func (s *workspaces) put(w *workspace, v *variant, i *exec.Instance) {
 	if i != nil {
 		w.bound[v] = i
 	}
-	maps.DeleteFunc(w.bound, func(v *variant, _ *exec.Instance) bool { return v.gone })
-	if w.used() {
+	if w.forgot != s.forgotten {
+		maps.DeleteFunc(w.bound, func(v *variant, _ *exec.Instance) bool { return v.gone })
+		w.forgot = s.forgotten
+	}
+	if len(w.bound) > 0 {
 		s.free = append(s.free, w)
 	}
 }
 
-// forget frees what is bound of a variant that is not run any more, and workspaces that no other one needs.
+// forget frees what is bound of a variant that is not run any more, and workspaces to which no other one is bound.
 func (s *workspaces) forget(v *variant) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	v.gone = true // for workspaces that are in use
+	s.forgotten++
 	s.free = slices.DeleteFunc(s.free, func(w *workspace) bool {
 		delete(w.bound, v)
-		return !w.used()
+		return len(w.bound) == 0
 	})
 }
 
