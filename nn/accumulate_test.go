@@ -84,7 +84,7 @@ func TestAccumulateMemory(t *testing.T) {
 		e := oracle.Open(t)
 		a := e.Scope("/h").VariableWithValue("a", make([]float32, width))
 		trainer, err := nn.NewTrainer(e, variables(e, "/h"), nn.Optimizer{LearningRate: 0.1}, func(in []*graph.Node) *graph.Node {
-			hidden := graph.Tanh(graph.Add(graph.MatMul(in[0], graph.Ones(in[0].Graph(), shapes.Make(dtypes.Float32, 4, width))), graph.ExpandDims(a.NodeValue(in[0].Graph()), 0)))
+			hidden := graph.Tanh(graph.Add(graph.MatMul(in[0], graph.Ones(in[0].Graph(), shapes.Make(dtypes.Float32, 4, width))), graph.InsertAxes(a.NodeValue(in[0].Graph()), 0)))
 			return graph.ReduceAllMean(graph.Square(graph.MatMul(hidden, graph.Transpose(hidden, 0, 1))))
 		})
 		if err != nil {
