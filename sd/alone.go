@@ -9,11 +9,11 @@ import (
 func alone(dir string) string {
 	for _, name := range []string{"adapter_config.json", "adapter_model.safetensors", "pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin"} {
 		if hasFile(dir, name) {
-			return "a low-rank adapter, which is added to a model (--lora)"
+			return "a low-rank adapter, which is added to a model"
 		}
 	}
 	if hasFile(dir, "ImageReward.safetensors") || hasFile(dir, "ImageReward.pt") {
-		return "an ImageReward, which scores pictures and draws none (--reward imagereward:" + dir + ")"
+		return "an ImageReward, which scores pictures and draws none"
 	}
 	s, err := readSettings(filepath.Join(dir, "config.json"))
 	if err != nil {

@@ -15,7 +15,7 @@ func TestAlone(t *testing.T) {
 		golden.Path("imagereward"):   "an ImageReward",
 		golden.Path("clip"):          "a CLIP",
 		golden.Path("pipeline/unet"): "(UNet2DConditionModel): the folder above it",
-		golden.Path("lora/peft"):     "--lora",
+		golden.Path("lora/peft"):     "a low-rank adapter",
 		unknown:                      "of type bert",
 	} {
 		_, err := Open(dir)
@@ -28,5 +28,5 @@ func TestAlone(t *testing.T) {
 	_, err = Describe(golden.Path("pipeline/vae"), "", false)
 	wantError(t, err, ErrUnsupported, "(AutoencoderKL): the folder above it")
 	_, err = Describe(golden.Path("lora/peft"), "", false)
-	wantError(t, err, ErrUnsupported, "--lora")
+	wantError(t, err, ErrUnsupported, "a low-rank adapter")
 }
