@@ -114,7 +114,7 @@ func stand(t float64) diffusion.Step { return diffusion.Step{T: t, Next: t, A: 1
 //
 // The log ratio of a path is within 1e-4 of itself. That of a step cannot be: ε_h is a small difference of two ε, which are off by 3e-6 of their largest entry in
 // float32 whoever computes them, and the ratio is a sum of terms of both signs that may cancel. diffusers in float32 is off from diffusers in float64 by
-// up to 7e-4 of a ratio of ddim-eta1 (−0.07, of terms of 16) and by 0.1 of one of memoryless (−0.0005, of terms of 6), and by at most 8e-6 of the
+// 4e-4 to 7e-4, as its sums are ordered, of a ratio of ddim-eta1 (−0.07, of terms of 16) and by 0.1 of one of memoryless (−0.0005, of terms of 6), and by at most 8e-6 of the
 // sum of the terms' sizes (testdata/ratios.py, November 2026). So that is what a step's ratio is held to, as ε is to its largest entry.
 func TestLoRAPaths(t *testing.T) {
 	for name, c := range map[string]struct {
