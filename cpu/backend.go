@@ -32,6 +32,8 @@ type Backend struct {
 	stock     compute.Backend // infers shapes and runs what has no kernel
 	memory    recycler
 	finalized bool
+
+	workspaces workspaces
 }
 
 // New returns a backend with the given configuration, see the package's documentation.
@@ -73,6 +75,14 @@ func New(config string) (*Backend, error) {
 	}
 	b.pool = pool.New(workers)
 	return b, nil
+}
+
+// context returns what kernels run with, with scratch memory of its own.
+func (b *Backend) context() *kern.Context {
+	if b.rounds {
+		return kern.NewRoundingContext(b.table, b.pool)
+	}
+	return kern.NewContext(b.table, b.pool)
 }
 
 // Name returns "cpu".

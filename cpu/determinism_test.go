@@ -58,6 +58,25 @@ func TestWorkersDoNotMatter(t *testing.T) {
 	}
 }
 
+// Programs run in the memory of others, whose numbers do not matter, whatever they are.
+func TestWhatOthersLeave(t *testing.T) {
+	onEveryTable(t, func(t *testing.T, shared *cpu.Backend) {
+		for seed := range uint64(30) {
+			s := &script{seed: seed, large: seed%10 == 0}
+			want, err := s.run(open(t, shared.Numerics()+",workers=2"), seed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shared.Spoil()
+			got, err := s.run(shared, seed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			identical(t, fmt.Sprintf("seed %d\n%s", seed, strings.Join(s.log, "\n")), got, want)
+		}
+	})
+}
+
 // network is a step of a small network, with everything that is divided among workers: convolutions of three kinds and
 // their gradients, products, reductions, and the named functions of training.
 func network(f recorder, in []compute.Value) []compute.Value {

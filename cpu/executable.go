@@ -14,7 +14,6 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/doob-diffusion/doob/cpu/internal/exec"
-	"github.com/doob-diffusion/doob/cpu/internal/kern"
 	"github.com/doob-diffusion/doob/cpu/internal/plan"
 )
 
@@ -33,11 +32,12 @@ type executable struct {
 	variants []*variant
 }
 
-// variant is the program laid out for one choice of donated parameters, with the instances that nobody is running.
+// variant is the program laid out for one choice of donated parameters.
 type variant struct {
 	donated []bool
+	program *plan.Program
 	layout  *plan.Layout
-	idle    []*exec.Instance
+	gone    bool // it will not run any more; under the mutex of [workspaces]
 }
 
 func newExecutable(b *builder) (*executable, error) {
@@ -59,11 +59,13 @@ func newExecutable(b *builder) (*executable, error) {
 	}
 	e.program = plan.Lower(w.nodes, params, outs)
 	// Binding finds what cannot be run, now rather than at the first execution, which may donate and so be laid out anew.
-	i, err := e.instance(e.variant(make([]bool, len(params))))
+	v := e.variant(make([]bool, len(params)))
+	workspace, i, err := e.backend.bind(v)
 	if err != nil {
 		return nil, err
 	}
 	e.bytes = int64(i.Bytes())
+	e.backend.workspaces.put(workspace, v, i)
 	return e, nil
 }
 
@@ -201,35 +203,24 @@ func (e *executable) variant(donated []bool) *variant {
 			return v
 		}
 	}
-	v := &variant{donated: slices.Clone(donated), layout: plan.Arrange(e.program, donated)}
+	v := &variant{donated: slices.Clone(donated), program: e.program, layout: plan.Arrange(e.program, donated)}
 	e.variants = append(e.variants, v)
+	e.backend.workspaces.collect(e, v)
 	return v
 }
 
-func (e *executable) instance(v *variant) (*exec.Instance, error) {
-	if n := len(v.idle); n > 0 {
-		i := v.idle[n-1]
-		v.idle = v.idle[:n-1]
-		return i, nil
-	}
-	context := kern.NewContext
-	if e.backend.rounds {
-		context = kern.NewRoundingContext
-	}
-	return exec.New(e.program, v.layout, exec.Options{
-		Context: context(e.backend.table, e.backend.pool), External: e.backend.external, Direct: e.backend.direct,
-	})
-}
-
-// Finalize frees the program's memory.
+// Finalize frees the program's memory, unless other programs run in it too.
 func (e *executable) Finalize() {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
+	for _, v := range e.variants {
+		e.backend.workspaces.forget(v)
+	}
 	e.variants, e.program = nil, nil
 }
 
-// Memory returns the bytes that one execution takes besides parameters and results, about. They are kept for the next one; executions at the same time
-// take as much each.
+// Memory returns the bytes that one execution takes besides parameters and results, about. They are kept for the next one, of this program or another
+// one; executions at the same time take as much each.
 func (e *executable) Memory() int64 { return e.bytes }
 
 // Inputs returns names and shapes of the parameters.
@@ -274,8 +265,8 @@ func (e *executable) Execute(inputs []compute.Buffer, donate []bool, device comp
 		return nil, errors.New("cpu: the program was finalized")
 	}
 	v := e.variant(donate)
-	instance, err := e.instance(v)
 	e.mutex.Unlock()
+	workspace, instance, err := e.backend.bind(v)
 	if err != nil {
 		return nil, err
 	}
@@ -304,10 +295,8 @@ func (e *executable) Execute(inputs []compute.Buffer, donate []bool, device comp
 	if err := instance.Run(params, memory); err != nil {
 		return nil, err
 	}
-	// An instance that failed is not used again: what it was doing is unknown.
-	e.mutex.Lock()
-	v.idle = append(v.idle, instance)
-	e.mutex.Unlock()
+	// A workspace in which a program failed is not used again: what it was doing is unknown.
+	e.backend.workspaces.put(workspace, v, instance)
 	results = make([]compute.Buffer, len(outs))
 	for i, b := range outs {
 		results[i] = b

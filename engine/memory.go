@@ -11,7 +11,7 @@ import (
 type Memory struct {
 	Parameters int64 // of the networks that it uses; several programs share them
 	Arguments  int64 // inputs and outputs
-	Working    int64 // what it needs besides while it runs, and keeps for the next run; −1 if the backend does not say
+	Working    int64 // what it needs besides while it runs; programs that follow each other share it on backend cpu; −1 if the backend does not say
 }
 
 // Total returns the sum of what is known.

@@ -51,7 +51,7 @@ func TestAdjointMatchingOfStableDiffusion(t *testing.T) {
 	gradients := map[string][]float32{} // mean over the paths
 	var worst float64
 	for path := range paths {
-		e := oracle.Open(t)
+		e := oracle.OpenOn(t, backend)
 		texts, _, err := f.Encode(e.Scope("/texts"), e, sd.Texts{Texts: []string{"", "A green colored rabbit.", "Two roses in a vase."}})
 		must(err)
 		w, err := f.UNetWeights()

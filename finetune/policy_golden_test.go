@@ -18,6 +18,9 @@ import (
 	"github.com/doob-diffusion/doob/sd"
 )
 
+// backend is that of comparisons with the reference libraries, which are made on XLA too.
+var backend string
+
 // goldenPictures reads tensors, of which latents [n, 4, 8, 8] are [n, 8, 8, 4] then.
 func goldenPictures(t *testing.T, file string) map[string]checkpoint.Tensor {
 	t.Helper()
@@ -41,7 +44,7 @@ func goldenPictures(t *testing.T, file string) map[string]checkpoint.Tensor {
 // Ratios, losses and gradients to the adapter of a guided U-Net are those of the reference libraries, on steps whose ratios are inside and on either side of
 // the interval, with advantages of either sign.
 func TestPolicyLossesOfTheReference(t *testing.T) {
-	e := oracle.Open(t)
+	e := oracle.OpenOn(t, backend)
 	f, err := sd.Open(golden.Path("pipeline"))
 	if err != nil {
 		t.Fatal(err)

@@ -47,9 +47,11 @@ func TestXLAPathWeights(t *testing.T) {
 	t.Logf("endpoints off by %.1e of the farthest, log weights of up to %.3g by %.1e", ends, spread, worst)
 }
 
-// What an adapter of a guided U-Net computes is what the reference libraries do, on the paths of one sampler. Gradients to adapters are tested in package sd.
+// What an adapter of a guided U-Net computes is what the reference libraries do: on the paths of one sampler, in the pipeline's own steps, and in the loss with its gradients.
 func TestXLALoRA(t *testing.T) {
 	backend, only = oracle.XLA(t), "ddim-eta1"
 	defer func() { backend, only = "", "" }()
-	TestLoRAPaths(t)
+	t.Run("Paths", TestLoRAPaths)
+	t.Run("GuidedSteps", TestGuidedSteps)
+	t.Run("Gradients", TestLoRAGradients)
 }

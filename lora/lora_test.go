@@ -306,6 +306,7 @@ func TestFiles(t *testing.T) {
 	wantError(t, err, err, "no pairs")
 	a := read(t, golden.Path("lora/kohya/lora.safetensors"), Kohya)
 	wantError(t, a.Save(filepath.Join(dir, "y"), Processors), ErrUnsupported, "processors")
+	wantError(t, a.Save(filepath.Join(dir, "y"), Kohya), ErrUnsupported, "y: ", ".safetensors")
 }
 
 // Whatever tensors are called, they are parts of modules that the model has or an error.

@@ -15,6 +15,9 @@ func ParseScaled(s string) (path string, scale float64, err error) {
 		return s, 1, nil
 	}
 	scale, err = strconv.ParseFloat(s[i+1:], 64)
+	if err != nil && exists(s[:i]) {
+		return "", 0, fmt.Errorf("adapter %s: the scale after the colon is %q, want a number such as 0.8", s[:i], s[i+1:])
+	}
 	if err != nil {
 		return s, 1, nil // of a path with a colon in it
 	}

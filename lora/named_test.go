@@ -24,7 +24,7 @@ func TestParseScaled(t *testing.T) {
 			t.Errorf("%s: %s times %g (%v), want %v", s, path, scale, err, want)
 		}
 	}
-	for _, s := range []string{"a:NaN", "a:-Inf"} {
+	for _, s := range []string{"a:NaN", "a:-Inf", odd + ":much", odd + ":"} {
 		if _, _, err := ParseScaled(s); err == nil {
 			t.Errorf("%s: no error", s)
 		}

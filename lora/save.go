@@ -15,7 +15,7 @@ import (
 	"github.com/doob-diffusion/doob/internal/atomicfile"
 )
 
-// Save writes the adapter: PEFT to a folder that path names, with the names that PEFT gives the files, the others to a file. The scale is in B, all
+// Save writes the adapter: PEFT to a folder that path names, with the names that PEFT gives the files, the others to a file .safetensors. The scale is in B, all
 // pairs have the largest rank, and alpha is that rank.
 func (a Adapter) Save(path string, spelling Spelling) error {
 	if err := a.save(path, spelling); err != nil {
@@ -27,6 +27,9 @@ func (a Adapter) Save(path string, spelling Spelling) error {
 func (a Adapter) save(path string, spelling Spelling) error {
 	if len(a.UNet)+len(a.Text) == 0 {
 		return errors.New("it has no pairs, expected at least one")
+	}
+	if (spelling == Diffusers || spelling == Kohya) && !strings.HasSuffix(path, ".safetensors") {
+		return fmt.Errorf("%w: in spelling %s it is one file, and others know its format by the name: want one that ends in .safetensors", ErrUnsupported, spelling)
 	}
 	rank := slices.Max(a.Ranks())
 	f := checkpoint.File{Tensors: map[string]checkpoint.Tensor{}, Metadata: map[string]string{"format": "pt"}}

@@ -1,8 +1,11 @@
 package nn_test
 
 import (
+	"runtime"
 	"testing"
 
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/engine"
@@ -62,6 +65,47 @@ func TestAccumulate(t *testing.T) {
 		for i := range want {
 			oracle.Near(t, "average", float64(got[i]), float64(want[i]), 1e-6)
 		}
+	}
+}
+
+// The two programs of a step in parts, of all parts but the last and of that, hold the memory of one.
+func TestAccumulateMemory(t *testing.T) {
+	const rows, width = 256, 16384
+	held := func(parts int) float64 {
+		bytes := func() float64 {
+			var m runtime.MemStats
+			for range 3 { // what is freed by cleanups is collected after them
+				runtime.GC()
+			}
+			runtime.ReadMemStats(&m)
+			return float64(m.HeapAlloc)
+		}
+		before := bytes()
+		e := oracle.Open(t)
+		a := e.Scope("/h").VariableWithValue("a", make([]float32, width))
+		trainer, err := nn.NewTrainer(e, variables(e, "/h"), nn.Optimizer{LearningRate: 0.1}, func(in []*graph.Node) *graph.Node {
+			hidden := graph.Tanh(graph.Add(graph.MatMul(in[0], graph.Ones(in[0].Graph(), shapes.Make(dtypes.Float32, 4, width))), graph.InsertAxes(a.NodeValue(in[0].Graph()), 0)))
+			return graph.ReduceAllMean(graph.Square(graph.MatMul(hidden, graph.Transpose(hidden, 0, 1))))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := trainer.Accumulate(parts); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := trainer.Step(engine.Rows(make([]float32, parts*rows*4), 4)); err != nil {
+			t.Fatal(err)
+		}
+		after := bytes()
+		runtime.KeepAlive(trainer)
+		return after - before
+	}
+	one, three := held(1), held(3)
+	if one < 4*rows*width {
+		t.Fatalf("a step holds %.0f bytes: the test is about more", one)
+	}
+	if three > 1.3*one {
+		t.Errorf("a step in parts holds %.0f MB, one of a single part %.0f MB", three/1e6, one/1e6)
 	}
 }
 

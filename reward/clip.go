@@ -25,13 +25,13 @@ type CLIP struct {
 
 // OpenCLIP loads a CLIPModel from a folder that has its tokenizer too, into a scope of an engine such as "/clip".
 func OpenCLIP(e *engine.Engine, scope, dir string) (*CLIP, error) {
-	words, err := tokenizer.OpenCLIP(dir)
-	if err != nil {
-		return nil, err
-	}
 	network, weights, err := sd.OpenCLIP(dir)
 	if err != nil {
 		return nil, err
+	}
+	words, err := tokenizer.OpenCLIP(dir)
+	if err != nil {
+		return nil, errors.Join(err, weights.Close())
 	}
 	if words.Size() > network.Text.Vocabulary {
 		err := fmt.Errorf("reward: the tokenizer of %s has ids up to %d, expected fewer than vocab_size, %d", dir, words.Size()-1, network.Text.Vocabulary)

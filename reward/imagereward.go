@@ -27,6 +27,19 @@ type ImageReward struct {
 // OpenImageReward loads ImageReward.safetensors or ImageReward.pt from a folder, into a scope of an engine such as "/imagereward". Vocabulary is the
 // vocab.txt of bert-base-uncased, which is no part of what ImageReward's authors publish; "" means the one in the folder.
 func OpenImageReward(e *engine.Engine, scope, dir, vocabulary string) (*ImageReward, error) {
+	network, weights, err := sd.OpenImageReward(dir)
+	if err != nil {
+		return nil, err
+	}
+	words, err := openWords(dir, vocabulary)
+	if err != nil {
+		return nil, errors.Join(err, weights.Close())
+	}
+	r, err := newImageReward(e, scope, network, weights, words)
+	return r, errors.Join(err, weights.Close())
+}
+
+func openWords(dir, vocabulary string) (*tokenizer.WordPiece, error) {
 	if vocabulary == "" {
 		vocabulary = filepath.Join(dir, "vocab.txt")
 	}
@@ -34,15 +47,7 @@ func OpenImageReward(e *engine.Engine, scope, dir, vocabulary string) (*ImageRew
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w; ImageReward reads texts by the vocabulary of bert-base-uncased, which is no part of it: put that model's vocab.txt there, or say where it is", err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	network, weights, err := sd.OpenImageReward(dir)
-	if err != nil {
-		return nil, err
-	}
-	r, err := newImageReward(e, scope, network, weights, words)
-	return r, errors.Join(err, weights.Close())
+	return words, err
 }
 
 func newImageReward(e *engine.Engine, scope string, network sd.ImageReward, w *sd.Weights, words *tokenizer.WordPiece) (*ImageReward, error) {

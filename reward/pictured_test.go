@@ -241,16 +241,16 @@ func TestRewardsOfPicturesRefuse(t *testing.T) {
 	e := oracle.Open(t)
 	dir := t.TempDir()
 	_, err := OpenImageReward(e, "/a", dir, "")
-	oracle.WantError(t, err, "vocab.txt", "no part of it", "bert-base-uncased")
-	if err := os.WriteFile(filepath.Join(dir, "vocab.txt"), []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	_, err = OpenImageReward(e, "/b", dir, "")
 	oracle.WantError(t, err, "neither ImageReward.safetensors")
 	for _, name := range []string{"ImageReward.safetensors", "med_config.json"} {
 		if err := os.WriteFile(filepath.Join(dir, name), golden.Read(t, "imagereward/"+name), 0o666); err != nil {
 			t.Fatal(err)
 		}
+	}
+	_, err = OpenImageReward(e, "/b", dir, "")
+	oracle.WantError(t, err, "vocab.txt", "no part of it", "bert-base-uncased")
+	if err := os.WriteFile(filepath.Join(dir, "vocab.txt"), []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"), 0o666); err != nil {
+		t.Fatal(err)
 	}
 	_, err = OpenImageReward(e, "/c", dir, "")
 	oracle.WantError(t, err, "5 tokens, expected 213")

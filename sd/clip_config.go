@@ -54,7 +54,10 @@ func OpenCLIP(dir string) (CLIP, *Weights, error) {
 func ReadCLIP(dir string) (CLIP, error) {
 	s, err := readSettings(filepath.Join(dir, "config.json"))
 	if err != nil {
-		return CLIP{}, err
+		return CLIP{}, instead(err, dir)
+	}
+	if s.has("_class_name") { // diffusers writes it
+		return CLIP{}, fmt.Errorf("%w: it is %s", ErrUnsupported, alone(dir))
 	}
 	only(s, "model_type", "clip", map[string]string{"clip_text_model": "the text encoder alone"}, "clip")
 	text, picture := s.part("text_config"), s.part("vision_config")

@@ -106,6 +106,9 @@ func (f *Folder) noIndex(err error) error {
 	} else if !info.IsDir() {
 		return fmt.Errorf("%w: it is one file, supported is a folder in the layout of diffusers; %s", ErrUnsupported, convert(f.Dir))
 	}
+	if what := alone(f.Dir); what != "" {
+		return fmt.Errorf("%w: it is %s; supported is a folder in the layout of diffusers", ErrUnsupported, what)
+	}
 	entries, _ := os.ReadDir(f.Dir)
 	for _, e := range entries {
 		if name := e.Name(); strings.HasSuffix(name, ".ckpt") || strings.HasSuffix(name, ".safetensors") {

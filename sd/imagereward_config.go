@@ -55,7 +55,7 @@ func openReward(dir string) (checkpoint.Source, error) {
 	if hasFile(dir, pickled) {
 		return statedict.Open(filepath.Join(dir, pickled))
 	}
-	return nil, fmt.Errorf("%w: there is neither %s nor %s", ErrWeights, safe, pickled)
+	return nil, instead(fmt.Errorf("%w: there is neither %s nor %s", ErrWeights, safe, pickled), dir)
 }
 
 func readReward(dir string, r checkpoint.Source) (ImageReward, error) {

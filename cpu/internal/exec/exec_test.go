@@ -65,7 +65,7 @@ func (g *graph) bind(t testing.TB, table *kern.Table, workers int, donated []boo
 	x := &instance{program: plan.Lower(g.nodes, g.params, outs)}
 	x.layout = plan.Arrange(x.program, donated)
 	var err error
-	if x.Instance, err = exec.New(x.program, x.layout, exec.Options{Context: kern.NewContext(table, p), External: external}); err != nil {
+	if x.Instance, err = exec.New(x.program, x.layout, exec.Options{Context: kern.NewContext(table, p), Arena: kern.Aligned((x.layout.Bytes + 3) / 4), External: external}); err != nil {
 		t.Fatal(err)
 	}
 	for _, flat := range g.flats {

@@ -16,15 +16,17 @@ type External func(in, out []any) error
 
 // Options are what an instance is made with.
 type Options struct {
-	// Context has the instruction set and the workers. The instance keeps it to itself.
+	// Context has the instruction set, the workers and scratch memory, Arena at least the layout's Bytes, aligned to a cache line. Other instances may
+	// have them too, as long as no two run at the same time: nothing in them is kept from run to run.
 	Context *kern.Context
+	Arena   []float32
 	// External prepares a step that has no kernel here.
 	External func(step *plan.Step) (External, error)
 	// Direct disables Winograd convolutions.
 	Direct bool
 }
 
-// Instance is a program with its memory. It runs one execution at a time.
+// Instance is a program that is bound to memory. It runs one execution at a time.
 type Instance struct {
 	ctx     *kern.Context
 	program *plan.Program
@@ -58,17 +60,16 @@ func Of(flat any) Memory {
 // New binds a program.
 func New(p *plan.Program, layout *plan.Layout, options Options) (*Instance, error) {
 	i := &Instance{ctx: options.Context, program: p, layout: layout, options: options, slots: map[*plan.Value]int{}, params: make([][]int, len(p.Params)), results: make([][]int, len(p.Outs))}
-	arena := kern.Aligned((layout.Bytes + 3) / 4)
 	for _, s := range p.Steps {
 		for _, v := range s.In {
-			i.place(v, arena)
+			i.place(v)
 		}
 		for _, v := range s.Out {
-			i.place(v, arena)
+			i.place(v)
 		}
 	}
 	for _, v := range p.Outs {
-		i.outs = append(i.outs, i.place(v, arena))
+		i.outs = append(i.outs, i.place(v))
 	}
 	for _, s := range p.Steps {
 		run, err := i.bind(s)
@@ -102,7 +103,7 @@ func name(s *plan.Step) string {
 }
 
 // place returns the slot of a value, with its memory if that never changes.
-func (i *Instance) place(v *plan.Value, arena []float32) int {
+func (i *Instance) place(v *plan.Value) int {
 	if slot, ok := i.slots[v]; ok {
 		return slot
 	}
@@ -111,7 +112,7 @@ func (i *Instance) place(v *plan.Value, arena []float32) int {
 	var m Memory
 	switch place := i.layout.Places[v]; place.Kind {
 	case plan.Arena:
-		m = Of(View(arena[place.Offset/4:], v.DType, v.Dims...))
+		m = Of(View(i.options.Arena[place.Offset/4:], v.DType, v.Dims...))
 	case plan.Const:
 		m = Of(v.Const)
 	case plan.Param:
