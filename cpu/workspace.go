@@ -99,15 +99,15 @@ func (s *workspaces) forget(v *variant) {
 	})
 }
 
-// collect forgets the variant when its executable is collected without having been finalized, as GoMLX leaves most. The cleanup must not keep what a
-// backend holds that is collected with it.
+// collect forgets the variant when its executable is collected without having been finalized, as GoMLX leaves most. The cleanup must keep neither what a
+// backend holds that is collected with it, nor the program of one that was finalized.
 func (s *workspaces) collect(e *executable, v *variant) {
 	self := weak.Make(s)
-	runtime.AddCleanup(e, func(v *variant) {
-		if s := self.Value(); s != nil {
+	runtime.AddCleanup(e, func(v weak.Pointer[variant]) {
+		if s, v := self.Value(), v.Value(); s != nil && v != nil {
 			s.forget(v)
 		}
-	}, v)
+	}, weak.Make(v))
 }
 
 // bind returns a workspace for the caller alone, and the variant bound to it.

@@ -13,6 +13,8 @@ import (
 
 // Spoil overwrites what programs have left behind with NaN.
 func (b *Backend) Spoil() {
+	b.workspaces.mutex.Lock() // cleanups take some away at any time
+	defer b.workspaces.mutex.Unlock()
 	for _, w := range b.workspaces.free {
 		scratch := [][]float32{w.arena, w.context.Shared(0)}
 		for k := range b.pool.Workers() {
