@@ -334,8 +334,8 @@ def note(o, s, n, members, raw):
     error = "over repetitions" if o.seeds > 1 else "over measurements, of the libraries only"
     return [
         f"{s['data']}, {s['operator']}, noise of sd {s['sigma']}; {n} of {s['measurements']} measurements, {members} samples of each. Errors are {error}.",
-        "Calls are evaluations of a network on one sample, per restored image; of doob's learned methods half are of the prior and half of h, and of"
-        " its DPS all are of the prior. Backward passes through the prior are no calls.",
+        "Calls are evaluations of a network on one sample, per restored image; of doob's learned methods as many are of h, and"
+        " of the prior's own fit if there is one, as of the prior; of its DPS all are of the prior. Backward passes through the prior are no calls.",
         "Settings chosen: " + "; ".join(f"{r['method']} like {r['like']} {r['settings']}" for r in raw) + ".",
     ]
 
