@@ -9,18 +9,12 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/doob-diffusion/doob/engine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 	"github.com/doob-diffusion/doob/sd"
 )
 
 // What a model and a step are planned to take is what they take, within a tenth and 16 MB for the program itself, its graph and plan.
 func TestPlannedMemory(t *testing.T) {
-	heap := func() float64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.GC() // the first one only marks what pools keep
-		runtime.ReadMemStats(&m)
-		return float64(m.HeapAlloc)
-	}
 	const width, batch, side = 64, 2, 8
 	u := StableUNet(width)
 	for _, bits := range []int{16, 32} {
@@ -47,11 +41,11 @@ func TestPlannedMemory(t *testing.T) {
 		}
 		planner = nil
 
-		before := heap()
+		before := oracle.Heap()
 		if m, err = w.Load(e.Scope("/unet"), nil); err != nil {
 			t.Fatal(err)
 		}
-		loaded := heap() - before
+		loaded := oracle.Heap() - before
 		program, err := e.Compile(network(&m))
 		if err != nil {
 			t.Fatal(err)
@@ -61,7 +55,7 @@ func TestPlannedMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stepped := heap() - before
+		stepped := oracle.Heap() - before
 		if want := float64(planned.Parameters); loaded < want || loaded > 1.1*want {
 			t.Errorf("%d bits: weights take %.1f MB, planned are %.1f", bits, loaded/1e6, want/1e6)
 		}

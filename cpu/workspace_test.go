@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -31,10 +32,15 @@ func (b *Backend) Spoil() {
 // held returns the bytes of the heap that are in use.
 func held() int {
 	var m runtime.MemStats
-	for range 3 { // what cleanups let go is collected after them
+	for last, same := uint64(math.MaxUint64), 0; same < 3; last = m.HeapAlloc { // what cleanups let go is collected after them, as in oracle.Heap
 		runtime.GC()
+		time.Sleep(2 * time.Millisecond)
+		if runtime.ReadMemStats(&m); m.HeapAlloc+1<<16 > last {
+			same++
+		} else {
+			same = 0
+		}
 	}
-	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
 }
 

@@ -72,15 +72,7 @@ func TestAccumulate(t *testing.T) {
 func TestAccumulateMemory(t *testing.T) {
 	const rows, width = 256, 16384
 	held := func(parts int) float64 {
-		bytes := func() float64 {
-			var m runtime.MemStats
-			for range 3 { // what is freed by cleanups is collected after them
-				runtime.GC()
-			}
-			runtime.ReadMemStats(&m)
-			return float64(m.HeapAlloc)
-		}
-		before := bytes()
+		before := oracle.Heap()
 		e := oracle.Open(t)
 		a := e.Scope("/h").VariableWithValue("a", make([]float32, width))
 		trainer, err := nn.NewTrainer(e, variables(e, "/h"), nn.Optimizer{LearningRate: 0.1}, func(in []*graph.Node) *graph.Node {
@@ -96,7 +88,7 @@ func TestAccumulateMemory(t *testing.T) {
 		if _, err := trainer.Step(engine.Rows(make([]float32, parts*rows*4), 4)); err != nil {
 			t.Fatal(err)
 		}
-		after := bytes()
+		after := oracle.Heap()
 		runtime.KeepAlive(trainer)
 		return after - before
 	}

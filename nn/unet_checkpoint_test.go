@@ -104,13 +104,6 @@ func TestCheckpointChangesNothing(t *testing.T) {
 
 // Training takes about half of the memory, of which 21 MB are programs and not tensors: less than the 0.6 that are allowed.
 func TestCheckpointSavesMemory(t *testing.T) {
-	heap := func() float64 {
-		runtime.GC()
-		runtime.GC() // what the first one finalises
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return float64(m.HeapAlloc)
-	}
 	const batch, side = 8, 64
 	var bytes, losses [2]float64
 	for i, checkpoint := range []bool{false, true} {
@@ -123,13 +116,13 @@ func TestCheckpointSavesMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		x, target := engine.Rows(images(batch, side*side), side, side, 1), engine.Rows(images(batch, side*side), side, side, 1)
-		before := heap()
+		before := oracle.Heap()
 		for range 2 {
 			if losses[i], err = trainer.Step(x, make([]float32, batch), target); err != nil {
 				t.Fatal(err)
 			}
 		}
-		bytes[i] = heap() - before
+		bytes[i] = oracle.Heap() - before
 		runtime.KeepAlive(trainer)
 	}
 	t.Logf("%.1f MB, with checkpoints %.1f MB", bytes[0]/1e6, bytes[1]/1e6)

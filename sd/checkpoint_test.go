@@ -88,29 +88,22 @@ func TestCheckpointChangesNothing(t *testing.T) {
 
 // In a batch of 32² latents the activations of a block are much more than what goes in and out.
 func TestCheckpointSavesMemory(t *testing.T) {
-	heap := func() float64 {
-		runtime.GC()
-		runtime.GC() // what the first one finalises
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return float64(m.HeapAlloc)
-	}
 	f, err := Open(golden.Path("pipeline"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := oracle.Open(t)
-	m := loaded(t, e, nil, f.UNetWeights)
-	x, text := normals("latents", 16, 32, 32, 4), normals("text", 16, 77, f.UNet.Context)
 	var bytes [2]float64
 	for i, checkpoint := range []bool{false, true} {
+		e := oracle.Open(t) // each with memory of its own
+		m := loaded(t, e, nil, f.UNetWeights)
 		m.Checkpoint = checkpoint
-		before := heap()
+		x, text := normals("latents", 16, 32, 32, 4), normals("text", 16, 77, f.UNet.Context)
+		before := oracle.Heap()
 		program := slopes(t, e, f.UNet, m)
 		if _, err := program.Run(x, text); err != nil {
 			t.Fatal(err)
 		}
-		bytes[i] = heap() - before
+		bytes[i] = oracle.Heap() - before
 		runtime.KeepAlive(program)
 	}
 	t.Logf("%.1f MB, with checkpoints %.1f MB", bytes[0]/1e6, bytes[1]/1e6)
