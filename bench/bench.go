@@ -78,21 +78,11 @@ func Works() []Work {
 		{3, 2, 64, 64, 64, 28, 0},
 		{1, 1, 64, 128, 64, 28, 0},
 	} {
-		for gradients, what := range []string{"forward", "forward and gradients"} {
-			if s.direct != 0 {
-				what += ", direct"
-			}
-			side := (s.size + s.stride - 1) / s.stride
-			works = append(works, Work{
-				Name: fmt.Sprintf("conv %d×%d/%d %d×%d→%d×%d² %s", s.kernel, s.kernel, s.stride, s.batch, s.inputs, s.outputs, s.size, what),
-				Kind: "conv",
-				Args: map[string]int{"batch": s.batch, "inputs": s.inputs, "outputs": s.outputs, "size": s.size,
-					"kernel": s.kernel, "stride": s.stride, "gradients": gradients, "direct": s.direct},
-				Flop:  float64(1+2*gradients) * 2 * float64(s.batch*side*side*s.kernel*s.kernel) * float64(s.inputs*s.outputs),
-				Peers: []string{"nchw", "nhwc", "compile nhwc"},
-			})
+		for gradients := range 2 {
+			works = append(works, convolutionWork(s.kernel, s.stride, s.batch, s.inputs, s.outputs, s.size, gradients, s.direct))
 		}
 	}
+	works = append(works, stableConvolutions()...)
 	works = append(works, transformerWorks()...)
 	works = append(works, Work{Name: "MLP training step 512×3×256, Adam", Kind: "mlp_train",
 		Args: map[string]int{"batch": 512, "width": 256, "depth": 3}, Peers: []string{"eager", "compile", "compile autotune"}})
@@ -113,6 +103,22 @@ func Works() []Work {
 	return append(works, Work{Name: "importance fine-tuning, toy, preset quick", Kind: "importance",
 		Args:  map[string]int{"iterations": 16, "paths": 1024, "updates": 120, "batch": 256, "samples": 10000, "pretraining": 2500},
 		Peers: []string{"eager", "compile", "compile autotune"}})
+}
+
+// convolutionWork is a convolution of square pictures, with gradients of input and kernel if gradients is 1, without Winograd's method if direct is 1.
+func convolutionWork(kernel, stride, batch, inputs, outputs, size, gradients, direct int) Work {
+	what := []string{"forward", "forward and gradients"}[gradients]
+	if direct != 0 {
+		what += ", direct"
+	}
+	side := (size + stride - 1) / stride
+	return Work{
+		Name: fmt.Sprintf("conv %d×%d/%d %d×%d→%d×%d² %s", kernel, kernel, stride, batch, inputs, outputs, size, what), Kind: "conv",
+		Args: map[string]int{"batch": batch, "inputs": inputs, "outputs": outputs, "size": size,
+			"kernel": kernel, "stride": stride, "gradients": gradients, "direct": direct},
+		Flop:  float64(1+2*gradients) * 2 * float64(batch*side*side*kernel*kernel) * float64(inputs*outputs),
+		Peers: []string{"nchw", "nhwc", "compile nhwc"},
+	}
 }
 
 // builders make one step of a kind of work on a backend.

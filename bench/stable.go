@@ -22,14 +22,13 @@ func StableUNet(width int) sd.UNet {
 // a training step of an adapter, see [AdapterTraining].
 func stableWorks() []Work {
 	var works []Work
-	for _, bits := range []int{32, 16} {
-		what := "weights in F32"
-		if bits == 16 {
-			what = "weights in BF16" // in PyTorch computed in BF16 too, here in F32, or with the backend cpu:bf16 products of linear maps in BF16
-		}
+	for _, s := range []struct {
+		what           string
+		bits, products int // of weights; of the products of linear maps. PyTorch computes in the form of the weights
+	}{{"weights in F32", 32, 32}, {"weights in BF16", 16, 32}, {"weights and products in BF16", 16, 16}} {
 		works = append(works, Work{
-			Name: "Stable Diffusion 1.5 U-Net, batch 2, 64×64, " + what, Kind: "sd_unet",
-			Args: map[string]int{"width": 320, "batch": 2, "latent": 64, "bits": bits},
+			Name: "Stable Diffusion 1.5 U-Net, batch 2, 64×64, " + s.what, Kind: "sd_unet",
+			Args: map[string]int{"width": 320, "batch": 2, "latent": 64, "bits": s.bits, "products": s.products},
 			Flop: 2 * 2 * stableProducts, Memory: true, Peers: []string{"eager", "nhwc", "compile"},
 		})
 	}
@@ -41,11 +40,24 @@ func stableWorks() []Work {
 	})
 }
 
+// stableConvolutions are 3×3 convolutions of the U-Net of Stable Diffusion 1.5 for pictures of 512×512 with guidance, forward, from its widest pictures to its
+// smallest; the last one, of the way up, takes in a skip connection.
+func stableConvolutions() []Work {
+	var works []Work
+	for _, s := range []struct{ inputs, outputs, size int }{{320, 320, 64}, {640, 640, 32}, {1280, 1280, 16}, {1280, 1280, 8}, {1920, 640, 32}} {
+		works = append(works, convolutionWork(3, 1, 2, s.inputs, s.outputs, s.size, 0, 0))
+	}
+	return works
+}
+
 // stableProducts are the multiplications of one row.
 const stableProducts = 401.6e9
 
 // stableUNet is one evaluation of the U-Net, without gradients.
 func stableUNet(backend string, args map[string]int) (func() error, error) {
+	if args["products"] == 16 {
+		backend = "cpu:bf16"
+	}
 	e, u, m, err := LoadStable(backend, args["width"], map[int]engine.Precision{16: engine.BF16}[args["bits"]])
 	if err != nil {
 		return nil, err

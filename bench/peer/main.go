@@ -6,7 +6,8 @@
 //
 // -python is a Python with torch installed; empty times ours alone. Each side runs in a process of its own, one of the two at a
 // time, in batches of about 120 ms. Batches in which other processes took more than 12 % of the machine are discarded,
-// and a work is done when every side has 4 clean ones. PyTorch is quoted by the fastest of its variants.
+// and a work is done when every side has 4 clean ones. PyTorch is quoted by the fastest of its variants. With -runs 3 all of it is done three times, and
+// the table has the run of the median ratio, and the extremes.
 package main
 
 import (
@@ -30,6 +31,7 @@ type options struct {
 	json, markdown  string
 	rules           rules
 	times, memory   bool
+	runs            int
 	script          string
 }
 
@@ -43,6 +45,7 @@ func main() {
 	flag.StringVar(&o.json, "json", "", "file for the results as JSON")
 	flag.StringVar(&o.markdown, "markdown", "", "file for the tables: a new one, or one with the lines "+begin+" and "+end)
 	flag.BoolVar(&o.times, "times", true, "measure times")
+	flag.IntVar(&o.runs, "runs", 1, "times that all works are timed; after the first against its fastest variant only")
 	flag.BoolVar(&o.memory, "memory", true, "measure peak memory, each variant in a fresh process")
 	flag.DurationVar(&o.rules.Batch, "batch", 120*time.Millisecond, "length of a batch")
 	flag.IntVar(&o.rules.Clean, "clean", 4, "clean batches wanted of each side")
@@ -61,6 +64,9 @@ func main() {
 				fmt.Println(w.Name)
 			}
 			return nil
+		}
+		if o.runs < 1 {
+			return fmt.Errorf("-runs %d: want at least 1", o.runs)
 		}
 		return o.compare()
 	}()
@@ -101,22 +107,34 @@ func (o *options) compare() error {
 	if r.Ours, r.Peer, err = o.about(); err != nil {
 		return err
 	}
+	if o.times {
+		for _, w := range works {
+			r.Results = append(r.Results, result{Work: w})
+		}
+	}
+	for range o.runs {
+		for i := range r.Results {
+			v := &r.Results[i]
+			t, err := o.time(v.contest())
+			if err != nil {
+				return err
+			}
+			progress(v.Name, t)
+			v.Runs = append(v.Runs, t)
+			if err := o.save(r); err != nil {
+				return err
+			}
+		}
+	}
 	for _, w := range works {
-		if o.times {
-			v, err := o.time(w)
-			if err != nil {
-				return err
-			}
-			progress(v)
-			r.Results = append(r.Results, v)
+		if !o.memory || !w.Memory {
+			continue
 		}
-		if o.memory && w.Memory {
-			m, err := o.measureMemory(w)
-			if err != nil {
-				return err
-			}
-			r.Memory = append(r.Memory, m)
+		m, err := o.measureMemory(w)
+		if err != nil {
+			return err
 		}
+		r.Memory = append(r.Memory, m)
 		if err := o.save(r); err != nil {
 			return err
 		}
@@ -170,11 +188,22 @@ func (o *options) about() (ours, peer map[string]any, err error) {
 	return ours, peer, err
 }
 
+// contest is the work as it is timed next: after the first run with its fastest peer only.
+func (v result) contest() bench.Work {
+	w := v.Work
+	if len(v.Runs) > 0 {
+		if best, ok := fastest(v.Runs[0].Peers); ok {
+			w.Peers = []string{best.Name}
+		}
+	}
+	return w
+}
+
 // time compares one work in two fresh processes.
-func (o *options) time(w bench.Work) (result, error) {
+func (o *options) time(w bench.Work) (run, error) {
 	ours, err := o.ours()
 	if err != nil {
-		return result{}, err
+		return run{}, err
 	}
 	defer ours.close()
 	enter := func(on *worker, name string, w bench.Work) *contestant {
@@ -189,7 +218,7 @@ func (o *options) time(w bench.Work) (result, error) {
 	if o.python != "" && len(w.Peers) > 0 {
 		peer, err := o.peer(allocator...)
 		if err != nil {
-			return result{}, err
+			return run{}, err
 		}
 		defer peer.close()
 		for _, variant := range w.Peers {
@@ -199,17 +228,17 @@ func (o *options) time(w bench.Work) (result, error) {
 		}
 	}
 	if err := alternate(contestants, o.rules); err != nil {
-		return result{}, err
+		return run{}, err
 	}
-	v := result{Work: w, Ours: contestants[0].timing()}
+	r := run{Ours: contestants[0].timing()}
 	for _, c := range contestants[1:] {
 		if t := c.timing(); c.Peer {
-			v.Peers = append(v.Peers, t)
+			r.Peers = append(r.Peers, t)
 		} else {
-			v.Peak = t
+			r.Peak = t
 		}
 	}
-	return v, nil
+	return r, nil
 }
 
 // allocator is for the times of PyTorch: it lets the C library keep freed memory instead of handing it back to the system
@@ -262,9 +291,9 @@ func (o *options) measureMemory(w bench.Work) (memory, error) {
 }
 
 // progress tells on standard error what was just measured.
-func progress(v result) {
-	line := []string{v.Name}
-	for _, t := range append([]timing{v.Ours, v.Peak}, v.Peers...) {
+func progress(name string, r run) {
+	line := []string{name}
+	for _, t := range append([]timing{r.Ours, r.Peak}, r.Peers...) {
 		if t.Name == "" {
 			continue
 		}

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/doob-diffusion/doob/bench"
@@ -27,9 +29,28 @@ type report struct {
 // result is one work, timed.
 type result struct {
 	bench.Work
+	Runs []run `json:"runs"` // in their order
+}
+
+// run is a work in fresh processes.
+type run struct {
 	Ours  timing   `json:"ours"`
 	Peak  timing   `json:"peak"` // of the FMA loop, in turns with the rest
 	Peers []timing `json:"pytorch,omitempty"`
+}
+
+// ratio is the time of the fastest peer over ours; 0 if one of the two was not measured.
+func (r run) ratio() float64 {
+	peer, ok := fastest(r.Peers)
+	if !ok || r.Ours.Clean == 0 {
+		return 0
+	}
+	return peer.Seconds / r.Ours.Seconds
+}
+
+// sorted are the runs by their ratios.
+func (v result) sorted() []run {
+	return slices.SortedFunc(slices.Values(v.Runs), func(a, b run) int { return cmp.Compare(a.ratio(), b.ratio()) })
 }
 
 // memory is one work's peak of resident memory, bytes, each side in a fresh process.
@@ -47,7 +68,7 @@ type usage struct {
 	Fault string `json:"fault,omitempty"`
 }
 
-// markdown writes the tables of docs/performance.md.
+// markdown writes the tables of docs/performance.md. Of several runs the row is the one with the median ratio, and the column after it has the extremes.
 func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s. %s, %v processors; %v", r.Date, r.Machine["cpu"], r.Machine["processors"], r.Ours["go"])
@@ -57,23 +78,28 @@ func (r *report) markdown() string {
 	}
 	b.WriteString(".\n\n")
 	if len(r.Results) > 0 {
-		b.WriteString("| work | doob | GFLOP/s | of peak | PyTorch | GFLOP/s | its variant | ratio | clean batches |\n")
-		b.WriteString("|---|---:|---:|---:|---:|---:|---|---:|---|\n")
+		b.WriteString("| work | doob | GFLOP/s | of peak | PyTorch | GFLOP/s | its variant | ratio | in all runs | clean batches |\n")
+		b.WriteString("|---|---:|---:|---:|---:|---:|---|---:|---|---|\n")
 	}
 	for _, v := range r.Results {
-		peer, ok := fastest(v.Peers)
-		cells := []string{v.Name, speed(v.Work, v.Ours), rate(v.Flop, v.Ours), "—", speed(v.Work, peer), rate(v.Flop, peer), "—", "—", fmt.Sprint(v.Ours.Clean)}
-		if v.Peak.Clean > 0 && v.Ours.Clean > 0 && v.Flop > 0 {
-			cells[3] = fmt.Sprintf("%.0f %%", 100*v.Flop/v.Ours.Seconds/(bench.Peak.Flop/v.Peak.Seconds))
+		runs := v.sorted()
+		m := runs[len(runs)/2]
+		peer, ok := fastest(m.Peers)
+		cells := []string{v.Name, speed(v.Work, m.Ours), rate(v.Flop, m.Ours), "—", speed(v.Work, peer), rate(v.Flop, peer), "—", "—", "—", fmt.Sprint(m.Ours.Clean)}
+		if m.Peak.Clean > 0 && m.Ours.Clean > 0 && v.Flop > 0 {
+			cells[3] = fmt.Sprintf("%.0f %%", 100*v.Flop/m.Ours.Seconds/(bench.Peak.Flop/m.Peak.Seconds))
 		}
 		if ok {
-			cells[6], cells[8] = peer.Name, fmt.Sprintf("%d / %d", v.Ours.Clean, peer.Clean)
-			if v.Ours.Clean > 0 {
-				cells[7] = fmt.Sprintf("%.2f", peer.Seconds/v.Ours.Seconds)
-			}
+			cells[6], cells[9] = peer.Name, fmt.Sprintf("%d / %d", m.Ours.Clean, peer.Clean)
 		}
-		if v.Ours.Clean < r.Rules.Clean || ok && peer.Clean < r.Rules.Clean {
-			cells[8] += fmt.Sprintf(" of %d", r.Rules.Clean)
+		if m.ratio() > 0 {
+			cells[7] = fmt.Sprintf("%.2f", m.ratio())
+		}
+		if least := runs[0].ratio(); least > 0 && len(runs) > 1 {
+			cells[8] = fmt.Sprintf("%.2f to %.2f", least, runs[len(runs)-1].ratio())
+		}
+		if m.Ours.Clean < r.Rules.Clean || ok && peer.Clean < r.Rules.Clean {
+			cells[9] += fmt.Sprintf(" of %d", r.Rules.Clean)
 		}
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
 	}

@@ -31,8 +31,8 @@ def random(layout, dtype, width, latent):
 network = functools.cache(random)  # variants of one layout share it: it has 3.4 GB in F32
 
 
-def unet(variant, width, batch, latent, bits):
-    """One evaluation, as in every step of a sampler with guidance (batch 2), in F32 or with bits=16 in BF16."""
+def unet(variant, width, batch, latent, bits, products):
+    """One evaluation, as in every step of a sampler with guidance (batch 2), in F32 or with bits=16 all in BF16, whatever form products have in ours."""
     layout, dtype = nets.layout_of(variant), torch.bfloat16 if bits == 16 else torch.float32
     net = network(layout, dtype, width, latent)
     x = torch.rand(batch, 4, latent, latent, dtype=dtype).contiguous(memory_format=layout)
