@@ -112,6 +112,12 @@ func (r *run) obtain(ctx context.Context, e *engine.Engine, n Network, seed uint
 
 // train returns the checkpoint of a network's averages, after all its steps. Trained holds those of the networks before it.
 func (r *run) train(ctx context.Context, trained *engine.Engine, n Network, seed uint64) (checkpoint.File, error) {
+	if p, ok := r.problem.(Rehearser); ok && !r.rehearsed {
+		if err := p.Rehearse(ctx); err != nil {
+			return checkpoint.File{}, err
+		}
+		r.rehearsed = true
+	}
 	e, key, path, done := trained.Fork(), noise.New(seed), "/"+n.Name, 0
 	ground := Ground{Engine: e, Scope: e.Scope(path), Trained: trained}
 	resumed := r.folder.Resumed(seed, "", n.stage())

@@ -42,6 +42,8 @@ type run struct {
 	done    map[stage]string // hash of the settings that a result depends on
 	start   time.Time
 	crew    *crew // nil without workers
+
+	rehearsed bool
 }
 
 // Run runs a problem in a folder, which must be new or empty. When the context ends it stops after the current step and returns the

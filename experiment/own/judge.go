@@ -18,9 +18,33 @@ import (
 
 // judge is a reward in use.
 type judge struct {
-	name    string // in results
-	reward  reward.Reward
-	program *imaging.Scorer // nil if it is none
+	name   string // in results
+	reward reward.Reward
+}
+
+// program returns the scorer of reward i, which is somebody's program or server. It is one for the whole run.
+func (p *Problem) program(i int, t Term) *imaging.Scorer {
+	if p.programs == nil {
+		p.programs = map[int]*imaging.Scorer{}
+	}
+	if p.programs[i] == nil {
+		p.programs[i] = &imaging.Scorer{Settings: t.Settings, Shape: p.size(), Where: p.key(i)}
+	}
+	return p.programs[i]
+}
+
+// Rehearse implements [experiment.Rehearser]: every program scores a picture of the prior's. Without such pictures there is no prior to be trained, and samples
+// come soon enough.
+func (p *Problem) Rehearse(ctx context.Context) error {
+	for i, t := range p.terms() {
+		if !t.external() || p.pictures.N == 0 {
+			continue
+		}
+		if _, err := p.program(i, t).Rewards(ctx, p.pictures.At(0), 1); err != nil {
+			return fmt.Errorf("%w (this was a picture of the prior's, to try the program before any work is done)", err)
+		}
+	}
+	return nil
 }
 
 // open makes the rewards.
@@ -31,8 +55,7 @@ func (p *Problem) open(ctx context.Context, l *experiment.Lab) error {
 		j := judge{name: names[i]}
 		var err error
 		if t.external() {
-			j.program = &imaging.Scorer{Settings: t.Settings, Shape: p.size(), Where: p.key(i)}
-			j.reward = j.program
+			j.reward = p.program(i, t)
 		} else {
 			j.reward, err = p.make(ctx, l, i, t)
 		}

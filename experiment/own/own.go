@@ -58,7 +58,8 @@ type Problem struct {
 	base     diffusion.Model
 	lab      *engine.Engine // with the networks
 	judges   []judge        // of Rewards, then of Evaluate
-	reward   reward.Reward  // the sum
+	programs map[int]*imaging.Scorer
+	reward   reward.Reward // the sum
 	inverse  *reward.Inverse
 	spread   float64 // ‖A‖² of inverse
 	truth    []float32
@@ -183,10 +184,8 @@ func (p *Problem) loadBase(l *experiment.Lab) (err error) {
 // Close implements [io.Closer]: it ends the programs that score samples.
 func (p *Problem) Close() error {
 	var errs []error
-	for _, j := range p.judges {
-		if j.program != nil {
-			errs = append(errs, j.program.Close())
-		}
+	for _, program := range p.programs {
+		errs = append(errs, program.Close())
 	}
 	return errors.Join(errs...)
 }

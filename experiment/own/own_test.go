@@ -294,6 +294,23 @@ func TestMirror(t *testing.T) {
 	}
 }
 
+// A program that does not work ends the run before the prior is trained.
+func TestRehearsal(t *testing.T) {
+	t.Setenv("DOOB_TEST_SCORER", filepath.Join(t.TempDir(), "ended"))
+	t.Setenv("DOOB_TEST_DIES", "1")
+	p, err := problem(t, fmt.Sprintf("prior: {pictures: %q, size: 8x8}\nrewards: [{jpeg: small}]\nevaluate: [{command: [%q], retries: -1}]\nmethods: [base]\n",
+		pictures(t, filepath.Join(t.TempDir(), "pictures"), 20, color.RGBA{0, 90, 0, 255}), os.Args[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = experiment.Run(t.Context(), p, filepath.Join(t.TempDir(), "run"), engine.Default, func(ev experiment.Event) {
+		if ev.Total > 0 {
+			t.Errorf("%s was worked on", ev.Stage)
+		}
+	})
+	oracle.WantError(t, err, "evaluate[0]", "a picture of the prior's")
+}
+
 // A program that dies stops the run, which goes on from there to the same result.
 func TestProgramDies(t *testing.T) {
 	t.Setenv("DOOB_TEST_SCORER", filepath.Join(t.TempDir(), "ended"))
