@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"github.com/doob-diffusion/doob/checkpoint"
 )
@@ -46,7 +45,7 @@ func Describe(dir, variant string, read bool) (Description, error) {
 		d := Description{Kind: "CLIP", Side: c.Picture.Side}
 		return d, d.add("network", read, w, err)
 	}
-	if class, err := indexClass(dir); err == nil && slices.Contains(unconditional, class) {
+	if class, err := indexClass(dir); err == nil && IsUnconditional(class) {
 		return describeUnconditional(dir, read)
 	}
 	f := &Folder{Dir: dir, Variant: variant}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/doob-diffusion/doob/checkpoint"
 	"github.com/doob-diffusion/doob/checkpoint/statedict"
@@ -23,6 +24,9 @@ type Unconditional struct {
 
 // unconditional are the pipelines that are one, by the classes in their indices.
 var unconditional = []string{"DDPMPipeline", "DDIMPipeline"}
+
+// IsUnconditional reports whether the class of a pipeline, in its model_index.json, is that of an [Unconditional].
+func IsUnconditional(class string) bool { return slices.Contains(unconditional, class) }
 
 // OpenUnconditional reads the configuration of a model in a folder. The error says all that is not supported.
 func OpenUnconditional(dir string) (*Unconditional, error) {

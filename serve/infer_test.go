@@ -317,3 +317,14 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
+
+// A model of pictures without texts cannot be told what to draw, and is not offered; any other is, even if what it is cannot be understood.
+func TestModels(t *testing.T) {
+	models := filepath.Join(t.TempDir(), "models")
+	for name, index := range map[string]string{"text": `{"_class_name": "StableDiffusionPipeline"}`, "pictures": `{"_class_name": "DDPMPipeline"}`, "odd": `{"_class_name": 3`} {
+		put(t, filepath.Join(models, name, "model_index.json"), index)
+	}
+	if got, want := fmt.Sprint(started(t, "", models).collection.models()), "[models/odd models/text]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

@@ -2,14 +2,21 @@ package serve
 
 import (
 	"cmp"
+	"encoding/json"
+	"io"
 	"io/fs"
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/doob-diffusion/doob/sd"
 )
 
-// index is in the folder of any Stable Diffusion in the layout of diffusers.
-const index = "model_index.json"
+// index is in the folder of any model in the layout of diffusers; it is no longer than longestIndex.
+const (
+	index        = "model_index.json"
+	longestIndex = 1 << 16
+)
 
 // models lists the folders of Stable Diffusion by their names.
 func (l *collection) models() (names []string) {
@@ -42,13 +49,26 @@ func (l *collection) model(name string) (dir string, ok bool) {
 	return "", false
 }
 
-// isModel reports whether a folder of a place, or the place itself, is that of a model.
+// isModel reports whether a folder of a place, or the place itself, is that of a model that can be told what to draw: an unconditional one is drawn from by the
+// run that has it as its prior.
 func (p place) isModel(folder string) bool {
 	if folder != "" && !isChild(folder) {
 		return false
 	}
-	info, err := fs.Stat(p.root.FS(), path.Join(folder, index))
-	return err == nil && info.Mode().IsRegular()
+	file := path.Join(folder, index)
+	if info, err := fs.Stat(p.root.FS(), file); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	f, err := p.root.FS().Open(file)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var of struct {
+		Class string `json:"_class_name"`
+	}
+	text, err := io.ReadAll(io.LimitReader(f, longestIndex))
+	return err == nil && (json.Unmarshal(text, &of) != nil || !sd.IsUnconditional(of.Class)) // what cannot be understood is told when it is drawn from
 }
 
 // loras lists the files of low-rank adapters by their names: those in the given folders themselves, and what runs have learned.
