@@ -68,7 +68,7 @@ func (p *winogradPass) plan(ctx *kern.Context) {
 	p.panels = gemm.Panels{K: p.in.c, N: p.co, NR: ctx.Gemm.NR}
 	p.row = tileRow(p.in.c)
 	if p.streaming {
-		p.planStream(&ctx.Gemm)
+		p.planStream(&ctx.Gemm, workers)
 	} else {
 		p.planBlocks(workers)
 	}

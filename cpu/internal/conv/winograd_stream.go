@@ -12,13 +12,14 @@ import (
 const (
 	streamTiles  = 96 // of a block, at most; a multiple of all heights of a product's tile
 	streamRows   = 64 // input channels at a time
-	streamPanels = 4  // of output channels in a part: rows of weights lie far apart, so each stretch of them is to be long
+	streamPanels = 4  // of output channels in a part, about: rows of weights lie far apart, so each stretch of them is to be long
 )
 
-// planStream is plan for a streamed pass.
-func (p *winogradPass) planStream(k *kern.Gemm) {
+// planStream is plan for a streamed pass, which gives every worker as many parts.
+func (p *winogradPass) planStream(k *kern.Gemm, workers int) {
 	n := p.tiles.count()
-	p.columns = min(streamPanels*k.NR, roundUp(p.co, k.NR))
+	parts := workers * max(1, p.co/(streamPanels*k.NR*workers))
+	p.columns = roundUp(ceil(p.co, parts), k.NR)
 	p.ustride = p.columns + lineFloats
 	p.block = min(streamTiles, roundUp(n, k.MR))
 	p.vpoint, p.mpoint, p.upoint = n*p.row+lineFloats, p.block*p.columns+lineFloats, streamRows*p.ustride+lineFloats
