@@ -177,3 +177,30 @@ func TestServe(t *testing.T) {
 		t.Errorf("answers %q, want one iteration, then an error about the kind", answers)
 	}
 }
+
+// A report on the disk is gone on with where it was made by the same rules, and refused else.
+func TestGoOn(t *testing.T) {
+	o := options{json: filepath.Join(t.TempDir(), "results.json")}
+	first := &report{Rules: testRules, Machine: map[string]any{"processors": 2}, Memory: []memory{{Name: "b"}, {Name: "a"}}}
+	v := first.result(bench.Work{Name: "b"})
+	v.Runs = append(v.Runs, run{Ours: timing{Seconds: 1, Clean: 4}})
+	first.result(bench.Work{Name: "a"}).Runs = make([]run, 1)
+	first.result(bench.Work{Name: "c"})
+	if err := o.save(first); err != nil {
+		t.Fatal(err)
+	}
+	again := &report{Rules: testRules, Machine: map[string]any{"processors": 2}}
+	if err := o.goOn(again); err != nil {
+		t.Fatal(err)
+	}
+	if got := again.result(bench.Work{Name: "b"}); len(got.Runs) != 1 || got.Runs[0].Ours.Seconds != 1 {
+		t.Errorf("%+v", got)
+	}
+	again.arrange([]bench.Work{{Name: "a"}, {Name: "b"}, {Name: "c"}})
+	if r := again.Results; len(r) != 2 || r[0].Name != "a" || r[1].Name != "b" || again.Memory[0].Name != "a" {
+		t.Errorf("%+v, %+v", r, again.Memory)
+	}
+	if err := o.goOn(&report{Rules: testRules, Machine: map[string]any{"processors": 4}}); err == nil {
+		t.Error("a report of another machine was taken")
+	}
+}

@@ -7,17 +7,20 @@
 // -python is a Python with torch installed; empty times ours alone. Each side runs in a process of its own, one of the two at a
 // time, in batches of about 120 ms. Batches in which other processes took more than 12 % of the machine are discarded,
 // and a work is done when every side has 4 clean ones. PyTorch is quoted by the fastest of its variants. With -runs 3 all of it is done three times, and
-// the table has the run of the median ratio, and the extremes.
+// the table has the run of the median ratio, and the extremes. A file of -json that is there is gone on with: it may be made in parts.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,14 +110,15 @@ func (o *options) compare() error {
 	if r.Ours, r.Peer, err = o.about(); err != nil {
 		return err
 	}
-	if o.times {
-		for _, w := range works {
-			r.Results = append(r.Results, result{Work: w})
-		}
+	if err := o.goOn(r); err != nil {
+		return err
 	}
-	for range o.runs {
-		for i := range r.Results {
-			v := &r.Results[i]
+	for i := range o.runs {
+		for _, w := range works {
+			v := r.result(w)
+			if !o.times || len(v.Runs) > i {
+				continue
+			}
 			t, err := o.time(v.contest())
 			if err != nil {
 				return err
@@ -127,7 +131,7 @@ func (o *options) compare() error {
 		}
 	}
 	for _, w := range works {
-		if !o.memory || !w.Memory {
+		if !o.memory || !w.Memory || slices.ContainsFunc(r.Memory, func(m memory) bool { return m.Name == w.Name }) {
 			continue
 		}
 		m, err := o.measureMemory(w)
@@ -139,10 +143,34 @@ func (o *options) compare() error {
 			return err
 		}
 	}
+	r.arrange(bench.Works())
 	fmt.Print(r.markdown())
 	if o.markdown != "" {
 		return r.insert(o.markdown)
 	}
+	return nil
+}
+
+// goOn takes over what a report on the disk has, if it was made here and by the same rules.
+func (o *options) goOn(r *report) error {
+	if o.json == "" {
+		return nil
+	}
+	text, err := os.ReadFile(o.json)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var before report
+	if err := json.Unmarshal(text, &before); err != nil {
+		return fmt.Errorf("%s: %w", o.json, err)
+	}
+	if got, want := before.circumstances(), r.circumstances(); got != want {
+		return fmt.Errorf("%s was measured otherwise, %s: want %s, or another file", o.json, got, want)
+	}
+	r.Results, r.Memory = before.Results, before.Memory
 	return nil
 }
 

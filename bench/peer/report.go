@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,6 +67,34 @@ type usage struct {
 	Idle  int64  `json:"idle"`
 	Peak  int64  `json:"peak"`
 	Fault string `json:"fault,omitempty"`
+}
+
+// result is that of a work, which begins here if need be.
+func (r *report) result(w bench.Work) *result {
+	i := slices.IndexFunc(r.Results, func(v result) bool { return v.Name == w.Name })
+	if i < 0 {
+		i, r.Results = len(r.Results), append(r.Results, result{Work: w})
+	}
+	return &r.Results[i]
+}
+
+// arrange puts results into an order, and drops works without any run.
+func (r *report) arrange(works []bench.Work) {
+	at := func(name string) int {
+		return slices.IndexFunc(works, func(w bench.Work) bool { return w.Name == name })
+	}
+	r.Results = slices.DeleteFunc(r.Results, func(v result) bool { return len(v.Runs) == 0 })
+	slices.SortFunc(r.Results, func(a, b result) int { return cmp.Compare(at(a.Name), at(b.Name)) })
+	slices.SortFunc(r.Memory, func(a, b memory) int { return cmp.Compare(at(a.Name), at(b.Name)) })
+}
+
+// circumstances are what results depend on besides the works.
+func (r *report) circumstances() string {
+	text, err := json.Marshal([]any{r.Machine, r.Ours, r.Peer, r.Rules})
+	if err != nil {
+		panic(err) // they were JSON, or are plain values
+	}
+	return string(text)
 }
 
 // markdown writes the tables of docs/performance.md. Of several runs the row is the one with the median ratio, and the column after it has the extremes.
