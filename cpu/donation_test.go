@@ -2,6 +2,7 @@ package cpu_test
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,9 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
+
+	"github.com/doob-diffusion/doob/internal/machine"
+	"github.com/doob-diffusion/doob/internal/oracle"
 )
 
 // compile returns a program of float32 parameters.
@@ -277,5 +281,25 @@ func TestBuffersAreRecycled(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Memory that is kept for the next tensor goes back when machine.Free asks for it, as whoever has dropped a model does.
+func TestFreedMemory(t *testing.T) {
+	const floats = 1 << 24
+	b := open(t, "")
+	before := oracle.Heap()
+	x, err := b.BufferFromFlatData(0, make([]float32, floats), shapes.Make(dtypes.Float32, floats))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Finalize(); err != nil {
+		t.Fatal(err)
+	}
+	machine.Free()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if kept := float64(m.HeapAlloc) - before; kept > 4*floats/2 {
+		t.Errorf("%.0f MB are still there of the %.0f", kept/1e6, 4*floats/1e6)
 	}
 }

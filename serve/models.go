@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -101,7 +100,7 @@ func (m *models) drop(l *loaded) (err error) {
 		err = errors.Join(err, one.run.Close())
 	}
 	m.keep(kept)
-	debug.FreeOSMemory() // or the next one would find none
+	machine.Free() // or the next one would find none
 	return err
 }
 

@@ -45,6 +45,7 @@ func Generate(ctx context.Context, g Generation) (*Generated, error) {
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
+	machine.Free() // or the decoder would come beside what is left of the U-Net
 	pictures, err := d.decode(ctx, e, latents)
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)

@@ -22,9 +22,15 @@ func Resident() float64 {
 // Peak returns the most memory that this process has had, in bytes, since it began or ResetPeak was called, and whether that is known.
 func Peak() (bytes float64, ok bool) { return peak() }
 
+// Free gives back the memory that nobody uses. What backends keep for their next tensors outlives one collection, and not two.
+func Free() {
+	runtime.GC()
+	debug.FreeOSMemory()
+}
+
 // ResetPeak gives back what memory can be, makes [Peak] begin anew, and reports whether it does.
 func ResetPeak() bool {
-	debug.FreeOSMemory()
+	Free()
 	return resetPeak()
 }
 
