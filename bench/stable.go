@@ -57,6 +57,9 @@ const stableProducts = 401.6e9
 func stableUNet(backend string, args map[string]int) (func() error, error) {
 	if args["products"] == 16 {
 		backend = "cpu:bf16"
+		if _, err := engine.Open(backend); err != nil { // of a processor without them
+			return nil, fmt.Errorf("%w: %w", ErrNotTimed, err)
+		}
 	}
 	e, u, m, err := LoadStable(backend, args["width"], map[int]engine.Precision{16: engine.BF16}[args["bits"]])
 	if err != nil {
