@@ -48,6 +48,44 @@ func meet(p *pool.Pool) {
 	})
 }
 
+// Every worker begins with its own run of parts, and takes those of a worker that is held up.
+func TestShares(t *testing.T) {
+	const workers, each = 4, 3
+	p := open(t, workers)
+	var first [workers]atomic.Int32
+	within(t, func() {
+		for range 20 {
+			var begun sync.WaitGroup
+			begun.Add(workers)
+			p.Run(workers*each, func(part, worker int) {
+				if part%each == 0 {
+					if part/each == worker {
+						first[worker].Add(1)
+					}
+					begun.Done()
+					begun.Wait() // until all have begun
+				}
+			})
+		}
+	})
+	for worker := range first {
+		if n := first[worker].Load(); n != 20 {
+			t.Errorf("worker %d began with its own parts %d times of 20", worker, n)
+		}
+	}
+	within(t, func() {
+		var left sync.WaitGroup
+		left.Add(workers*each - 1)
+		p.Run(workers*each, func(part, _ int) {
+			if part == each { // the first of worker 1 waits for all others, the rest of its own among them
+				left.Wait()
+				return
+			}
+			left.Done()
+		})
+	})
+}
+
 func TestRunCallsEveryPartOnce(t *testing.T) {
 	for _, workers := range []int{1, 2, 8} {
 		p := open(t, workers)
