@@ -1,6 +1,8 @@
 package conv
 
 import (
+	"unsafe"
+
 	"github.com/doob-diffusion/doob/cpu/internal/gemm"
 	"github.com/doob-diffusion/doob/cpu/internal/kern"
 )
@@ -20,10 +22,11 @@ type pass struct {
 	// Where the result of a grid pixel goes: origin + b·image + i·row + j·column.
 	n, origin, image, row, column int
 
-	byPixel bool  // neighbours in a tile are images, not pixels of one image, see plan
-	runs    []run // if taps are copied to one row per pixel, what is adjacent; else nil
-	floats  []int // then, the offsets of all that is copied of a pixel whose taps are all inside
-	spread  bool  // the product makes a column per tap and channel, see spread.go
+	byPixel bool   // neighbours in a tile are images, not pixels of one image, see plan
+	runs    []run  // if taps are copied to one row per pixel, what is adjacent; else nil
+	moves   []move // then, how the taps of a pixel are copied that are all inside, and the floats that are read and written in that
+	reach   [2]int
+	spread  bool // the product makes a column per tap and channel, see spread.go
 
 	product *gemm.Product
 	offset  []int // of the taps of a pixel, from the tap at (0, 0)
@@ -39,6 +42,11 @@ type tap struct{ dh, dw, kernel int }
 
 // run is a number of taps that are adjacent in the map.
 type run struct{ first, taps, dh, dw int }
+
+// move is a copy of moved floats: where they are from the first tap of a pixel on, and where in its row they go, in bytes.
+type move struct{ from, to uintptr }
+
+const moved = 4
 
 // narrow is the number of channels below which the taps of a pixel are copied to one row: the kernel's work per pointer
 // would be too little.
@@ -63,10 +71,12 @@ func (p *pass) plan(k *kern.Gemm, workers, several int) {
 	p.zeros = kern.Aligned(p.c)
 	pixels := p.batch * p.rows * p.columns
 	if p.c < narrow && len(p.taps) > 1 {
-		p.floats = nil
-		for _, o := range p.offset {
-			for c := range p.c {
-				p.floats = append(p.floats, o-(p.low[0]*p.w+p.low[1])*p.c+c) // from the first of them
+		p.moves, p.reach = nil, [2]int{}
+		for _, r := range p.runs {
+			from, to := ((r.dh-p.low[0])*p.w+r.dw-p.low[1])*p.c, r.first*p.c
+			for q := 0; q < r.taps*p.c; q += moved {
+				p.moves = append(p.moves, move{uintptr(4 * (from + q)), uintptr(4 * (to + q))})
+				p.reach = [2]int{max(p.reach[0], from+q+moved), max(p.reach[1], to+q+moved)}
 			}
 		}
 		p.product = gemm.NewProduct(k, workers, pixels, 1, len(p.taps)*p.c, p.n, several)
@@ -224,37 +234,35 @@ func (p *pass) gather(rows []*float32, first, count int, chunk gemm.Chunk, worke
 }
 
 // scratch returns the floats that a worker needs for copied rows.
-func (p *pass) scratch() int { return p.product.BlockRows() * len(p.taps) * p.c }
+func (p *pass) scratch() int { return p.product.BlockRows()*len(p.taps)*p.c + moved }
 
-// copyTaps writes a row of len(taps)·c floats per pixel.
+// copyTaps writes a row of len(taps)·c floats per pixel, and may write up to three floats beyond the last one.
 func (p *pass) copyTaps(area []float32, first, count int, x []float32) {
 	width := len(p.taps) * p.c
 	at := p.at(first)
 	for i := range count {
-		row := area[i*width:][:width]
+		row := area[i*width:]
 		y, z := at.i*p.stepH, at.j*p.stepW
 		if p.isInside(y, z) {
-			from := x[((at.b*p.h+y+p.low[0])*p.w+z+p.low[1])*p.c:]
-			for q, o := range p.floats {
-				row[q] = from[o]
-			}
-			p.next(&at)
-			continue
-		}
-		for _, r := range p.runs {
-			dst := row[r.first*p.c:][:r.taps*p.c]
-			y, z := y+r.dh, z+r.dw
-			from, to := max(0, -z), min(r.taps, p.w-z)
-			if uint(y) >= uint(p.h) || from >= to {
-				clear(dst)
+			if from := x[((at.b*p.h+y+p.low[0])*p.w+z+p.low[1])*p.c:]; len(from) >= p.reach[0] && len(row) >= p.reach[1] {
+				// What is written beyond a run is where the next one goes, or the next row.
+				dst, src := unsafe.Pointer(&row[0]), unsafe.Pointer(&from[0])
+				for _, m := range p.moves {
+					*(*[moved]float32)(unsafe.Add(dst, m.to)) = *(*[moved]float32)(unsafe.Add(src, m.from))
+				}
+				p.next(&at)
 				continue
 			}
-			clear(dst[:from*p.c])
-			src := x[((at.b*p.h+y)*p.w+z+from)*p.c:]
-			for q := range dst[from*p.c : to*p.c] { // a few floats: less than a call
-				dst[from*p.c+q] = src[q]
+		}
+		clear(row[:width])
+		for _, r := range p.runs {
+			y, z := y+r.dh, z+r.dw
+			if from, to := max(0, -z), min(r.taps, p.w-z); uint(y) < uint(p.h) && from < to {
+				dst, src := row[(r.first+from)*p.c:(r.first+to)*p.c], x[((at.b*p.h+y)*p.w+z+from)*p.c:]
+				for q := range dst { // a few floats: less than a call
+					dst[q] = src[q]
+				}
 			}
-			clear(dst[to*p.c:])
 		}
 		p.next(&at)
 	}

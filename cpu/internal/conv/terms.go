@@ -56,7 +56,7 @@ func (s *terms) plan(k *kern.Gemm, workers int) {
 // scratch returns the floats that a worker needs.
 func (s *terms) scratch() int {
 	if s.gather {
-		return s.outer.Scratch() + gemm.OuterTerms*s.outer.M
+		return s.outer.Scratch() + gemm.OuterTerms*s.outer.M + moved
 	}
 	return s.outer.Scratch()
 }
