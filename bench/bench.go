@@ -38,6 +38,12 @@ type Work struct {
 // Peak is the work that measures the FMA peak.
 var Peak = Work{Name: "FMA peak", Kind: "peak", Flop: 1e9}
 
+// Exchange is the work that tells how far apart two processors are: a cache line goes to the other one and back [ExchangeTrips] times.
+var Exchange = Work{Name: "exchange", Kind: "exchange"}
+
+// ExchangeTrips is how often in one iteration of [Exchange] the line goes there and back.
+const ExchangeTrips = 2000
+
 // Works lists the works in the order of the tables.
 func Works() []Work {
 	var works []Work
@@ -124,6 +130,7 @@ func convolutionWork(kernel, stride, batch, inputs, outputs, size, gradients, di
 // builders make one step of a kind of work on a backend.
 var builders = map[string]func(backend string, args map[string]int) (step func() error, err error){
 	"peak":           peak,
+	"exchange":       exchange,
 	"gemm":           product,
 	"conv":           convolution,
 	"attention":      attention,

@@ -11,7 +11,7 @@ import (
 
 // BenchmarkWork times every work on the default backend. The metric GFLOP/s counts nominal operations.
 func BenchmarkWork(b *testing.B) {
-	for _, w := range append(Works(), Peak) {
+	for _, w := range append(Works(), Peak, Exchange) {
 		b.Run(w.Name, func(b *testing.B) {
 			step, err := w.Build("")
 			if errors.Is(err, ErrNotTimed) {
@@ -68,7 +68,7 @@ func TestWorks(t *testing.T) {
 		"queries": 7, "keys": 5, "dim": 3, "rows": 5,
 		"iterations": 2, "paths": 64, "updates": 2, "samples": 64, "pretraining": 2, "latent": 8}
 	seen := map[string]bool{}
-	for _, w := range append(Works(), Peak) {
+	for _, w := range append(Works(), Peak, Exchange) {
 		if seen[w.Name] {
 			t.Errorf("two works are named %q", w.Name)
 		}

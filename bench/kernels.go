@@ -2,6 +2,8 @@ package bench
 
 import (
 	"errors"
+	"runtime"
+	"sync/atomic"
 
 	"github.com/doob-diffusion/doob/cpu"
 	"github.com/doob-diffusion/doob/cpu/measure"
@@ -23,6 +25,44 @@ func peak(string, map[string]int) (func() error, error) {
 	const part = 5e6 // operations: some 20 µs, because assembly cannot be preempted
 	rounds, parts := int(part)/flop, int(Peak.Flop/part)
 	return unfailing(measure.Parallel(parts, func() { loop(rounds) }), nil)
+}
+
+// exchange lets two threads, each on a processor of its own, answer each other through one cache line. Processors that share a cache take some 100 ns to
+// do so, others several times as long, and a virtual machine may be moved from the one state to the other.
+func exchange(string, map[string]int) (func() error, error) {
+	if runtime.GOMAXPROCS(0) < 2 {
+		return nil, ErrNotTimed
+	}
+	return func() error {
+		var ball struct {
+			_    [64]byte
+			trip atomic.Int64
+			_    [56]byte
+		}
+		back := make(chan struct{})
+		go func() {
+			defer close(back)
+			for n := range int64(ExchangeTrips) {
+				await(&ball.trip, 2*n+1)
+				ball.trip.Store(2*n + 2)
+			}
+		}()
+		for n := range int64(ExchangeTrips) {
+			ball.trip.Store(2*n + 1)
+			await(&ball.trip, 2*n+2)
+		}
+		<-back
+		return nil
+	}, nil
+}
+
+// await returns when v is n. It lets others run now and then: nobody says that the other side has a processor.
+func await(v *atomic.Int64, n int64) {
+	for turn := 1; v.Load() != n; turn++ {
+		if turn%4096 == 0 {
+			runtime.Gosched()
+		}
+	}
 }
 
 // product is C [m,n] = A [m,k] · B [k,n], A and B stored transposed where the arguments say so.

@@ -86,9 +86,9 @@ func TestAlternateEndsOnABusyMachine(t *testing.T) {
 func TestMarkdown(t *testing.T) {
 	r := report{Rules: testRules, Results: []result{
 		{Runs: []run{
-			{Ours: timing{Seconds: 0.1, Clean: 4}, Peers: []timing{{Name: "b", Seconds: 0.24, Clean: 4}}},
+			{Ours: timing{Seconds: 0.1, Clean: 4}, Exchange: timing{Seconds: 8e-4, Clean: 4}, Peers: []timing{{Name: "b", Seconds: 0.24, Clean: 4}}},
 			{Ours: timing{Seconds: 0.1, Clean: 4}, Peak: timing{Seconds: 0.05, Clean: 4}, Peers: []timing{{Name: "a", Seconds: 0.3, Clean: 4}, {Name: "b", Seconds: 0.2, Clean: 5}}},
-			{Ours: timing{Seconds: 0.1, Clean: 4}, Peers: []timing{{Name: "b", Seconds: 0.17, Clean: 4}}},
+			{Ours: timing{Seconds: 0.1, Clean: 4}, Exchange: timing{Seconds: 2e-4, Clean: 4}, Peers: []timing{{Name: "b", Seconds: 0.17, Clean: 4}}},
 		}},
 		{Runs: []run{{Ours: timing{Seconds: 0.1, Clean: 1}, Peers: []timing{{Name: "c"}}}}},
 		{Runs: []run{{Ours: timing{Seconds: 0.25, Clean: 4}, Peers: []timing{{Name: "d", Seconds: 2, Clean: 4}}}}},
@@ -99,10 +99,10 @@ func TestMarkdown(t *testing.T) {
 	r.Results[0].Flop = 1e9
 	text := r.markdown()
 	for _, want := range []string{
-		"| first | 100 ms | 10 | 50 % | 200 ms | 5 | b | 2.00 | 1.70 to 2.40 | 4 / 5 |\n",
-		"| second | 100 ms | — | — | — | — | — | — | — | 1 of 4 |\n",
-		"| third | 250 ms, 256 images/s | — | — | 2 s, 32 images/s | — | d | 8.00 | — | 4 / 4 |\n",
-		"| fourth | 250 ms, 4 steps/s | — | — | — | — | — | — | — | 4 |\n",
+		"| first | 100 ms | 10 | 50 % | 200 ms | 5 | b | 2.00 | 1.70 to 2.40 | 100 to 400 ns | 4 / 5 |\n",
+		"| second | 100 ms | — | — | — | — | — | — | — | — | 1 of 4 |\n",
+		"| third | 250 ms, 256 images/s | — | — | 2 s, 32 images/s | — | d | 8.00 | — | — | 4 / 4 |\n",
+		"| fourth | 250 ms, 4 steps/s | — | — | — | — | — | — | — | — | 4 |\n",
 		"| 50 | 26 | 100 | 20 | e | 0.50 | 0.30 |\n",
 	} {
 		if !strings.Contains(text, want) {

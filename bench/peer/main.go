@@ -243,6 +243,7 @@ func (o *options) time(w bench.Work) (run, error) {
 	if w.Flop > 0 {
 		contestants = append(contestants, enter(ours, "peak", bench.Peak))
 	}
+	contestants = append(contestants, enter(ours, "exchange", bench.Exchange))
 	if o.python != "" && len(w.Peers) > 0 {
 		peer, err := o.peer(allocator...)
 		if err != nil {
@@ -260,10 +261,13 @@ func (o *options) time(w bench.Work) (run, error) {
 	}
 	r := run{Ours: contestants[0].timing()}
 	for _, c := range contestants[1:] {
-		if t := c.timing(); c.Peer {
+		switch t := c.timing(); {
+		case c.Peer:
 			r.Peers = append(r.Peers, t)
-		} else {
+		case c.Name == "peak":
 			r.Peak = t
+		default:
+			r.Exchange = t
 		}
 	}
 	return r, nil
@@ -321,7 +325,7 @@ func (o *options) measureMemory(w bench.Work) (memory, error) {
 // progress tells on standard error what was just measured.
 func progress(name string, r run) {
 	line := []string{name}
-	for _, t := range append([]timing{r.Ours, r.Peak}, r.Peers...) {
+	for _, t := range append([]timing{r.Ours, r.Peak, r.Exchange}, r.Peers...) {
 		if t.Name == "" {
 			continue
 		}

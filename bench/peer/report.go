@@ -35,9 +35,11 @@ type result struct {
 
 // run is a work in fresh processes.
 type run struct {
-	Ours  timing   `json:"ours"`
-	Peak  timing   `json:"peak"` // of the FMA loop, in turns with the rest
-	Peers []timing `json:"pytorch,omitempty"`
+	Ours timing `json:"ours"`
+	Peak timing `json:"peak"` // of the FMA loop, in turns with the rest
+	// Exchange is that of two processors, likewise.
+	Exchange timing   `json:"exchange"`
+	Peers    []timing `json:"pytorch,omitempty"`
 }
 
 // ratio is the time of the fastest peer over ours; 0 if one of the two was not measured.
@@ -52,6 +54,24 @@ func (r run) ratio() float64 {
 // sorted are the runs by their ratios.
 func (v result) sorted() []run {
 	return slices.SortedFunc(slices.Values(v.Runs), func(a, b run) int { return cmp.Compare(a.ratio(), b.ratio()) })
+}
+
+// exchange says how long a cache line takes from one processor to another and back, in all runs.
+func (v result) exchange() string {
+	var ns []float64
+	for _, r := range v.Runs {
+		if r.Exchange.Clean > 0 {
+			ns = append(ns, 1e9*r.Exchange.Seconds/bench.ExchangeTrips)
+		}
+	}
+	if len(ns) == 0 {
+		return "—"
+	}
+	least, most := fmt.Sprintf("%.0f", slices.Min(ns)), fmt.Sprintf("%.0f", slices.Max(ns))
+	if least == most {
+		return least + " ns"
+	}
+	return least + " to " + most + " ns"
 }
 
 // memory is one work's peak of resident memory, bytes, each side in a fresh process.
@@ -107,19 +127,19 @@ func (r *report) markdown() string {
 	}
 	b.WriteString(".\n\n")
 	if len(r.Results) > 0 {
-		b.WriteString("| work | doob | GFLOP/s | of peak | PyTorch | GFLOP/s | its variant | ratio | in all runs | clean batches |\n")
-		b.WriteString("|---|---:|---:|---:|---:|---:|---|---:|---|---|\n")
+		b.WriteString("| work | doob | GFLOP/s | of peak | PyTorch | GFLOP/s | its variant | ratio | in all runs | between processors | clean batches |\n")
+		b.WriteString("|---|---:|---:|---:|---:|---:|---|---:|---|---|---|\n")
 	}
 	for _, v := range r.Results {
 		runs := v.sorted()
 		m := runs[len(runs)/2]
 		peer, ok := fastest(m.Peers)
-		cells := []string{v.Name, speed(v.Work, m.Ours), rate(v.Flop, m.Ours), "—", speed(v.Work, peer), rate(v.Flop, peer), "—", "—", "—", fmt.Sprint(m.Ours.Clean)}
+		cells := []string{v.Name, speed(v.Work, m.Ours), rate(v.Flop, m.Ours), "—", speed(v.Work, peer), rate(v.Flop, peer), "—", "—", "—", v.exchange(), fmt.Sprint(m.Ours.Clean)}
 		if m.Peak.Clean > 0 && m.Ours.Clean > 0 && v.Flop > 0 {
 			cells[3] = fmt.Sprintf("%.0f %%", 100*v.Flop/m.Ours.Seconds/(bench.Peak.Flop/m.Peak.Seconds))
 		}
 		if ok {
-			cells[6], cells[9] = peer.Name, fmt.Sprintf("%d / %d", m.Ours.Clean, peer.Clean)
+			cells[6], cells[10] = peer.Name, fmt.Sprintf("%d / %d", m.Ours.Clean, peer.Clean)
 		}
 		if m.ratio() > 0 {
 			cells[7] = fmt.Sprintf("%.2f", m.ratio())
@@ -128,7 +148,7 @@ func (r *report) markdown() string {
 			cells[8] = fmt.Sprintf("%.2f to %.2f", least, runs[len(runs)-1].ratio())
 		}
 		if m.Ours.Clean < r.Rules.Clean || ok && peer.Clean < r.Rules.Clean {
-			cells[9] += fmt.Sprintf(" of %d", r.Rules.Clean)
+			cells[10] += fmt.Sprintf(" of %d", r.Rules.Clean)
 		}
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
 	}
