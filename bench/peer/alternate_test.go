@@ -111,17 +111,23 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
-// After the first run a work meets its fastest variant only, and all if none was timed.
+// After the first run, or with results of an earlier one, a work meets its fastest variant only, and all if none was timed.
 func TestContest(t *testing.T) {
 	v := result{Work: bench.Work{Peers: []string{"a", "b"}}}
-	timed := run{Peers: []timing{{Name: "a", Seconds: 2, Clean: 4}, {Name: "b", Seconds: 1, Clean: 4}}}
+	timed := func(a, b float64) []run {
+		return []run{{Peers: []timing{{Name: "a", Seconds: a, Clean: 4}, {Name: "b", Seconds: b, Clean: 4}}}, {}}
+	}
+	none := []run{{Peers: []timing{{Name: "a", Fault: "a"}}}}
 	for _, test := range []struct {
-		runs []run
-		want []string
-	}{{nil, []string{"a", "b"}}, {[]run{{Peers: []timing{{Name: "a", Fault: "a"}}}}, []string{"a", "b"}}, {[]run{timed, {}}, []string{"b"}}} {
+		runs, earlier []run
+		want          []string
+	}{
+		{nil, nil, []string{"a", "b"}}, {none, none, []string{"a", "b"}},
+		{timed(2, 1), nil, []string{"b"}}, {nil, timed(2, 1), []string{"b"}}, {timed(2, 1), timed(1, 2), []string{"b"}}, {none, timed(1, 2), []string{"a"}},
+	} {
 		v.Runs = test.runs
-		if got := v.contest().Peers; !slices.Equal(got, test.want) {
-			t.Errorf("after %d runs: peers %q, want %q", len(test.runs), got, test.want)
+		if got := v.contest(&result{Runs: test.earlier}).Peers; !slices.Equal(got, test.want) {
+			t.Errorf("after %v, earlier %v: peers %q, want %q", test.runs, test.earlier, got, test.want)
 		}
 	}
 }

@@ -32,6 +32,7 @@ type options struct {
 	python, backend string
 	works           *regexp.Regexp
 	json, markdown  string
+	variants        string
 	rules           rules
 	times, memory   bool
 	runs            int
@@ -49,6 +50,7 @@ func main() {
 	flag.StringVar(&o.markdown, "markdown", "", "file for the tables: a new one, or one with the lines "+begin+" and "+end)
 	flag.BoolVar(&o.times, "times", true, "measure times")
 	flag.IntVar(&o.runs, "runs", 1, "times that all works are timed; after the first against its fastest variant only")
+	flag.StringVar(&o.variants, "variants", "", "earlier results of this machine; works that it has meet their fastest variant of then from the first run on")
 	flag.BoolVar(&o.memory, "memory", true, "measure peak memory, each variant in a fresh process")
 	flag.DurationVar(&o.rules.Batch, "batch", 120*time.Millisecond, "length of a batch")
 	flag.IntVar(&o.rules.Clean, "clean", 4, "clean batches wanted of each side")
@@ -113,13 +115,22 @@ func (o *options) compare() error {
 	if err := o.goOn(r); err != nil {
 		return err
 	}
+	var earlier report
+	if o.variants != "" {
+		if earlier, err = read(o.variants); err != nil {
+			return err
+		}
+		if got, want := earlier.opponent(), r.opponent(); got != want {
+			return fmt.Errorf("-variants %s: they are those of %s: want %s", o.variants, got, want)
+		}
+	}
 	for i := range o.runs {
 		for _, w := range works {
 			v := r.result(w)
 			if !o.times || len(v.Runs) > i {
 				continue
 			}
-			t, err := o.time(v.contest())
+			t, err := o.time(v.contest(earlier.result(w)))
 			if err != nil {
 				return err
 			}
@@ -156,22 +167,30 @@ func (o *options) goOn(r *report) error {
 	if o.json == "" {
 		return nil
 	}
-	text, err := os.ReadFile(o.json)
+	before, err := read(o.json)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	var before report
-	if err := json.Unmarshal(text, &before); err != nil {
-		return fmt.Errorf("%s: %w", o.json, err)
-	}
 	if got, want := before.circumstances(), r.circumstances(); got != want {
 		return fmt.Errorf("%s was measured otherwise, %s: want %s, or another file", o.json, got, want)
 	}
 	r.Results, r.Memory = before.Results, before.Memory
 	return nil
+}
+
+// read reads a report.
+func read(path string) (r report, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
 }
 
 // save writes the results so far as JSON, if that is wanted.
@@ -216,12 +235,15 @@ func (o *options) about() (ours, peer map[string]any, err error) {
 	return ours, peer, err
 }
 
-// contest is the work as it is timed next: after the first run with its fastest peer only.
-func (v result) contest() bench.Work {
+// contest is the work as it is timed next: with its fastest peer only, if a run of it or an earlier result tells which that is.
+func (v *result) contest(earlier *result) bench.Work {
 	w := v.Work
-	if len(v.Runs) > 0 {
-		if best, ok := fastest(v.Runs[0].Peers); ok {
-			w.Peers = []string{best.Name}
+	for _, of := range []*result{v, earlier} {
+		if len(of.Runs) > 0 {
+			if best, ok := fastest(of.Runs[0].Peers); ok {
+				w.Peers = []string{best.Name}
+				break
+			}
 		}
 	}
 	return w

@@ -117,6 +117,15 @@ func (r *report) circumstances() string {
 	return string(text)
 }
 
+// opponent is the machine and the PyTorch on it, which say what variant is the fastest.
+func (r *report) opponent() string {
+	text, err := json.Marshal([]any{r.Machine, r.Peer})
+	if err != nil {
+		panic(err) // they were JSON, or are plain values
+	}
+	return string(text)
+}
+
 // markdown writes the tables of docs/performance.md. Of several runs the row is the one with the median ratio, and the column after it has the extremes.
 func (r *report) markdown() string {
 	var b strings.Builder
